@@ -1,0 +1,71 @@
+// A counter's name: 1...512 bytes of valid UTF-8 without control bytes, compared byte by byte.
+//
+// `String` is the wrong type for it: it treats the composed and the decomposed form of a letter as equal, so two
+// counters would silently become one. Hot paths pass keys as raw bytes and use `Key.validate` alone.
+
+/// A validated key.
+public struct Key: Hashable, Sendable {
+    public let bytes: [UInt8]
+
+    /// - Throws: `KeyError` that says what is wrong with the bytes.
+    public init(_ bytes: [UInt8]) throws(KeyError) {
+        if let error = bytes.withUnsafeBytes({ Key.validate($0) }) { throw error }
+        self.bytes = bytes
+    }
+
+    /// - Throws: `KeyError` that says what is wrong with the text.
+    public init(_ text: String) throws(KeyError) {
+        try self.init(Array(text.utf8))
+    }
+
+    /// Bytes that were validated before they were written, such as those behind a batch's checksum.
+    init(validated bytes: [UInt8]) {
+        self.bytes = bytes
+    }
+
+    /// XXH64 of the bytes, seed 0: decides the partition.
+    public var hash64: UInt64 { XXH64.hash(bytes) }
+
+    /// What is wrong with `bytes` as a key, or nil.
+    public static func validate(_ bytes: UnsafeRawBufferPointer) -> KeyError? {
+        if bytes.isEmpty { return .empty }
+        if bytes.count > Limits.keyBytesMax { return .tooLong(bytes: bytes.count) }
+        var nonASCII: UInt8 = 0
+        for (index, byte) in bytes.enumerated() {
+            if byte < 0x20 || byte == 0x7F { return .controlByte(byte, at: index) }
+            nonASCII |= byte
+        }
+        if nonASCII < 0x80 { return nil }
+        return bytes.withMemoryRebound(to: UInt8.self) { typed in
+            (try? UTF8Span(validating: typed.span)) == nil ? .notUTF8 : nil  // the position is of no use to a client
+        }
+    }
+}
+
+extension Key: Comparable {
+    public static func < (left: Key, right: Key) -> Bool {
+        left.bytes.lexicographicallyPrecedes(right.bytes)
+    }
+}
+
+extension Key: CustomStringConvertible {
+    public var description: String { String(decoding: bytes, as: UTF8.self) }
+}
+
+/// Why bytes are not a key.
+public enum KeyError: Error, Hashable, Sendable, CustomStringConvertible {
+    case empty
+    case tooLong(bytes: Int)
+    case controlByte(UInt8, at: Int)
+    case notUTF8
+
+    public var description: String {
+        switch self {
+        case .empty: "the key is empty"
+        case .tooLong(let bytes): "the key has \(bytes) bytes; \(Limits.keyBytesMax) are allowed"
+        case .controlByte(let byte, let index):
+            "the key has the control byte 0x\(Hex.text([byte])) at offset \(index)"
+        case .notUTF8: "the key is not valid UTF-8"
+        }
+    }
+}

@@ -1,0 +1,47 @@
+// Every bound of the product, named, with its unit last. A number that limits something stands here or in the
+// configuration table that overrides it, and is tested at the bound and one past it.
+
+/// Fixed bounds, and the defaults of those that a flag can change.
+public enum Limits {
+    // Fixed: part of a format or of the protocol.
+    public static let keyBytesMax = 512
+    public static let partitionsMax = 1024
+    public static let idempotencyKeyBytesMax = 128
+    /// Sequence numbers pass through Lua, whose numbers are doubles.
+    public static let sequenceMax: UInt64 = (1 << 53) - 1
+    /// A decoder refuses anything longer before it allocates.
+    public static let encodedBatchBytesMax = 64 << 20
+
+    // Defaults, each with a flag.
+    public static let outboxBytes = 256 << 20
+    public static let queueBytes = 256 << 20
+    public static let batchBytes = 1 << 20
+    public static let requestBodyBytes = 1 << 20
+    public static let requestIncrements = 10_000
+    public static let unansweredRequests = 128
+    public static let idempotencyRetentionSeconds = 7 * 24 * 3600
+    public static let waitMilliseconds: UInt64 = 5_000
+
+    // How a producer paces itself.
+    /// Bytes of replayed batches that may be unanswered at once, so that a reconnect is no death spiral.
+    public static let replayBytes = 1 << 20
+    public static let retryMillisecondsMin: UInt64 = 20
+    public static let retryMillisecondsMax: UInt64 = 1_000
+    /// How often `applied` is looked at while somebody waits for `stored`.
+    public static let storedHeartbeatMilliseconds: UInt64 = 15
+    /// How often an outbox of resolved batches is compared with Redis.
+    public static let heartbeatMilliseconds: UInt64 = 1_000
+    public static let topologyMilliseconds: UInt64 = 5_000
+    /// A flight unanswered for this long closes admission.
+    public static let stallMilliseconds: UInt64 = 1_000
+
+    // How a consumer paces itself.
+    /// Payload bytes of one peek, and so of one transaction.
+    public static let peekBytes = 4 << 20
+    public static let peekBatches = 4_096
+    /// Distinct keys of one transaction.
+    public static let transactionKeys = 200_000
+    public static let leaseMilliseconds: UInt64 = 15_000
+    /// A blocked wait on an empty list ends after this, to look at signals and renew the lease.
+    public static let waitForBatchMilliseconds: UInt64 = 1_000
+}
