@@ -1,0 +1,267 @@
+// What one apply transaction does: which batches count, which of their increments, and what is written down.
+//
+// The rules are PROTOCOL.md's. A batch counts if its sequence is the watermark's successor. A re-routed batch counts
+// only where neither the watermark of its origin's stream nor an earlier part with the same (origin, key) did.
+// Idempotent increments count once per (idempotency key, key). Everything else is a sum.
+//
+// The work is folded: plain sums of many batches are added up in memory and written once per key, in key order,
+// because a commit costs the pages that it touches. If some sum would leave Int64 the caller rolls back and runs the
+// same batches again entry by entry, which finds out exactly which increments are the ones that do not fit.
+
+/// What an apply transaction did.
+public struct Applied: Hashable, Sendable {
+    /// The batches that are now in the file, whether this transaction added them or an earlier one.
+    public var committed: [BatchID] = []
+    /// Watermarks of the producers of `committed`.
+    public var watermarks: [ProducerID: UInt64] = [:]
+    public var applied = Amount.zero
+    public var repeated = Amount.zero
+    public var dead = Amount.zero
+    /// Batches that an earlier transaction had added.
+    public var skippedBatches = 0
+    /// Counters written.
+    public var keys = 0
+
+    public init() {}
+}
+
+/// How an apply transaction has to end.
+public enum ApplyOutcome: Hashable, Sendable {
+    /// Commit.
+    case commit(Applied)
+    /// Roll back and run again with `folding: false`.
+    case foldingOverflows
+    /// Roll back: the file is closed for ever.
+    case retired
+    /// Roll back and stop: an operator is needed.
+    case stop(ApplyAlarm)
+}
+
+/// What must never happen, found in a queue.
+public enum ApplyAlarm: Hashable, Sendable, CustomStringConvertible {
+    case hole(BatchID, watermark: UInt64)
+    case wrongPartition(BatchID, expected: PartitionID)
+    case unreadable(String)
+    case newerVersion(UInt8)
+
+    public var description: String {
+        switch self {
+        case .hole(let id, let watermark):
+            "batch \(id) follows watermark \(watermark): the batches between them are missing"
+        case .wrongPartition(let id, let expected):
+            "batch \(id) lies in the queue of \(expected)"
+        case .unreadable(let reason):
+            "the oldest batch of the queue is unreadable: \(reason)"
+        case .newerVersion(let version):
+            "the oldest batch of the queue has format version \(version), this release reads"
+                + " \(BatchFormat.version): upgrade the consumers before the web nodes"
+        }
+    }
+}
+
+/// One run of the rules over a peeked list.
+public struct ApplyRules<Tables: ShardTables> {
+    private let partition: PartitionID
+    private let time: UInt64
+    private let folding: Bool
+    private var outcome = Applied()
+    private var fold = KeyTable()
+    /// Records read or changed by this transaction.
+    private var records: [StreamID: StreamRecord] = [:]
+    private var changed: Set<StreamID> = []
+
+    /// Applies `batches`, oldest first, within the transaction behind `tables`.
+    ///
+    /// - Parameters:
+    ///   - partition: the file's own partition.
+    ///   - time: now, in ms since 1970: what changed counters are stamped with.
+    ///   - folding: false only after `.foldingOverflows`.
+    public static func apply(
+        _ batches: [[UInt8]], to tables: inout Tables, partition: PartitionID, time: UInt64, folding: Bool = true
+    ) throws(Tables.Failure) -> ApplyOutcome {
+        if try tables.isRetired() { return .retired }
+        var rules = ApplyRules(partition: partition, time: time, folding: folding)
+        for bytes in batches {
+            if let alarm = try rules.apply(bytes, &tables) {
+                // What precedes it is sound: commit that, and meet the alarm at the head of the list.
+                if rules.outcome.committed.isEmpty { return .stop(alarm) }
+                break
+            }
+        }
+        if rules.fold.hasOverflow { return .foldingOverflows }
+        return try rules.finish(&tables) ? .commit(rules.outcome) : .foldingOverflows
+    }
+
+    private init(partition: PartitionID, time: UInt64, folding: Bool) {
+        self.partition = partition
+        self.time = time
+        self.folding = folding
+    }
+
+    private mutating func apply(_ bytes: [UInt8], _ tables: inout Tables) throws(Tables.Failure) -> ApplyAlarm? {
+        let read = bytes.withUnsafeBytes { buffer in
+            Result { () throws(BatchError) in try BatchHeader(reading: buffer) }
+        }
+        switch read {
+        case .failure(.newerVersion(let version)): return .newerVersion(version)
+        case .failure(.unreadable(let reason)): return .unreadable(reason)
+        case .failure(.damaged(let header, _)), .success(let header):
+            return try apply(bytes, header, &tables)
+        }
+    }
+
+    private mutating func apply(
+        _ bytes: [UInt8], _ header: BatchHeader, _ tables: inout Tables
+    ) throws(Tables.Failure) -> ApplyAlarm? {
+        let stream = header.id.stream
+        guard stream.partition == partition else { return .wrongPartition(header.id, expected: partition) }
+        var record = try self.record(of: stream, &tables)
+        if header.id.sequence > record.watermark + 1 { return .hole(header.id, watermark: record.watermark) }
+        if header.id.sequence <= record.watermark {
+            outcome.skippedBatches += 1
+        } else {
+            let done = try count(bytes, header, after: record.through, &tables)
+            record.watermark = header.id.sequence
+            record.through = header.cumulative
+            record.applied += done.applied
+            record.repeated += done.repeated
+            record.dead += done.dead
+            outcome.applied += done.applied
+            outcome.repeated += done.repeated
+            outcome.dead += done.dead
+            records[stream] = record
+            changed.insert(stream)
+        }
+        outcome.committed.append(header.id)
+        outcome.watermarks[stream.producer] = record.watermark
+        return nil
+    }
+
+    private struct Done {
+        var applied = Amount.zero
+        var repeated = Amount.zero
+        var dead = Amount.zero
+    }
+
+    /// Counts the entries of one batch that is not below the watermark.
+    private mutating func count(
+        _ bytes: [UInt8], _ header: BatchHeader, after through: Amount, _ tables: inout Tables
+    ) throws(Tables.Failure) -> Done {
+        let promised = header.cumulative - through
+        var damage = "its entries do not add up to what its ledger says"
+        var failure: Tables.Failure?
+        let done: Done? = bytes.withUnsafeBytes { buffer in
+            do throws(BatchError) {
+                let batch = try BatchReader(buffer)
+                guard batch.amount == promised else { return nil }
+                do throws(Tables.Failure) { return try count(batch, &tables) } catch { failure = error }
+            } catch {
+                if case .damaged(_, let reason) = error { damage = reason }
+            }
+            return nil
+        }
+        if let failure { throw failure }
+        if let done { return done }
+        try tables.bury(
+            DeadLetter(
+                batch: header.id, reason: .damaged, detail: damage, idempotencyKey: nil, key: nil, amount: promised,
+                payload: bytes),
+            time: time)
+        return Done(dead: promised)
+    }
+
+    private mutating func count(_ batch: BatchReader, _ tables: inout Tables) throws(Tables.Failure) -> Done {
+        guard let origin = batch.header.origin else {
+            return try count(batch, routed: nil, &tables)
+        }
+        if try record(of: origin.stream, &tables).watermark >= origin.sequence {
+            return Done(repeated: batch.amount)
+        }
+        return try count(batch, routed: try claimKeys(of: batch, origin: origin, &tables), &tables)
+    }
+
+    /// Claims each distinct key of a re-routed batch; true for those that no earlier part has counted.
+    private func claimKeys(
+        of batch: BatchReader, origin: BatchID, _ tables: inout Tables
+    ) throws(Tables.Failure) -> [Key: Bool] {
+        var fresh: [Key: Bool] = [:]
+        try batch.forEach { entry throws(Tables.Failure) in
+            let key = Key(validated: Array(entry.key))
+            if fresh[key] == nil { fresh[key] = try tables.claimRouted(origin: origin, key: entry.key) }
+        }
+        return fresh
+    }
+
+    private mutating func count(
+        _ batch: BatchReader, routed: [Key: Bool]?, _ tables: inout Tables
+    ) throws(Tables.Failure) -> Done {
+        var done = Done()
+        try batch.forEach { entry throws(Tables.Failure) in
+            let amount = Amount(increments: entry.increments, sum: Int128(entry.sum))
+            var isNew = routed.map { $0[Key(validated: Array(entry.key))] ?? false } ?? true
+            if isNew, let idempotencyKey = entry.idempotencyKey {
+                isNew = try tables.claimIdempotent(idempotencyKey, key: entry.key, time: time)
+            }
+            if !isNew {
+                done.repeated += amount
+            } else if try add(entry, of: batch.header.id, &tables) {
+                done.applied += amount
+            } else {
+                done.dead += amount
+            }
+        }
+        return done
+    }
+
+    /// False if the entry went to the dead letters.
+    private mutating func add(
+        _ entry: BatchReader.Entry, of batch: BatchID, _ tables: inout Tables
+    ) throws(Tables.Failure) -> Bool {
+        if folding {
+            fold.add(entry.key, hash: XXH64.hash(entry.key), delta: entry.sum, increments: entry.increments)
+            return true
+        }
+        if try tables.add(entry.sum, to: entry.key, time: time) {
+            outcome.keys += 1
+            return true
+        }
+        try tables.bury(
+            DeadLetter(
+                batch: batch, reason: .overflow, detail: "adding \(entry.sum) would leave the range of Int64",
+                idempotencyKey: entry.idempotencyKey.map { Array($0) }, key: Array(entry.key),
+                amount: Amount(increments: entry.increments, sum: Int128(entry.sum)), payload: []),
+            time: time)
+        return false
+    }
+
+    /// Writes the folded sums and the records; false if a sum does not fit.
+    private mutating func finish(_ tables: inout Tables) throws(Tables.Failure) -> Bool {
+        for entry in fold.sortedByKey() {
+            var failure: Tables.Failure?
+            let fits = fold.withKey(of: entry) { key in
+                do throws(Tables.Failure) {
+                    return try tables.add(entry.sum, to: key, time: time)
+                } catch {
+                    failure = error
+                    return false
+                }
+            }
+            if let failure { throw failure }
+            if !fits { return false }
+            outcome.keys += 1
+        }
+        for stream in changed {
+            if let record = records[stream] { try tables.setRecord(record, of: stream) }
+        }
+        return true
+    }
+
+    private mutating func record(
+        of stream: StreamID, _ tables: inout Tables
+    ) throws(Tables.Failure) -> StreamRecord {
+        if let known = records[stream] { return known }
+        let record = try tables.record(of: stream) ?? .empty
+        records[stream] = record
+        return record
+    }
+}

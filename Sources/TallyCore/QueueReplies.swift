@@ -1,0 +1,98 @@
+// What the function library answers. The Redis door decodes its replies into these, the simulator's model of Redis
+// returns them directly, and the differential test holds the two against each other.
+
+/// The answer to a push.
+public enum PushReply: Hashable, Sendable {
+    /// Appended.
+    case ok(applied: UInt64)
+    /// Was there already: as good as `ok`.
+    case duplicate(applied: UInt64)
+    /// The partition belongs to an epoch that is being closed.
+    case sealed(applied: UInt64)
+    /// Something is missing before it: `last` is the last sequence that Redis knows.
+    case gap(last: UInt64, applied: UInt64)
+    /// The list holds more bytes than allowed.
+    case full(applied: UInt64)
+    /// No key group: nothing is ever created implicitly.
+    case noTopology
+    /// Redis refused the command before it wrote anything (out of memory, read-only, loading); the text is its own.
+    case refused(String)
+}
+
+/// What Redis knows of one stream.
+public enum HeartbeatReply: Hashable, Sendable {
+    case progress(last: UInt64, applied: UInt64)
+    case noTopology
+    case refused(String)
+}
+
+/// A granted lease, and what the start check needs.
+public struct Claim: Hashable, Sendable {
+    /// One more than any earlier token of this key group.
+    public let token: UInt64
+    public let shard: ShardUUID
+    public let sealed: Bool
+    /// What Redis has seen committed, by producer.
+    public let applied: [ProducerID: UInt64]
+
+    public init(token: UInt64, shard: ShardUUID, sealed: Bool, applied: [ProducerID: UInt64]) {
+        self.token = token
+        self.shard = shard
+        self.sealed = sealed
+        self.applied = applied
+    }
+}
+
+/// The answer to a consumer that asks for a partition's lease.
+public enum ClaimReply: Hashable, Sendable {
+    case granted(Claim)
+    /// Somebody on another host holds it.
+    case held(by: String, milliseconds: UInt64)
+    case noTopology
+}
+
+/// The head of a queue.
+public struct Peeked: Hashable, Sendable {
+    public let shard: ShardUUID
+    public let sealed: Bool
+    /// Encoded batches, oldest first.
+    public let batches: [[UInt8]]
+    /// Batches in the whole list, those of `batches` included.
+    public let length: Int
+
+    public init(shard: ShardUUID, sealed: Bool, batches: [[UInt8]], length: Int) {
+        self.shard = shard
+        self.sealed = sealed
+        self.batches = batches
+        self.length = length
+    }
+}
+
+/// The answer to a peek.
+public enum PeekReply: Hashable, Sendable {
+    case batches(Peeked)
+    case noTopology
+}
+
+/// What was committed, for compare-and-pop.
+public struct TrimRequest: Hashable, Sendable {
+    public let token: UInt64
+    /// The producer and sequence of each batch that may be popped.
+    public let committed: [BatchID]
+    /// The watermarks that the shard now holds.
+    public let applied: [ProducerID: UInt64]
+
+    public init(token: UInt64, committed: [BatchID], applied: [ProducerID: UInt64]) {
+        self.token = token
+        self.committed = committed
+        self.applied = applied
+    }
+}
+
+/// The answer to a trim.
+public enum TrimReply: Hashable, Sendable {
+    case trimmed(batches: Int)
+    /// The lease went to somebody else.
+    case fenced
+    case noTopology
+}
