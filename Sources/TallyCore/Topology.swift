@@ -1,4 +1,6 @@
-// The published copy of what the cluster file says, for nodes: which epoch is current and how many partitions it has.
+// Which epoch is current and how many partitions it has: the copy that Redis publishes for nodes.
+//
+// Text: {"cluster":"<32 hex digits>","epoch":1,"partitions":4}
 
 /// Cluster, epoch and K.
 public struct Topology: Hashable, Sendable {
@@ -20,5 +22,18 @@ public struct Topology: Hashable, Sendable {
     /// All partitions of the epoch, in order.
     public var partitionIDs: [PartitionID] {
         (0..<UInt32(partitions)).map { PartitionID(epoch: epoch, number: $0) }
+    }
+
+    public var json: String {
+        #"{"cluster":"\#(cluster)","epoch":\#(epoch),"partitions":\#(partitions)}"#
+    }
+
+    /// - Throws: `ClusterFileError` that says what is wrong with the text.
+    public init(json: [UInt8]) throws(ClusterFileError) {
+        let fields = try ClusterFields(json)
+        guard let cluster = fields.cluster else { throw .missing("cluster") }
+        guard let epoch = fields.epoch else { throw .missing("epoch") }
+        guard let partitions = fields.partitions else { throw .missing("partitions") }
+        self.init(cluster: cluster, epoch: epoch, partitions: partitions)
     }
 }
