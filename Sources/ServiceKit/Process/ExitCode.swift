@@ -1,0 +1,33 @@
+// How a command ends: the exit codes that scripts and systemd units rely on.
+//
+// The numbers are those of sysexits.h where one fits. 64, 65, 74 and 78 mean "starting again will not help":
+// the units list them in RestartPreventExitStatus, and a supervisor stops instead of restarting.
+
+/// The status with which a command ends.
+public enum ExitCode: Int32, CaseIterable, Sendable {
+    case ok = 0
+    /// Anything that has no code of its own.
+    case failure = 1
+    /// An answer was given, and it is incomplete or a comparison differed.
+    case partial = 3
+    /// The command line is wrong.
+    case usage = 64
+    /// A file's content is damaged.
+    case corrupt = 65
+    /// A service or host cannot be reached.
+    case unavailable = 69
+    /// Reading or writing failed: disk full, no permission, broken device.
+    case ioError = 74
+    /// Another process holds the thing that is needed.
+    case locked = 75
+    /// The configuration is wrong, or does not match what is stored.
+    case configuration = 78
+
+    /// Whether a restart may cure it. A supervisor stops on the others.
+    public var isWorthRestarting: Bool {
+        switch self {
+        case .usage, .corrupt, .ioError, .configuration: false
+        case .ok, .failure, .partial, .unavailable, .locked: true
+        }
+    }
+}
