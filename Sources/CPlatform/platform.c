@@ -40,3 +40,7 @@ int tm_pipe(int ends[2]) {
 int tm_spawn_close_from(void *actions, int first) {
     return posix_spawn_file_actions_addclosefrom_np((posix_spawn_file_actions_t *)actions, first);
 }
+
+int tm_name_thread(const char *name) {
+    return prctl(PR_SET_NAME, name, 0UL, 0UL, 0UL);
+}

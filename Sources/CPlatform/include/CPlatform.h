@@ -16,5 +16,7 @@ int tm_signalfd_read(int descriptor);
 int tm_pipe(int ends[2]);
 /// The spawned child closes every descriptor from `first` on; `actions` is a posix_spawn_file_actions_t.
 int tm_spawn_close_from(void *actions, int first);
+/// What the system shows as the name of the calling thread; its first 15 bytes count.
+int tm_name_thread(const char *name);
 
 #endif

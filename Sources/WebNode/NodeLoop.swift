@@ -1,0 +1,208 @@
+// One event loop's share of the node: its producer, and the requests that wait for it.
+//
+// Everything here happens on the loop. A request is admitted into the producer and keeps its answer ticket; when the
+// delivery thread is free, the producer's next flight goes to it; what comes back acknowledges the requests. Flights
+// are asked for once a turn of the loop, after all sockets that were readable have been read, so a batch holds what
+// came together and an idle node still pushes at once.
+
+import HTTPFront
+import Logging
+import ServiceKit
+import TallyCore
+
+/// The counting side of one event loop.
+// @unchecked: every method checks that it runs on `loop`, and the fields are touched by methods alone.
+final class NodeLoop: IncrementService, @unchecked Sendable {
+    /// A request whose level is awaited.
+    private struct Waiting {
+        let ticket: Ticket
+        let answer: AnswerTicket
+        /// Monotonic milliseconds.
+        let deadline: UInt64
+    }
+
+    private let loop: LoopHandle
+    private let delivery: Delivery
+    private let logger: Logger
+    private var producer: Producer
+    /// By ticket slot.
+    private var waiting: [Waiting?] = []
+    /// No deadline in `waiting` is earlier.
+    private var earliestDeadline = UInt64.max
+    private var acknowledged: [Acknowledgement] = []
+    private var isFlying = false
+    private var isPumpScheduled = false
+    /// What the log has been told about admission.
+    private var reportedClosed: TallyCore.Refusal?
+    private var whenFlushed: (@Sendable () -> Void)?
+
+    /// How often deadlines, heartbeats and back-offs are looked at.
+    private static let tickMilliseconds: UInt64 = 10
+
+    init(loop: LoopHandle, producer: Producer, link: RedisLink, logger: Logger) {
+        self.loop = loop
+        self.producer = producer
+        self.logger = logger
+        delivery = Delivery(producer: producer.id, link: link, logger: logger)
+    }
+
+    /// Connects and begins to tick. On the loop.
+    func start() {
+        loop.assertInLoop()
+        delivery.start { [weak self, loop] report in
+            loop.execute { self?.received(report) }
+        }
+        loop.scheduleRepeated(milliseconds: Self.tickMilliseconds) { [weak self] in self?.tick() }
+    }
+
+    // MARK: Requests
+
+    func submit(
+        _ increments: inout IncrementBuffer, _ request: IncrementRequest, _ answer: AnswerTicket
+    ) -> Submission {
+        loop.assertInLoop()
+        let now = MonotonicClock.milliseconds()
+        let admitted: Ticket?
+        do throws(TallyCore.Refusal) {
+            admitted = try producer.admit(
+                increments, level: request.level, idempotencyKey: request.idempotencyKey, now: now)
+        } catch {
+            return .refused(HTTPFront.Refusal(error))
+        }
+        schedulePump()
+        guard let ticket = admitted else { return .answered(.memory) }
+        let slot = Int(ticket.slot)
+        if slot >= waiting.count { waiting.append(contentsOf: repeatElement(nil, count: slot - waiting.count + 1)) }
+        let deadline = now + request.waitMilliseconds
+        waiting[slot] = Waiting(ticket: ticket, answer: answer, deadline: deadline)
+        earliestDeadline = min(earliestDeadline, deadline)
+        return .pending
+    }
+
+    func readiness() -> Readiness {
+        loop.assertInLoop()
+        let refusal = producer.closedReason(now: MonotonicClock.milliseconds())
+        let reason = refusal.map { #","reason":\#(JSONText.quote($0.sentence))"# } ?? ""
+        let epoch = producer.topology.map { "\($0.epoch)" } ?? "null"
+        return Readiness(
+            isReady: refusal == nil,
+            json: #"{"ready":\#(refusal == nil)\#(reason),"epoch":\#(epoch),"outbox_bytes":\#(producer.heldBytes)}"#)
+    }
+
+    // MARK: Flights
+
+    private func schedulePump() {
+        if isPumpScheduled || isFlying { return }
+        isPumpScheduled = true
+        loop.execute { [weak self] in
+            self?.isPumpScheduled = false
+            self?.pump()
+        }
+    }
+
+    /// Sends the next flight, if none is under way.
+    private func pump() {
+        if isFlying || !producer.isConnected { return }
+        let commands = producer.nextFlight(
+            now: MonotonicClock.milliseconds(), wallClock: UInt64(WallClock.milliseconds()))
+        if commands.isEmpty { return }
+        isFlying = true
+        delivery.send(commands)
+    }
+
+    private func received(_ report: Delivery.Report) {
+        loop.assertInLoop()
+        let now = MonotonicClock.milliseconds()
+        switch report {
+        case .connected:
+            producer.connection(isUp: true, now: now)
+        case .disconnected(let reason):
+            producer.connection(isUp: false, now: now)
+            logger.warning("Redis is unreachable", metadata: ["reason": "\(reason)"])
+        case .landed(let commands, let answers):
+            isFlying = false
+            let wallClock = UInt64(WallClock.milliseconds())
+            for (command, answer) in zip(commands, answers) {
+                producer.received(answer, to: command, now: now, wallClock: wallClock)
+            }
+            producer.flightEnded()
+            acknowledge()
+        }
+        pump()
+        reportAdmission(now)
+        finishDraining()
+    }
+
+    private func acknowledge() {
+        producer.takeAcknowledged(into: &acknowledged)
+        for acknowledgement in acknowledged {
+            let slot = Int(acknowledgement.ticket.slot)
+            guard let request = waiting[slot], request.ticket == acknowledgement.ticket else { continue }
+            waiting[slot] = nil
+            loop.complete(request.answer, .reached(acknowledgement.level))
+        }
+    }
+
+    private func tick() {
+        let now = MonotonicClock.milliseconds()
+        if now >= earliestDeadline { expire(now) }
+        pump()
+        reportAdmission(now)
+        finishDraining()
+    }
+
+    /// Answers the requests whose wait has run out with the level that they have reached.
+    private func expire(_ now: UInt64) {
+        earliestDeadline = .max
+        for (slot, request) in waiting.enumerated() {
+            guard let request else { continue }
+            if request.deadline > now {
+                earliestDeadline = min(earliestDeadline, request.deadline)
+                continue
+            }
+            waiting[slot] = nil
+            if let level = producer.abandon(request.ticket) { loop.complete(request.answer, .reached(level)) }
+        }
+    }
+
+    /// One line when admission closes, one when it opens again.
+    private func reportAdmission(_ now: UInt64) {
+        let refusal = producer.closedReason(now: now)
+        guard refusal != reportedClosed, !producer.isDraining else { return }
+        reportedClosed = refusal
+        if let refusal {
+            logger.warning("requests are refused", metadata: ["reason": "\(refusal.sentence)"])
+        } else {
+            logger.info("requests are admitted", metadata: ["epoch": "\(producer.topology?.epoch ?? 0)"])
+        }
+    }
+
+    // MARK: Stopping
+
+    /// Admits nothing from now on, and calls `done` once when everything admitted is in Redis.
+    func drain(_ done: @escaping @Sendable () -> Void) {
+        loop.assertInLoop()
+        producer.drain()
+        whenFlushed = done
+        finishDraining()
+    }
+
+    /// Bytes that Redis has not confirmed, for the last words of an impatient stop.
+    var heldBytes: Int {
+        loop.assertInLoop()
+        return producer.isFlushed ? 0 : producer.heldBytes
+    }
+
+    private func finishDraining() {
+        guard let whenFlushed, producer.isFlushed, !isFlying else { return }
+        self.whenFlushed = nil
+        // Who waits for `stored` is told what has been reached: the shard's part needs no node.
+        expire(.max)
+        whenFlushed()
+    }
+
+    /// Ends the delivery thread. After the loop's last use.
+    func stop() {
+        delivery.stop()
+    }
+}
