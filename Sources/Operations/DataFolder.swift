@@ -1,0 +1,73 @@
+// The data folder: where the cluster file and the shards lie.
+//
+//   <data>/topology.json                                   the cluster file, the authority
+//   <data>/topology.lock                                   held by init, rebalance and repair
+//   <data>/epoch-0001/shard-0000-of-0004.sqlite            one shard
+//   <data>/epoch-0001/shard-0000-of-0004.sqlite.lock       held by its consumer
+//   <data>/epoch-0001.staging/                             shards that are being made
+//   <data>/up/                                             what a running `up` needs: its lock, its private Redis
+
+public import ServiceKit
+public import TallyCore
+
+/// Paths below one folder, and the cluster file in it.
+public struct DataFolder: Sendable {
+    public let path: String
+
+    public init(_ path: String) {
+        self.path = path
+    }
+
+    public var clusterFilePath: String { "\(path)/topology.json" }
+    public var clusterLockPath: String { "\(path)/topology.lock" }
+    public var upPath: String { "\(path)/up" }
+
+    public func epochPath(_ epoch: UInt32) -> String { "\(path)/epoch-\(Self.padded(Int(epoch)))" }
+
+    public func stagingPath(_ epoch: UInt32) -> String { "\(epochPath(epoch)).staging" }
+
+    /// - Parameter partitions: K of the partition's epoch.
+    public func shardPath(_ partition: PartitionID, of partitions: Int) -> String {
+        "\(epochPath(partition.epoch))/\(Self.shardName(partition, of: partitions))"
+    }
+
+    static func shardName(_ partition: PartitionID, of partitions: Int) -> String {
+        "shard-\(padded(Int(partition.number)))-of-\(padded(partitions)).sqlite"
+    }
+
+    /// The cluster file, nil if there is none.
+    ///
+    /// - Throws: 78 if it is damaged or of a newer release, 74 if it cannot be read.
+    public func readClusterFile() throws(Failure) -> ClusterFile? {
+        guard let bytes = try FileContent.readIfPresent(clusterFilePath, maximumBytes: 1 << 20) else { return nil }
+        do throws(ClusterFileError) {
+            return try ClusterFile(json: bytes)
+        } catch {
+            throw Failure(
+                .configuration, "this is no cluster file: \(error)", at: clusterFilePath,
+                advice: "Put back the copy that belongs to the shards; it is copied to every host that consumes.")
+        }
+    }
+
+    /// The cluster file of an initialised cluster.
+    ///
+    /// - Throws: 78 also if there is none or `init` has not ended.
+    public func readyClusterFile() throws(Failure) -> ClusterFile {
+        guard let file = try readClusterFile() else {
+            throw Failure(
+                .configuration, "there is no cluster in \(path)",
+                advice: "`tallymill init --data-dir \(path) --partitions 4` makes one, --data-dir names another folder.")
+        }
+        guard file.state == .ready else {
+            throw Failure(
+                .configuration, "epoch \(file.topology.epoch) of the cluster is still being built",
+                at: clusterFilePath, advice: "Run the command that was interrupted (init or rebalance) again.")
+        }
+        return file
+    }
+
+    private static func padded(_ number: Int) -> String {
+        let digits = String(number)
+        return String(repeating: "0", count: max(0, 4 - digits.count)) + digits
+    }
+}
