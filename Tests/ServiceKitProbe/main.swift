@@ -3,7 +3,8 @@
 //     servicekit-probe lock PATH          takes the lock, prints "acquired" or "held PID", waits for its end
 //     servicekit-probe orphan             arms ParentDeath from the environment, prints "armed PID", waits
 //     servicekit-probe signals            prints each signal with its number of stop requests; ends at the second
-//     servicekit-probe parent PATH...     starts "PATH orphan", prints what that prints, waits
+//     servicekit-probe parent PATH        starts "PATH orphan", prints what that prints, waits
+//     servicekit-probe write PATH         replaces a file's content by "new"
 //     servicekit-probe log FORMAT         logs one line to stderr
 
 import Glibc
@@ -54,6 +55,9 @@ func run(_ arguments: [String]) throws -> Never {
             say("\(event.kind) \(event.stopRequests)")
             if event.stopRequests == 2 { exit(ExitCode.partial.rawValue) }
         }
+    case "write":
+        try AtomicFile.write(Array("new".utf8), to: arguments[1])
+        exit(ExitCode.ok.rawValue)
     case "log":
         let output = LogOutput(format: .init(rawValue: arguments[1]) ?? .text, level: .info)
         output.logger("probe").info("hello", metadata: ["note": "two words"])

@@ -24,10 +24,10 @@ func withFolder<Value>(_ body: (String) throws -> Value) throws -> Value {
 
 /// The probe beside the test program.
 func probePath() throws -> String {
-    var buffer = [UInt8](repeating: 0, count: 4096)
-    let length = buffer.withUnsafeMutableBytes { readlink("/proc/self/exe", $0.baseAddress, $0.count) }
+    var buffer = [CChar](repeating: 0, count: 4096)
+    let length = readlink("/proc/self/exe", &buffer, buffer.count)
     try #require(length > 0)
-    let program = String(decoding: buffer[..<length], as: UTF8.self)
+    let program = String(decoding: buffer[..<length].map { UInt8(bitPattern: $0) }, as: UTF8.self)
     let folder = program[..<(try #require(program.lastIndex(of: "/")))]
     return "\(folder)/servicekit-probe"
 }

@@ -37,7 +37,8 @@ import Testing
     @Test func jsonForm() {
         #expect(
             json(event("ready"))
-                == "{\"time\":\"1970-01-01T00:00:00.000Z\",\"level\":\"info\",\"label\":\"web\",\"message\":\"ready\"}\n")
+                == "{\"time\":\"1970-01-01T00:00:00.000Z\",\"level\":\"info\","
+                + "\"label\":\"web\",\"message\":\"ready\"}\n")
         let fields: Logger.Metadata = ["b": ["x": "1", "a": ["y", "z"]], "a": "q\"\\\n\u{1}"]
         #expect(
             json(event("m", fields)).hasSuffix(

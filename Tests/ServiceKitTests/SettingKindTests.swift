@@ -16,7 +16,8 @@ import Testing
     @Test func integers() {
         let kind = SettingKind.integer(1...1024)
         accepts(kind, [("1", .integer(1)), ("1024", .integer(1024))])
-        refuses(kind, ["", "0", "1025", "-1", "+1", "01", "1.0", "1e2", " 1", "1 ", "１", "99999999999999999999", "1_0"])
+        refuses(
+            kind, ["", "0", "1025", "-1", "+1", "01", "1.0", "1e2", " 1", "1 ", "１", "1_0", "99999999999999999999"])
         #expect(kind.permitted == "a whole number from 1 to 1024")
         accepts(.integer(0...5), [("0", .integer(0))])
     }
@@ -32,7 +33,8 @@ import Testing
         refuses(
             kind,
             [
-                "1048575", "1023KiB", "1025GiB", "1099511627777", "1MB", "1M", "1mib", "1 MiB", "MiB", "1.5MiB", "-1MiB",
+                "1048575", "1023KiB", "1025GiB", "1099511627777", "1MB", "1M", "1mib", "1 MiB", "MiB", "1.5MiB",
+                "-1MiB",
                 "9999999999999GiB", "1TiB", "1MiBMiB",
             ])
         #expect(kind.permitted == "a number of bytes from 1MiB to 1024GiB, plain or with KiB, MiB or GiB")

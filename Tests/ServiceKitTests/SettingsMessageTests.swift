@@ -11,7 +11,9 @@ import Testing
     ) -> (text: String, code: ExitCode)? {
         do throws(SettingsError) {
             let file = try SettingsFile(path: "t.conf", content: Array(file.utf8))
-            _ = try Settings.resolve(command: command, flags: flags, environment: environment, file: file)
+            let settings = try Settings.resolve(
+                command: command, flags: flags, environment: environment, file: file)
+            Issue.record("nothing is wrong with \(settings)")
             return nil
         } catch {
             return (error.report, error.code)
@@ -23,8 +25,8 @@ import Testing
         #expect(found?.code == .usage)
         #expect(
             found?.text == """
-                tallymill: --outbox-bytes is "5": must be a number of bytes from 1MiB to 1024GiB, plain or with KiB, MiB \
-                or GiB
+                tallymill: --outbox-bytes is "5": must be a number of bytes from 1MiB to 1024GiB, \
+                plain or with KiB, MiB or GiB
                   Correct it, or remove it for the default: 256MiB.
                 """)
     }
@@ -82,8 +84,9 @@ import Testing
     func aWrongValueInTheFile(tail: String, value: String, sentence: String) {
         let found = report(file: "# one\nTALLYMILL_\(tail)=\(value)\n")
         #expect(found?.code == .configuration)
-        #expect(found?.text.split(separator: "\n").first.map(String.init)
-            == "tallymill: t.conf:2: TALLYMILL_\(tail) \(sentence)")
+        #expect(
+            found?.text.split(separator: "\n").first.map(String.init)
+                == "tallymill: t.conf:2: TALLYMILL_\(tail) \(sentence)")
     }
 
     @Test func everyKeyHasAWrongValueAbove() {

@@ -33,7 +33,8 @@ import Testing
     }
 
     @Test func flagsBeforeEnvironmentBeforeFileBeforeDefault() throws {
-        let file = try Self.file("TALLYMILL_BATCH_BYTES=1KiB\n\nTALLYMILL_QUEUE_BYTES=3MiB\nTALLYMILL_OUTBOX_BYTES=4MiB\n")
+        let file = try Self.file(
+            "TALLYMILL_BATCH_BYTES=1KiB\n\nTALLYMILL_QUEUE_BYTES=3MiB\nTALLYMILL_OUTBOX_BYTES=4MiB\n")
         let environment = ["TALLYMILL_BATCH_BYTES": "2KiB", "TALLYMILL_QUEUE_BYTES": "2MiB", "HOME": "/"]
         let settings = try Settings.resolve(
             command: .web, flags: ["batch-bytes": "4KiB"], environment: environment, file: file)
@@ -112,7 +113,7 @@ import Testing
         #expect(Set(Setting.table.map(\.name)).count == Setting.table.count)
         for setting in Setting.table {
             #expect(setting.name.utf8.allSatisfy { (97...122).contains($0) || $0 == 45 }, "\(setting.name)")
-            #expect(setting.defaultText == nil || setting.kind.parse(setting.defaultText ?? "") != nil, "\(setting.name)")
+            if let text = setting.defaultText { #expect(setting.kind.parse(text) != nil, "\(setting.name)") }
             #expect((setting.defaultText == nil) != (setting.absence == nil), "\(setting.name)")
             #expect(!setting.help.hasSuffix(".") && setting.help.count <= 90, "\(setting.name)")
             #expect(Setting.named(setting.name) == setting)

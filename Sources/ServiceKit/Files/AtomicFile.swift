@@ -4,6 +4,7 @@
 
 import Glibc
 
+/// Replaces files whole.
 public enum AtomicFile {
     /// Replaces the content of a file, or creates it.
     ///
@@ -18,7 +19,9 @@ public enum AtomicFile {
         let temporary = "\(folder)/.\(name).\(getpid()).new"
         do throws(Failure) {
             try writeNew(bytes, to: temporary, mode: mode)
-            guard rename(temporary, path) == 0 else { throw Failure(cannot: "replace the file", errno: errno, at: path) }
+            guard rename(temporary, path) == 0 else {
+                throw Failure(cannot: "replace the file", errno: errno, at: path)
+            }
         } catch {
             _ = unlink(temporary)  // the first error is the one to report
             throw error

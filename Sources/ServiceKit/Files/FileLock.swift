@@ -47,7 +47,9 @@ public final class FileLock: Sendable {
     deinit { SystemCall.close(descriptor) }
 
     private func writeHolder() throws(Failure) {
-        guard ftruncate(descriptor, 0) == 0 else { throw Failure(cannot: "empty the lock file", errno: errno, at: path) }
+        guard ftruncate(descriptor, 0) == 0 else {
+            throw Failure(cannot: "empty the lock file", errno: errno, at: path)
+        }
         if let number = SystemCall.writeAll(Array("\(getpid())\n".utf8), to: descriptor) {
             throw Failure(cannot: "write the lock file", errno: number, at: path)
         }

@@ -66,13 +66,18 @@ struct SettingsLayer: ConfigProvider, ConfigSnapshot {
         return LookupResult(encodedKey: name, value: value)
     }
 
-    nonisolated(nonsending) func fetchValue(forKey key: AbsoluteConfigKey, type: ConfigType) async throws -> LookupResult {
+    typealias ValueUpdates = ConfigUpdatesAsyncSequence<Result<LookupResult, any Error>, Never>
+    typealias SnapshotUpdates = ConfigUpdatesAsyncSequence<any ConfigSnapshot, Never>
+
+    nonisolated(nonsending) func fetchValue(
+        forKey key: AbsoluteConfigKey, type: ConfigType
+    ) async throws -> LookupResult {
         try value(forKey: key, type: type)
     }
 
     nonisolated(nonsending) func watchValue<Return: ~Copyable>(
         forKey key: AbsoluteConfigKey, type: ConfigType,
-        updatesHandler: nonisolated(nonsending) (ConfigUpdatesAsyncSequence<Result<LookupResult, any Error>, Never>) async throws -> Return
+        updatesHandler: nonisolated(nonsending) (ValueUpdates) async throws -> Return
     ) async throws -> Return {
         try await watchValueFromValue(forKey: key, type: type, updatesHandler: updatesHandler)
     }
@@ -80,7 +85,7 @@ struct SettingsLayer: ConfigProvider, ConfigSnapshot {
     func snapshot() -> any ConfigSnapshot { self }
 
     nonisolated(nonsending) func watchSnapshot<Return: ~Copyable>(
-        updatesHandler: nonisolated(nonsending) (ConfigUpdatesAsyncSequence<any ConfigSnapshot, Never>) async throws -> Return
+        updatesHandler: nonisolated(nonsending) (SnapshotUpdates) async throws -> Return
     ) async throws -> Return {
         try await watchSnapshotFromSnapshot(updatesHandler: updatesHandler)
     }

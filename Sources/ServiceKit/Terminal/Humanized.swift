@@ -1,6 +1,7 @@
 // Numbers for people. Machines get all digits elsewhere; here three significant ones are enough, except for counts,
 // which are what this product is about and keep every digit.
 
+/// Short texts of numbers.
 public enum Humanized {
     /// All digits with a comma between thousands: 1,234,567.
     public static func count(_ number: some BinaryInteger) -> String {
@@ -41,14 +42,15 @@ public enum Humanized {
         }
     }
 
+    /// In the first unit after the plain one in which it is shorter than `base`.
     private static func scaled(_ number: Double, base: Double, units: [String]) -> String {
         var value = number
         var unit = 0
-        // What would be shown as 1024.0 or 1000.0 goes on to the next unit.
-        while abs(value) >= base - 0.05 && unit < units.count - 1 {
+        repeat {
             value /= base
             unit += 1
-        }
+            // What would be shown as 1024.0 or 1000.0 goes on to the next unit.
+        } while abs(value) >= base - 0.05 && unit < units.count - 1
         return "\(tenths(value)) \(units[unit])"
     }
 
