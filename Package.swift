@@ -18,6 +18,8 @@ let package = Package(
     ],
     targets: [
         .target(name: "TallyCore", swiftSettings: strict),
+        .systemLibrary(name: "CHiredis"),
+        .target(name: "RedisQueue", dependencies: ["TallyCore", "CHiredis"], swiftSettings: strict),
         .target(name: "CPlatform"),
         .target(
             name: "ServiceKit",
@@ -29,6 +31,12 @@ let package = Package(
             swiftSettings: strict
         ),
         .testTarget(name: "TallyCoreTests", dependencies: ["TallyCore"], swiftSettings: strict),
+        // A private redis-server for the tests of everything that talks to one.
+        .target(
+            name: "TestSupport", dependencies: ["CPlatform", "RedisQueue", "TallyCore"], path: "Tests/TestSupport",
+            swiftSettings: strict),
+        .testTarget(
+            name: "RedisQueueTests", dependencies: ["RedisQueue", "TallyCore", "TestSupport"], swiftSettings: strict),
         // A process of its own for what a test cannot do to itself: be killed, hold a lock, lose its parent.
         .executableTarget(
             name: "servicekit-probe",
