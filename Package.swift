@@ -35,7 +35,6 @@ let arguments = Target.Dependency.product(name: "ArgumentParser", package: "swif
 
 let package = Package(
     name: "tallymill",
-    
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser.git", from: "1.8.2"),
         .package(url: "https://github.com/apple/swift-configuration.git", from: "1.4.0", traits: []),
@@ -43,11 +42,32 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-nio.git", from: "2.101.2"),
     ],
     targets: [
-        .target(name: "CPlatform"),
+        .systemLibrary(name: "CHiredis"),
+        .systemLibrary(name: "CSQLite"),
+        .target(
+            name: "CPlatform",
+            cSettings: [.define("TALLYMILL_COMMIT", to: "\"\(Context.gitInformation?.currentCommit ?? "no commit")\"")]),
         room("TallyCore"),
+        room("RedisQueue", ["TallyCore", "CHiredis"]),
+        room("ShardStore", ["TallyCore", "CSQLite"]),
         room("HTTPFront", ["TallyCore", nioCore, nioPosix]),
         room("ServiceKit", ["CPlatform", configuration, logging]),
+        room("WebNode", ["TallyCore", "RedisQueue", "HTTPFront", "ServiceKit", logging]),
+        room("ShardConsumer", ["TallyCore", "RedisQueue", "ShardStore", "ServiceKit", logging]),
+        room("Operations", ["TallyCore", "RedisQueue", "ShardStore", "ServiceKit", "ShardConsumer"]),
+        .executableTarget(
+            name: "tallymill",
+            dependencies: [
+                "CPlatform", "TallyCore", "RedisQueue", "ShardStore", "HTTPFront", "ServiceKit", "WebNode",
+                "ShardConsumer", "Operations", arguments, logging,
+            ],
+            swiftSettings: strict),
+
         tests("TallyCoreTests", ["TallyCore"]),
+        .target(
+            name: "TestSupport", dependencies: ["CPlatform", "RedisQueue", "TallyCore"], path: "Tests/TestSupport",
+            swiftSettings: strict),
+        tests("RedisQueueTests", ["RedisQueue", "TallyCore", "TestSupport"]),
         tests("HTTPFrontTests", ["HTTPFront", "TallyCore", nioCore, nioPosix, nioEmbedded, nioHTTP1]),
         probe("servicekit-probe", path: "Tests/ServiceKitProbe", ["ServiceKit", logging]),
         tests("ServiceKitTests", ["ServiceKit", "servicekit-probe", logging]),

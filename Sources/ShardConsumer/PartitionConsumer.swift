@@ -80,8 +80,9 @@ final class PartitionConsumer {
         case .claim, .peek, .trim, .renew: break
         case .stop: preconditionFailure("the loop ends before it performs a stop")
         }
+        let isRetired = action == .claim ? try isFileRetired() : false
         do throws(RedisError) {
-            return try onQueue(action, queue: try connected(), isRetired: try isRetired(before: action))
+            return try onQueue(action, queue: try connected(), isRetired: isRetired)
         } catch {
             if !error.leavesConnectionUsable { queue = nil }
             return .redisFailed(error.hint.map { "\(error): \($0)" } ?? error.description)
@@ -124,9 +125,8 @@ extension PartitionConsumer {
         }
     }
 
-    private func isRetired(before action: Consumer.Action) throws(RedisError) -> Bool {
-        guard action == .claim else { return false }
-        return file.isRetired
+    private func isFileRetired() throws(Failure) -> Bool {
+        do throws(StoreError) { return try file.isRetired() } catch { throw Failure(error) }
     }
 
     /// Removes idempotency keys that are older than the retention; while the queue is empty, a bounded number at a time.

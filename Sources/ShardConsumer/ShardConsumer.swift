@@ -1,7 +1,7 @@
 // The consumer role: one thread a partition, and what happens when one of them cannot go on.
 //
 // Partitions are independent, but a process has one exit code: the first consumer that fails stops the others in order
-// and names the code. What supervises it restarts it, or does not if that cannot help.
+// and names the code. What supervises the process restarts it, or does not if that cannot help.
 
 public import Logging
 public import RedisQueue
@@ -10,7 +10,7 @@ public import ShardStore
 import Synchronization
 import TallyCore
 
-/// The consumers of one process.
+/// The running consumers of one process.
 public final class ShardConsumer: Sendable {
     public struct Configuration: Sendable {
         public var link: RedisLink
@@ -32,21 +32,63 @@ public final class ShardConsumer: Sendable {
         }
     }
 
-    private let stopRequest = StopRequest()
+    private let stopRequests: [StopRequest]
     private let threads: Mutex<[ServiceThread]>
-    private let failure = Mutex<Failure?>(nil)
-    private let running: Atomic<Int>
+    private let state: State
 
-    /// Starts to consume; every file is locked by this process before.
-    public init(_ configuration: Configuration, openers: [@Sendable () throws(Failure) -> ShardFile], logger: Logger) {
-        threads = Mutex([])
-        running = Atomic(openers.count)
-        let started = openers.map { open in
-            ServiceThread(name: "consumer") { [self] in
-                run(configuration, open, logger)
-                running.subtract(1, ordering: .releasing)
+    /// What the threads leave behind.
+    private final class State: Sendable {
+        let failure = Mutex<Failure?>(nil)
+        let running: Atomic<Int>
+
+        init(running: Int) {
+            self.running = Atomic(running)
+        }
+    }
+
+    /// Consumes the partitions of `shards`, which are opened on their threads and locked while these run.
+    public init(_ configuration: Configuration, shards: [ShardLocation], logger: Logger) {
+        let stopRequests = shards.map { _ in StopRequest() }
+        let state = State(running: shards.count)
+        self.stopRequests = stopRequests
+        self.state = state
+        let started = zip(shards, stopRequests).map { shard, stopRequest in
+            ServiceThread(name: "consumer \(shard.partition.number)") {
+                var logger = logger
+                logger[metadataKey: "partition"] = "\(shard.partition.number)"
+                do throws(Failure) {
+                    let open = try shard.open()
+                    let consumer = PartitionConsumer(
+                        configuration: configuration, file: open.file, stopRequest: stopRequest, logger: logger)
+                    try consumer.run()
+                } catch {
+                    // The first failure names the code; the others are told to finish.
+                    let isFirst = state.failure.withLock { failure in
+                        defer { failure = failure ?? error }
+                        return failure == nil
+                    }
+                    if !isFirst { logger.error("stopped", metadata: error.metadata) }
+                    for other in stopRequests { other.set() }
+                }
+                state.running.subtract(1, ordering: .releasing)
             }
         }
-        threads.withLock { $0 = started }
+        threads = Mutex(started)
+    }
+
+    /// Whether any consumer still runs, and none has failed.
+    public var isRunning: Bool {
+        state.running.load(ordering: .acquiring) > 0 && state.failure.withLock { $0 == nil }
+    }
+
+    /// Lets every consumer finish its transaction and waits for them. Returns the failure that stopped one before.
+    public func stop() -> Failure? {
+        for request in stopRequests { request.set() }
+        let threads = threads.withLock { threads in
+            defer { threads = [] }
+            return threads
+        }
+        for thread in threads { thread.join() }
+        return state.failure.withLock { $0 }
     }
 }
