@@ -6,7 +6,7 @@
 public import Logging
 public import RedisQueue
 public import ServiceKit
-public import ShardStore
+import ShardStore
 import Synchronization
 import TallyCore
 
