@@ -1,0 +1,32 @@
+// The system's SQLite, and the two things of it that Swift cannot import: a variadic function and a macro that casts
+// an integer to a function pointer.
+
+#ifndef TALLYMILL_CSQLITE_SHIM_H
+#define TALLYMILL_CSQLITE_SHIM_H
+
+#include <sqlite3.h>
+
+// Identifiers in double quotes never become strings, SQL text cannot damage the file on purpose, and the schema of a
+// file that somebody else wrote is not trusted to call functions.
+static inline int csqlite_harden(sqlite3 *connection) {
+    static const struct { int option, value; } settings[] = {
+        {SQLITE_DBCONFIG_DQS_DDL, 0},
+        {SQLITE_DBCONFIG_DQS_DML, 0},
+        {SQLITE_DBCONFIG_DEFENSIVE, 1},
+        {SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0},
+        {SQLITE_DBCONFIG_ENABLE_TRIGGER, 0},
+        {SQLITE_DBCONFIG_ENABLE_VIEW, 0},
+    };
+    for (unsigned i = 0; i < sizeof settings / sizeof settings[0]; i++) {
+        int code = sqlite3_db_config(connection, settings[i].option, settings[i].value, (int *)0);
+        if (code != SQLITE_OK) return code;
+    }
+    return SQLITE_OK;
+}
+
+// SQLite copies what is bound.
+static inline sqlite3_destructor_type csqlite_copying(void) {
+    return SQLITE_TRANSIENT;
+}
+
+#endif

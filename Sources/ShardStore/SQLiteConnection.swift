@@ -1,0 +1,133 @@
+// One connection to one SQLite file: opened with everything checked that can be checked, closed when the last
+// reference goes. It is not Sendable and SQLite's own mutexes are off: one thread owns it.
+//
+// Only this file and SQLiteStatement call SQLite's functions.
+
+import CSQLite
+import TallyCore
+
+/// A handle of SQLite and the lock under which it was opened.
+final class SQLiteConnection {
+    /// What the connection may do.
+    enum Access {
+        /// The file must exist.
+        case readWrite
+        /// Reads what is committed while others write.
+        case readOnly
+        /// Reads the file alone, without locks and without its write-ahead log: only for a file that cannot change.
+        case immutable
+    }
+
+    let path: String
+    private let handle: OpaquePointer
+    /// Released after the handle is closed, never before.
+    private let lock: ShardLock?
+
+    /// - Parameter busyMilliseconds: how long a call waits for another connection's lock before it is `busy`.
+    init(
+        _ path: String, _ access: Access, busyMilliseconds: Int32 = 2_000, under lock: ShardLock? = nil
+    ) throws(StoreError) {
+        self.path = path
+        self.lock = lock
+        let flags: Int32
+        switch access {
+        case .readWrite: flags = SQLITE_OPEN_READWRITE
+        case .readOnly, .immutable: flags = SQLITE_OPEN_READONLY
+        }
+        let isImmutable = if case .immutable = access { true } else { false }
+        let name = "file:\(Self.percentEncoded(path))\(isImmutable ? "?immutable=1" : "")"
+        var opened: OpaquePointer?
+        let code = sqlite3_open_v2(
+            name, &opened, flags | SQLITE_OPEN_URI | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE, nil)
+        guard let opened, code == SQLITE_OK else {
+            let number = opened.map { sqlite3_system_errno($0) } ?? 0
+            sqlite3_close(opened)
+            throw .sqlite(
+                code, system: number, message: String(cString: sqlite3_errstr(code)), doing: "open it", path: path)
+        }
+        handle = opened
+        sqlite3_busy_timeout(handle, busyMilliseconds)
+        try check(csqlite_harden(handle), "configure the connection")
+        // A log file that stays is what lets a reader without write permission open the file after a clean stop.
+        var keepsLog: Int32 = 1
+        try check(
+            sqlite3_file_control(handle, "main", SQLITE_FCNTL_PERSIST_WAL, &keepsLog), "keep its write-ahead log")
+    }
+
+    deinit {
+        let code = sqlite3_close(handle)
+        precondition(code == SQLITE_OK, "a connection was closed before its statements")
+    }
+
+    /// Runs statements without parameters or results.
+    func execute(_ sql: String) throws(StoreError) {
+        try check(sqlite3_exec(handle, sql, nil, nil, nil), "execute a statement")
+    }
+
+    /// Compiles one statement.
+    func prepare(_ sql: String) throws(StoreError) -> SQLiteStatement {
+        var statement: OpaquePointer?
+        let code = sqlite3_prepare_v3(handle, sql, -1, UInt32(SQLITE_PREPARE_PERSISTENT), &statement, nil)
+        try check(code, "prepare a statement")
+        guard let statement else { preconditionFailure("an empty statement") }
+        return SQLiteStatement(statement, of: self)
+    }
+
+    /// The first column of the first row, nil without a row.
+    func integer(_ sql: String) throws(StoreError) -> Int64? {
+        let statement = try prepare(sql)
+        return try statement.step() ? statement.integer(0) : nil
+    }
+
+    /// Whether a transaction is open.
+    var isInTransaction: Bool { sqlite3_get_autocommit(handle) == 0 }
+
+    /// Rows changed by the last statement.
+    var changes: Int { Int(sqlite3_changes64(handle)) }
+
+    /// Copies all of the write-ahead log into the file.
+    ///
+    /// - Throws: `busy` while a reader still needs what the file holds now.
+    func checkpoint(emptyingLog: Bool) throws(StoreError) {
+        let mode = emptyingLog ? SQLITE_CHECKPOINT_TRUNCATE : SQLITE_CHECKPOINT_FULL
+        try check(sqlite3_wal_checkpoint_v2(handle, "main", mode, nil, nil), "checkpoint its write-ahead log")
+    }
+
+    /// Defines an SQL function without arguments that returns true and adds 1 to the counter that is returned, which
+    /// lives as long as the connection.
+    func defineCounter(named name: String) throws(StoreError) -> UnsafeMutablePointer<Int> {
+        let counter = UnsafeMutablePointer<Int>.allocate(capacity: 1)
+        counter.initialize(to: 0)
+        let code = sqlite3_create_function_v2(
+            handle, name, 0, SQLITE_UTF8 | SQLITE_DIRECTONLY, counter,
+            { context, _, _ in
+                sqlite3_user_data(context).assumingMemoryBound(to: Int.self).pointee += 1
+                sqlite3_result_int(context, 1)
+            }, nil, nil, { $0?.deallocate() })
+        try check(code, "define a function")
+        return counter
+    }
+
+    func check(_ code: Int32, _ doing: String) throws(StoreError) {
+        if code != SQLITE_OK { throw error(code, doing) }
+    }
+
+    func error(_ code: Int32, _ doing: String) -> StoreError {
+        .sqlite(
+            code, system: sqlite3_system_errno(handle), message: String(cString: sqlite3_errmsg(handle)),
+            doing: doing, path: path)
+    }
+
+    private static func percentEncoded(_ path: String) -> String {
+        var encoded: [UInt8] = []
+        for byte in path.utf8 {
+            if byte == UInt8(ascii: "%") || byte == UInt8(ascii: "?") || byte == UInt8(ascii: "#") {
+                encoded.append(UInt8(ascii: "%"))
+                encoded.append(contentsOf: Hex.text([byte]).utf8)
+            } else {
+                encoded.append(byte)
+            }
+        }
+        return String(decoding: encoded, as: UTF8.self)
+    }
+}
