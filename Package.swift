@@ -42,21 +42,34 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-nio.git", from: "2.101.2"),
     ],
     targets: [
-        .target(name: "TallyCore", swiftSettings: strict),
-        .systemLibrary(name: "CSQLite", pkgConfig: "sqlite3", providers: [.apt(["libsqlite3-dev"])]),
-        .target(name: "ShardStore", dependencies: ["TallyCore", "CSQLite"], swiftSettings: strict),
-        .testTarget(name: "TallyCoreTests", dependencies: ["TallyCore"], swiftSettings: strict),
-        // A process of its own for what a test cannot do to itself: be killed, hold a lock, be another user.
+        .systemLibrary(name: "CHiredis"),
+        .systemLibrary(name: "CSQLite"),
+        .target(
+            name: "CPlatform",
+            cSettings: [.define("TALLYMILL_COMMIT", to: "\"\(Context.gitInformation?.currentCommit ?? "no commit")\"")]),
+        room("TallyCore"),
+        room("RedisQueue", ["TallyCore", "CHiredis"]),
+        room("ShardStore", ["TallyCore", "CSQLite"]),
+        room("HTTPFront", ["TallyCore", nioCore, nioPosix]),
+        room("ServiceKit", ["CPlatform", configuration, logging]),
+        room("WebNode", ["TallyCore", "RedisQueue", "HTTPFront", "ServiceKit", logging]),
+        room("ShardConsumer", ["TallyCore", "RedisQueue", "ShardStore", "ServiceKit", logging]),
+        room("Operations", ["TallyCore", "RedisQueue", "ShardStore", "ServiceKit", "ShardConsumer"]),
         .executableTarget(
-            name: "shard-probe",
-            dependencies: ["ShardStore", "TallyCore"],
-            path: "Tests/ShardProbe",
-            swiftSettings: strict
-        ),
-        .testTarget(
-            name: "ShardStoreTests",
-            dependencies: ["ShardStore", "TallyCore", "shard-probe"],
-            swiftSettings: strict
-        ),
+            name: "tallymill",
+            dependencies: [
+                "CPlatform", "TallyCore", "RedisQueue", "ShardStore", "HTTPFront", "ServiceKit", "WebNode",
+                "ShardConsumer", "Operations", arguments, logging,
+            ],
+            swiftSettings: strict),
+
+        tests("TallyCoreTests", ["TallyCore"]),
+        .target(
+            name: "TestSupport", dependencies: ["CPlatform", "RedisQueue", "TallyCore"], path: "Tests/TestSupport",
+            swiftSettings: strict),
+        tests("RedisQueueTests", ["RedisQueue", "TallyCore", "TestSupport"]),
+        tests("HTTPFrontTests", ["HTTPFront", "TallyCore", nioCore, nioPosix, nioEmbedded, nioHTTP1]),
+        probe("servicekit-probe", path: "Tests/ServiceKitProbe", ["ServiceKit", logging]),
+        tests("ServiceKitTests", ["ServiceKit", "servicekit-probe", logging]),
     ]
 )
