@@ -8,6 +8,7 @@ import Glibc
 /// The right to write one shard file, held until the object ends.
 final class ShardLock {
     private let descriptor: Int32
+    private var isHeld = false
 
     /// - Throws: `locked` if another open file holds it, in this process or another.
     init(_ shardPath: String) throws(StoreError) {
@@ -24,11 +25,17 @@ final class ShardLock {
                 .locked, shardPath, "it is in use by \(holder.map { "process \($0)" } ?? "another process")",
                 "stop that process first", holder: holder)
         }
+        isHeld = true
         guard writeHolder() else { throw .system(errno, "write \(path)", shardPath) }
     }
 
     // Runs for an initializer that throws, too.
-    deinit { close(descriptor) }
+    deinit {
+        // A child that another thread has forked and that has not called exec yet shares the lock: closing alone would
+        // leave it to that child.
+        if isHeld { flock(descriptor, LOCK_UN) }
+        close(descriptor)
+    }
 
     private func writeHolder() -> Bool {
         let text = Array("\(getpid())\n".utf8)

@@ -76,7 +76,8 @@ struct MetaTable {
         return select.text(0)
     }
 
-    func number<Number: FixedWidthInteger>(_ name: MetaName, as: Number.Type = Number.self) throws(StoreError) -> Number {
+    func number<Number: FixedWidthInteger>(_ name: MetaName, as: Number.Type = Number.self) throws(StoreError) -> Number
+    {
         let text = try text(name)
         guard let number = Number(text) else { throw corrupt("says \(name.rawValue) is '\(text)'") }
         return number

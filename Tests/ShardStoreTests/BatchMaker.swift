@@ -1,6 +1,7 @@
 // Batches as a producer would freeze them, one call each.
 
 import ShardStore
+
 @testable import TallyCore
 
 /// A key's name, increments and sum.

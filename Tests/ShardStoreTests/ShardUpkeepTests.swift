@@ -1,0 +1,83 @@
+// What a consumer and an operator ask of a shard beside applying: is it the newest copy, what does it hold, what may go.
+
+import TallyCore
+import Testing
+
+@testable import ShardStore
+
+@Suite struct ShardUpkeepTests {
+    let folder = Folder()
+
+    @Test func anOlderCopyIsRecognised() throws {
+        let shard = try ShardFile.sample(in: folder)
+        var one = BatchMaker(1)
+        var two = BatchMaker(2)
+        _ = try shard.apply(
+            [one.make([TestEntry("a", 1)]), two.make([TestEntry("a", 1)]), two.make([TestEntry("a", 1)])],
+            timeMilliseconds: 1)
+        let unknown = BatchMaker.producer(3)
+        #expect(try shard.missing(from: [one.stream.producer: 1, two.stream.producer: 1]).isEmpty)
+        let missing = try shard.missing(from: [unknown: 4, one.stream.producer: 2, two.stream.producer: 2])
+        #expect(missing.map(\.producer) == [one.stream.producer, unknown])
+        #expect(missing.map(\.sequences) == [2...2, 1...4])
+        let error = StoreError.tooOld(folder.shard, missing: missing)
+        #expect(error.exitCode == 78)
+        #expect(
+            error.description == """
+                \(folder.shard): the file is older than its queue, these batches (producer, sequences) were committed \
+                once and are missing: 000000000000f00d0000000000000001 2, 000000000000f00d0000000000000003 1-4; put \
+                back the newest copy of the file
+                """)
+    }
+
+    @Test func statisticsAreRunningFigures() throws {
+        let shard = try ShardFile.sample(in: folder)
+        let empty = try shard.statistics()
+        #expect(empty.keys == 0 && empty.total == 0 && empty.lastCommitMilliseconds == nil && empty.deadLetters == 0)
+        var one = BatchMaker(1)
+        _ = try shard.apply([one.make([TestEntry("a", 3), TestEntry("b", -8)])], timeMilliseconds: 5)
+        _ = try shard.apply([one.make([TestEntry("a", 1), TestEntry("c", 1)])], timeMilliseconds: 6)
+        let statistics = try shard.statistics()
+        #expect(statistics.keys == 3)
+        #expect(statistics.total == -3)
+        #expect(statistics.lastCommitMilliseconds == 6)
+        #expect(statistics.fileBytes == size(folder.shard) + size(folder.shard + "-wal"))
+    }
+
+    @Test func idempotencyIsPurgedInBoundedSteps() throws {
+        let shard = try ShardFile.sample(in: folder)
+        var one = BatchMaker(1)
+        let old = (0..<10).map { (id: "old\($0)", entries: [TestEntry("a", 1)]) }
+        _ = try shard.apply([one.make([], groups: old)], timeMilliseconds: 100)
+        _ = try shard.apply([one.make([], groups: [("new", [TestEntry("a", 1)])])], timeMilliseconds: 200)
+        #expect(try shard.purgeIdempotency(olderThan: 100, limit: 50) == 0)
+        #expect(try shard.purgeIdempotency(olderThan: 101, limit: 4) == 4)
+        #expect(try shard.purgeIdempotency(olderThan: 200, limit: 50) == 6)
+        #expect(shell(folder.shard, "SELECT id FROM idempotency") == "new")
+        let applied = try shard.apply(
+            [one.make([], groups: [old[0], ("new", [TestEntry("a", 1)])])], timeMilliseconds: 201)
+        #expect(applied.applied?.applied.increments == 1)
+    }
+
+    @Test func aCheckpointEmptiesTheLogIntoTheFile() throws {
+        let shard = try ShardFile.sample(in: folder)
+        var one = BatchMaker(1)
+        _ = try shard.apply([one.make([TestEntry("a", 3)])], timeMilliseconds: 5)
+        try shard.checkpoint()
+        // The file alone now holds everything.
+        Child.run("/bin/cp", [folder.shard, folder.path + "/copy.sqlite"])
+        #expect(try ShardReader(at: folder.path + "/copy.sqlite").totals() == ShardTotals(keys: 1, sum: 3))
+        withExtendedLifetime(shard) {}
+    }
+
+    @Test func exitCodesAreTheContract() {
+        let codes = StoreError.Code.allCases.map { code in
+            "\(code)=\(StoreError(code, "", "", "").exitCode)"
+        }
+        #expect(
+            codes.joined(separator: " ") == """
+                corrupt=65 busy=75 full=74 io=74 mismatch=78 tooOld=78 locked=75 missing=78 exists=78 permission=78 \
+                other=1
+                """)
+    }
+}
