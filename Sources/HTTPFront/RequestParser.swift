@@ -12,9 +12,9 @@
 import TallyCore
 
 #if canImport(Glibc)
-import Glibc
+    import Glibc
 #else
-import Musl
+    import Musl
 #endif
 
 /// Reads one request; a new one is made for the next.
@@ -53,7 +53,9 @@ struct RequestParser {
             switch phase {
             case .requestLine:
                 let longest = limits.requestLineBytes
-                guard let line = try nextLine(bytes, longest, .uriTooLong, "the request line") else { return .needsMore }
+                guard let line = try nextLine(bytes, longest, .uriTooLong, "the request line") else {
+                    return .needsMore
+                }
                 if line.isEmpty {
                     if line.lowerBound > 0 { throw Malformed("more than one empty line before the request line") }
                     continue
