@@ -83,7 +83,7 @@ extension Connection {
                 let written = context.eventLoop.makePromise(of: Void.self)
                 written.futureResult.assumeIsolated().whenComplete { _ in self.endOutput() }
                 mode = .lingering
-                front.setDeadline(index, milliseconds: front.limits.idleMilliseconds)
+                front.setDeadline(index, front.idlePatience)
                 context.writeAndFlush(wrapOutboundOut(bytes), promise: written)
                 return
             }
@@ -100,7 +100,7 @@ extension Connection {
         guard let context, mode == .lingering else { return }
         if inputEnded { return close() }
         outputEnded = true
-        front.setDeadline(index, milliseconds: front.limits.lingerMilliseconds)
+        front.setDeadline(index, front.lingerPatience)
         setReading(true)
         context.close(mode: .output, promise: nil)
     }

@@ -43,9 +43,9 @@ extension Connection {
         wait = next
         switch next {
         case .nothing: front.clearDeadline(index)
-        case .request, .peerToRead: front.setDeadline(index, milliseconds: front.limits.idleMilliseconds)
-        case .head: front.setDeadline(index, milliseconds: front.limits.headMilliseconds)
-        case .body: front.setDeadline(index, milliseconds: front.limits.bodyMilliseconds)
+        case .request, .peerToRead: front.setDeadline(index, front.idlePatience)
+        case .head: front.setDeadline(index, front.headPatience)
+        case .body: front.setDeadline(index, front.bodyPatience)
         }
     }
 

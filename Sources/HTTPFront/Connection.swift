@@ -11,6 +11,8 @@
 import NIOCore
 import TallyCore
 
+/// Its hot properties are exempt from the run-time check for overlapping access, which costs a lookup each: they are
+/// touched on one loop only, and no method passes one of them along while another touches it.
 final class Connection: ChannelInboundHandler {
     typealias InboundIn = ByteBuffer
     typealias OutboundOut = ByteBuffer
@@ -30,22 +32,22 @@ final class Connection: ChannelInboundHandler {
     }
 
     let front: LoopFront
-    var context: ChannelHandlerContext?
+    @exclusivity(unchecked) var context: ChannelHandlerContext?
     var index: UInt32 = 0
     var generation: UInt32 = 0
-    var mode = Mode.open
-    var wait = Wait.nothing
+    @exclusivity(unchecked) var mode = Mode.open
+    @exclusivity(unchecked) var wait = Wait.nothing
     /// A request has been read since the deadline was set: the same wait begins anew.
-    var isNewWait = true
-    var parser = RequestParser()
+    @exclusivity(unchecked) var isNewWait = true
+    @exclusivity(unchecked) var parser = RequestParser()
     /// The bytes of the request that `parser` is reading, and what came after it while reading was stopped.
-    var saved: [UInt8] = []
-    var answers = AnswerQueue()
-    var output = ByteBuffer()
+    @exclusivity(unchecked) var saved: [UInt8] = []
+    @exclusivity(unchecked) var answers = AnswerQueue()
+    @exclusivity(unchecked) var output = ByteBuffer()
     var owesContinue = false
     var isRegistered = false
-    var isReading = true
-    var isWritable = true
+    @exclusivity(unchecked) var isReading = true
+    @exclusivity(unchecked) var isWritable = true
     var inputEnded = false
     var outputEnded = false
 
@@ -156,17 +158,13 @@ final class Connection: ChannelInboundHandler {
         if let chunks = parser.releaseDecodedChunks() { saved.removeSubrange(chunks) }
     }
 
-    /// Refuses at once what need not be read to its end, and asks for a body that waits to be asked for.
+    /// A peer that waits before it sends the body is told whether to send it.
     private func headIsComplete() {
         let head = parser.head
         let isWaiting = head.expectsContinue && !head.isHTTP10
-        if let problem = head.problem(front.limits) {
-            if isWaiting || problem.status == .contentTooLarge || problem.status == .notImplemented {
-                answer(problem, .closes, isHead: head.method == .head)
-            }
-            return
-        }
-        if !isWaiting || !head.announcesBody { return }
+        if !isWaiting { return }
+        if let problem = head.problem { return answer(problem, .closes, isHead: head.method == .head) }
+        if !head.announcesBody { return }
         if answers.isEmpty {
             output.writeStaticString(AnswerWriter.interimContinue)
         } else {
@@ -178,7 +176,7 @@ final class Connection: ChannelInboundHandler {
     private func dispatch(_ bytes: UnsafeRawBufferPointer) {
         let head = parser.head
         let persistence = front.isDraining ? .closes : head.persistence
-        if let problem = head.problem(front.limits) {
+        if let problem = head.problem {
             return answer(problem, persistence, isHead: head.method == .head)
         }
         switch head.route {
