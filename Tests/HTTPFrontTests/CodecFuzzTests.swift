@@ -127,11 +127,13 @@ private struct Reading {
             case .body(let buffer): body += Array(buffer.readableBytesView)
             case .end:
                 guard let head else { continue }
+                // RFC 9112, section 9.3: close wins over keep-alive; NIO's property lets the first field win.
+                let closes = head.headers[canonicalForm: "connection"].contains { $0.lowercased() == "close" }
                 let question = head.uri.firstIndex(of: "?")
                 reading.requests.append(
                     Seen(
                         method: head.method.rawValue, query: question.map { String(head.uri[$0...].dropFirst()) },
-                        isHTTP10: head.version.minor == 0, keepsAlive: head.isKeepAlive, body: body))
+                        isHTTP10: head.version.minor == 0, keepsAlive: head.isKeepAlive && !closes, body: body))
             }
         }
         _ = try? channel.finish()  // a request that was cut off is no finding
