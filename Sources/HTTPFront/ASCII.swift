@@ -9,16 +9,19 @@ enum ASCII {
     /// `tchar` of RFC 9110: the bytes of methods and field names.
     @inline(__always)
     static func isToken(_ byte: UInt8) -> Bool {
-        if byte < 64 { return tokensBelow64 & (1 << UInt64(byte)) != 0 }
-        return byte < 128 && tokensFrom64 & (1 << UInt64(byte - 64)) != 0
+        isIn(byte, 0x03FF_6CFA_0000_0000, 0x57FF_FFFF_C7FF_FFFE)
     }
 
-    private static let tokensBelow64 = bits("!#$%&'*+-.0123456789", from: 0)
-    private static let tokensFrom64 = bits(
-        "ABCDEFGHIJKLMNOPQRSTUVWXYZ^_`abcdefghijklmnopqrstuvwxyz|~", from: 64)
+    /// Bytes that a host and a port may have (RFC 3986): letters, digits and `-._~%!$&'()*+,;=:[]`.
+    @inline(__always)
+    static func isAuthority(_ byte: UInt8) -> Bool {
+        isIn(byte, 0x2FFF_7FF2_0000_0000, 0x47FF_FFFE_AFFF_FFFE)
+    }
 
-    private static func bits(_ text: StaticString, from base: UInt8) -> UInt64 {
-        text.withUTF8Buffer { $0.reduce(0) { $0 | 1 << UInt64($1 - base) } }
+    /// Sets of ASCII as two words of bits, because a lazily made table costs a check at every use.
+    @inline(__always)
+    private static func isIn(_ byte: UInt8, _ below64: UInt64, _ from64: UInt64) -> Bool {
+        byte < 128 && (byte < 64 ? below64 : from64) & (1 << UInt64(byte & 63)) != 0
     }
 
     /// A byte of a field value: anything but control bytes, tab excepted (RFC 9110, section 5.5).
@@ -54,11 +57,5 @@ enum ASCII {
         while start < end, bytes[start] == space || bytes[start] == tab { start += 1 }
         while end > start, bytes[end - 1] == space || bytes[end - 1] == tab { end -= 1 }
         return UnsafeRawBufferPointer(rebasing: bytes[start..<end])
-    }
-}
-
-extension ASCII {
-    static func isOneOf(_ byte: UInt8, _ set: StaticString) -> Bool {
-        set.withUTF8Buffer { $0.contains(byte) }
     }
 }

@@ -1,13 +1,11 @@
-// What the head of a request already decides: which resource, which method, which length and type.
+// What the head of a request already decides: which resource, which method and which type.
 
 import TallyCore
 
 extension RequestHead {
     /// Why the request is refused whatever its body says, or nil.
-    func problem(_ limits: HTTPLimits) -> Problem? {
-        if method == .unknown { return Problem(.notImplemented, "the method is unknown") }
+    var problem: Problem? {
         if route == .none { return Problem(.notFound, "there is nothing at this path") }
-        if let length = contentLength, length > limits.bodyBytes { return Problem(.bodyTooLarge(limits)) }
         let takesIncrements = route == .increment || route == .increments
         if takesIncrements != (method == .post) || method == .other {
             let allow = takesIncrements ? "POST" : "GET, HEAD"

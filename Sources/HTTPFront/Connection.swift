@@ -11,11 +11,13 @@
 import NIOCore
 import TallyCore
 
+/// Its hot properties are exempt from the run-time check for overlapping access, which costs a lookup each: they are
+/// touched on one loop only, and no method passes one of them along while another touches it.
 final class Connection: ChannelInboundHandler {
     typealias InboundIn = ByteBuffer
     typealias OutboundOut = ByteBuffer
 
-    private enum Mode {
+    enum Mode {
         case open
         /// The last answer waits in the queue or in `output`; what arrives is dropped.
         case ending
@@ -25,27 +27,29 @@ final class Connection: ChannelInboundHandler {
     }
 
     /// What the connection waits for; each has its own deadline.
-    private enum Wait {
+    enum Wait {
         case nothing, request, head, body, peerToRead
     }
 
     let front: LoopFront
-    private var context: ChannelHandlerContext?
-    private var index: UInt32 = 0
-    private var generation: UInt32 = 0
-    private var mode = Mode.open
-    private var wait = Wait.nothing
-    private var parser = RequestParser()
+    @exclusivity(unchecked) var context: ChannelHandlerContext?
+    var index: UInt32 = 0
+    var generation: UInt32 = 0
+    @exclusivity(unchecked) var mode = Mode.open
+    @exclusivity(unchecked) var wait = Wait.nothing
+    /// A request has been read since the deadline was set: the same wait begins anew.
+    @exclusivity(unchecked) var isNewWait = true
+    @exclusivity(unchecked) var parser = RequestParser()
     /// The bytes of the request that `parser` is reading, and what came after it while reading was stopped.
-    private var saved: [UInt8] = []
-    private var answers = AnswerQueue()
-    private var output = ByteBuffer()
-    private var owesContinue = false
-    private var isRegistered = false
-    private var isReading = true
-    private var isWritable = true
-    private var inputEnded = false
-    private var outputEnded = false
+    @exclusivity(unchecked) var saved: [UInt8] = []
+    @exclusivity(unchecked) var answers = AnswerQueue()
+    @exclusivity(unchecked) var output = ByteBuffer()
+    var owesContinue = false
+    var isRegistered = false
+    @exclusivity(unchecked) var isReading = true
+    @exclusivity(unchecked) var isWritable = true
+    var inputEnded = false
+    var outputEnded = false
 
     init(front: LoopFront) {
         self.front = front
@@ -64,7 +68,7 @@ final class Connection: ChannelInboundHandler {
         }
         (index, generation) = place
         isRegistered = true
-        updateWait(after: true)
+        updateWait()
     }
 
     func channelInactive(context: ChannelHandlerContext) {
@@ -127,7 +131,7 @@ final class Connection: ChannelInboundHandler {
                     dispatch(rest)
                     parser = RequestParser()
                     owesContinue = false
-                    wait = .nothing
+                    isNewWait = true
                     used += length
                 }
             } catch {
@@ -137,7 +141,7 @@ final class Connection: ChannelInboundHandler {
         return used
     }
 
-    private func processSaved() {
+    func processSaved() {
         var bytes: [UInt8] = []
         swap(&bytes, &saved)
         let used = bytes.withUnsafeBytes { process($0) }
@@ -154,17 +158,13 @@ final class Connection: ChannelInboundHandler {
         if let chunks = parser.releaseDecodedChunks() { saved.removeSubrange(chunks) }
     }
 
-    /// Refuses at once what need not be read to its end, and asks for a body that waits to be asked for.
+    /// A peer that waits before it sends the body is told whether to send it.
     private func headIsComplete() {
         let head = parser.head
         let isWaiting = head.expectsContinue && !head.isHTTP10
-        if let problem = head.problem(front.limits) {
-            if isWaiting || problem.status == .contentTooLarge || problem.status == .notImplemented {
-                answer(problem, .closes, isHead: head.method == .head)
-            }
-            return
-        }
-        if !isWaiting || !head.announcesBody { return }
+        if !isWaiting { return }
+        if let problem = head.problem { return answer(problem, .closes, isHead: head.method == .head) }
+        if !head.announcesBody { return }
         if answers.isEmpty {
             output.writeStaticString(AnswerWriter.interimContinue)
         } else {
@@ -176,7 +176,7 @@ final class Connection: ChannelInboundHandler {
     private func dispatch(_ bytes: UnsafeRawBufferPointer) {
         let head = parser.head
         let persistence = front.isDraining ? .closes : head.persistence
-        if let problem = head.problem(front.limits) {
+        if let problem = head.problem {
             return answer(problem, persistence, isHead: head.method == .head)
         }
         switch head.route {
@@ -224,192 +224,4 @@ final class Connection: ChannelInboundHandler {
             if persistence == .closes { mode = .ending }
         }
     }
-}
-
-// MARK: - Answering
-
-extension Connection {
-    private func answer(_ count: Int, _ level: Level, asked: Level, _ persistence: Persistence) {
-        if answers.isEmpty {
-            front.writer.accepted(count, level, isComplete: level >= asked, persistence, to: &output)
-        } else {
-            answers.append(.init(answer: .reached(level), count: count, asked: asked, persistence: persistence))
-        }
-        if persistence == .closes { mode = .ending }
-    }
-
-    private func answer(_ problem: Problem, _ persistence: Persistence, isHead: Bool) {
-        answer(persistence) { front.writer.problem(problem, persistence, isHead: isHead, to: &$0) }
-    }
-
-    private func answer(json: [UInt8], _ status: Status, _ persistence: Persistence) {
-        let isHead = parser.head.method == .head
-        let retryAfter = status == .serviceUnavailable ? 1 : nil
-        answer(persistence) {
-            front.writer.json(status, json, persistence, isHead: isHead, retryAfter: retryAfter, to: &$0)
-        }
-    }
-
-    /// Writes an answer now, or later when earlier ones are pending.
-    private func answer(_ persistence: Persistence, _ write: (inout ByteBuffer) -> Void) {
-        if answers.isEmpty {
-            write(&output)
-        } else {
-            var bytes = ByteBuffer()
-            write(&bytes)
-            answers.append(
-                .init(
-                    answer: .written(Array(bytes.readableBytesView)), count: 0, asked: .memory,
-                    persistence: persistence))
-        }
-        if persistence == .closes { mode = .ending }
-    }
-
-    /// Notes the answer to a pending request; true when something can be written now.
-    func complete(_ sequence: UInt32, _ answer: AnswerQueue.Answer) -> Bool {
-        answers.complete(sequence, answer) && answers.isFirstReady
-    }
-
-    /// After one or more requests were completed.
-    func settleCompleted() {
-        if mode == .closed { return }
-        writeReady()
-        resume()
-        flush()
-    }
-
-    /// Moves the answers whose turn has come to `output`.
-    private func writeReady() {
-        while let slot = answers.popReady() {
-            switch slot.answer {
-            case .pending: preconditionFailure("a pending answer left the queue")
-            case .reached(let level):
-                front.writer.accepted(
-                    slot.count, level, isComplete: level >= slot.asked, slot.persistence, to: &output)
-            case .problem(let problem):
-                front.writer.problem(problem, slot.persistence, isHead: false, to: &output)
-            case .written(let bytes): output.writeBytes(bytes)
-            }
-        }
-        if owesContinue, answers.isEmpty {
-            owesContinue = false
-            output.writeStaticString(AnswerWriter.interimContinue)
-        }
-    }
-
-    /// Writes `output` in one piece, and ends the connection when that was the last.
-    private func flush() {
-        guard let context, mode == .open || mode == .ending else { return }
-        let isLast = mode == .ending && answers.isEmpty
-        if output.readableBytes > 0 {
-            var bytes = ByteBuffer()
-            swap(&bytes, &output)
-            if isLast {
-                let written = context.eventLoop.makePromise(of: Void.self)
-                written.futureResult.assumeIsolated().whenComplete { _ in self.endOutput() }
-                mode = .lingering
-                front.setDeadline(index, milliseconds: front.limits.idleMilliseconds)
-                context.writeAndFlush(wrapOutboundOut(bytes), promise: written)
-                return
-            }
-            context.writeAndFlush(wrapOutboundOut(bytes), promise: nil)
-        } else if isLast {
-            return close()
-        }
-        updateReading()
-        updateWait()
-    }
-
-    /// The last answer has been handed to the kernel, or cannot be.
-    private func endOutput() {
-        guard let context, mode == .lingering else { return }
-        if inputEnded { return close() }
-        outputEnded = true
-        front.setDeadline(index, milliseconds: front.limits.lingerMilliseconds)
-        setReading(true)
-        context.close(mode: .output, promise: nil)
-    }
-
-    func close() {
-        guard let context else { return }
-        context.close(promise: nil)
-    }
-
-    /// Ends the connection as soon as everything that was begun is answered.
-    func drain() {
-        guard mode == .open else { return }
-        if answers.isEmpty, saved.isEmpty, isWritable { return close() }
-        if answers.isEmpty, !isWritable {
-            mode = .lingering
-            return endOutput()
-        }
-        // Requests that were not begun are not answered: the last answer says that it is the last.
-        if saved.isEmpty || !isReading {
-            answers.closeAfterLast()
-            mode = .ending
-        }
-    }
-}
-
-// MARK: - Pace
-
-extension Connection {
-    /// Reads on when there is room again.
-    private func resume() {
-        if mode == .open, !isReading, hasRoom, !saved.isEmpty { processSaved() }
-    }
-
-    private var hasRoom: Bool { isWritable && answers.count < front.limits.unansweredRequests }
-
-    private func updateReading() {
-        if hasRoom != isReading { setReading(hasRoom) }
-    }
-
-    private func setReading(_ reads: Bool) {
-        guard isReading != reads, let context else { return }
-        isReading = reads
-        do {
-            try context.channel.syncOptions?.setOption(ChannelOptions.autoRead, value: reads)
-        } catch {
-            close()  // the channel has closed meanwhile
-        }
-    }
-
-    /// Sets the deadline of what the connection waits for now; `after` a new beginning, even if it is the same.
-    private func updateWait(after beginning: Bool = false) {
-        let next: Wait
-        if !isWritable {
-            next = .peerToRead
-        } else if !isReading || mode != .open {
-            next = .nothing
-        } else if parser.isInBody {
-            next = .body
-        } else if !saved.isEmpty {
-            next = .head
-        } else {
-            next = answers.isEmpty ? .request : .nothing
-        }
-        if next == wait, !beginning { return }
-        wait = next
-        switch next {
-        case .nothing: front.clearDeadline(index)
-        case .request, .peerToRead: front.setDeadline(index, milliseconds: front.limits.idleMilliseconds)
-        case .head: front.setDeadline(index, milliseconds: front.limits.headMilliseconds)
-        case .body: front.setDeadline(index, milliseconds: front.limits.bodyMilliseconds)
-        }
-    }
-
-    /// The deadline has passed.
-    func timeIsUp() {
-        guard mode == .open, wait == .head || wait == .body else { return close() }
-        let part = wait == .head ? "head" : "body"
-        answer(Problem(.requestTimeout, "the \(part) of the request did not arrive in time"), .closes, isHead: false)
-        flush()
-    }
-}
-
-extension Problem {
-    static let draining = Problem(.serviceUnavailable, "the server is shutting down", retryAfterSeconds: 1)
-    static let tooManyConnections = Problem(
-        .serviceUnavailable, "there are too many connections", retryAfterSeconds: 1)
 }

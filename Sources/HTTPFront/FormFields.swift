@@ -42,13 +42,15 @@ struct FormFields {
         output.removeAll(keepingCapacity: true)
         var index = 0
         var plain = 0
+        var nonASCII: UInt8 = 0
         while index < raw.count {
             let byte = raw[index]
+            nonASCII |= byte
             guard byte == UInt8(ascii: "%") || byte == UInt8(ascii: "+") else {
                 index += 1
                 continue
             }
-            output.append(contentsOf: raw[plain..<index])
+            output.append(contentsOf: UnsafeRawBufferPointer(rebasing: raw[plain..<index]))
             if byte == UInt8(ascii: "+") {
                 output.append(ASCII.space)
                 index += 1
@@ -56,11 +58,12 @@ struct FormFields {
                 guard index + 2 < raw.count, let high = Hex.value(raw[index + 1]), let low = Hex.value(raw[index + 2])
                 else { return .badPercent }
                 output.append(high << 4 | low)
+                nonASCII |= high << 4
                 index += 3
             }
             plain = index
         }
-        output.append(contentsOf: raw[plain...])
-        return JSONText.isUTF8(output) ? .done : .notUTF8
+        output.append(contentsOf: UnsafeRawBufferPointer(rebasing: raw[plain...]))
+        return nonASCII < 0x80 || JSONText.isUTF8(output) ? .done : .notUTF8
     }
 }

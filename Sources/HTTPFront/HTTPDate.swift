@@ -1,9 +1,9 @@
 // The `Date` of an answer (RFC 9110, section 5.6.7), which servers with a clock must send.
 
 #if canImport(Glibc)
-import Glibc
+    import Glibc
 #else
-import Musl
+    import Musl
 #endif
 
 enum HTTPDate {

@@ -3,9 +3,9 @@
 import TallyCore
 
 #if canImport(Glibc)
-import Glibc
+    import Glibc
 #else
-import Musl
+    import Musl
 #endif
 
 extension IncrementReader {

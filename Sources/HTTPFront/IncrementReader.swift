@@ -10,7 +10,7 @@
 import TallyCore
 
 /// Reads increments; one per loop, because it owns the storage in which strings are decoded.
-struct IncrementReader {
+struct IncrementReader: ~Copyable {
     let limits: HTTPLimits
     /// Which line or entry is being read, from 0; nil in a request that has but one increment.
     var index: Int?
@@ -157,18 +157,34 @@ struct IncrementReader {
     private mutating func readForm(_ body: UnsafeRawBufferPointer) throws(Problem) {
         var fields = FormFields(body)
         while let (rawName, rawValue) = fields.next() {
-            try check(FormFields.decode(rawName, into: &name))
-            try check(FormFields.decode(rawValue, into: &value))
-            let isNew: Bool
-            if IncrementReader.isName(name, "key") {
-                isNew = try setKey()
-            } else if IncrementReader.isName(name, "value") {
-                isNew = try setValue()
-            } else {
-                throw unknownField()
+            // Names are hardly ever encoded, and plain digits never.
+            if !hasKey, ASCII.equals(rawName, "key") {
+                try check(FormFields.decode(rawValue, into: &key))
+                hasKey = true
+                continue
             }
-            if !isNew { throw repeatedField() }
+            if number == nil, ASCII.equals(rawName, "value"), case .value(let value) = DecimalText.int64(rawValue) {
+                number = value
+                continue
+            }
+            try readEncodedField(rawName, rawValue)
         }
+    }
+
+    private mutating func readEncodedField(
+        _ rawName: UnsafeRawBufferPointer, _ rawValue: UnsafeRawBufferPointer
+    ) throws(Problem) {
+        try check(FormFields.decode(rawName, into: &name))
+        try check(FormFields.decode(rawValue, into: &value))
+        let isNew: Bool
+        if IncrementReader.isName(name, "key") {
+            isNew = try setKey()
+        } else if IncrementReader.isName(name, "value") {
+            isNew = try setValue()
+        } else {
+            throw unknownField()
+        }
+        if !isNew { throw repeatedField() }
     }
 
     /// Takes `value` as the key; false when there is one already.

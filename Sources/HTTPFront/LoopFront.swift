@@ -21,13 +21,18 @@ final class LoopFront {
     let service: any IncrementService
     /// This loop's share of `limits.connections`.
     let connectionsMax: Int
-    var reader: IncrementReader
-    var increments = IncrementBuffer()
-    var writer = AnswerWriter()
+    /// The limits in milliseconds as numbers of sweeps.
+    let idlePatience: Patience
+    let headPatience: Patience
+    let bodyPatience: Patience
+    let lingerPatience: Patience
+    @exclusivity(unchecked) var reader: IncrementReader
+    @exclusivity(unchecked) var increments = IncrementBuffer()
+    @exclusivity(unchecked) var writer = AnswerWriter()
     private(set) var isDraining = false
     private(set) var connectionCount = 0
 
-    private var entries: [Entry] = []
+    @exclusivity(unchecked) private var entries: [Entry] = []
     private var freeEntries: [UInt32] = []
     /// Connections with answers that were completed outside a read; they are flushed together.
     private var unflushed: [Connection] = []
@@ -40,6 +45,10 @@ final class LoopFront {
         self.limits = limits
         self.connectionsMax = connectionsMax
         self.service = service
+        idlePatience = Patience(limits.idleMilliseconds, limits)
+        headPatience = Patience(limits.headMilliseconds, limits)
+        bodyPatience = Patience(limits.bodyMilliseconds, limits)
+        lingerPatience = Patience(limits.lingerMilliseconds, limits)
         reader = IncrementReader(limits: limits)
     }
 
@@ -107,9 +116,8 @@ final class LoopFront {
     }
 
     /// Sets when `Connection.timeIsUp` is called, unless it is set anew before.
-    func setDeadline(_ index: UInt32, milliseconds: UInt64) {
-        let rounded = (milliseconds + limits.sweepMilliseconds - 1) / limits.sweepMilliseconds
-        entries[Int(index)].deadline = sweeps + rounded + 1
+    func setDeadline(_ index: UInt32, _ patience: Patience) {
+        entries[Int(index)].deadline = sweeps + patience.sweeps
     }
 
     func clearDeadline(_ index: UInt32) {
@@ -147,5 +155,14 @@ final class LoopFront {
         if !isDraining { return }
         for promise in whenEmpty { promise.succeed(()) }
         whenEmpty = []
+    }
+}
+
+/// A time in sweeps: never shorter than asked for, longer by less than two of them.
+struct Patience {
+    let sweeps: UInt64
+
+    init(_ milliseconds: UInt64, _ limits: HTTPLimits) {
+        sweeps = (milliseconds + limits.sweepMilliseconds - 1) / limits.sweepMilliseconds + 1
     }
 }

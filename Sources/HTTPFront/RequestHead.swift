@@ -22,8 +22,6 @@ enum Method: UInt8 {
     case get, head, post
     /// Of RFC 9110 or RFC 5789, but of no use to any resource here.
     case other
-    /// A token that names no method we know.
-    case unknown
 }
 
 enum Route: UInt8 {

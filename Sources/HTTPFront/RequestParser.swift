@@ -12,13 +12,13 @@
 import TallyCore
 
 #if canImport(Glibc)
-import Glibc
+    import Glibc
 #else
-import Musl
+    import Musl
 #endif
 
 /// Reads one request; a new one is made for the next.
-struct RequestParser {
+struct RequestParser: ~Copyable {
     enum Progress {
         case needsMore
         /// The head is complete and consistent; `advance` goes on with the body.
@@ -53,7 +53,9 @@ struct RequestParser {
             switch phase {
             case .requestLine:
                 let longest = limits.requestLineBytes
-                guard let line = try nextLine(bytes, longest, .uriTooLong, "the request line") else { return .needsMore }
+                guard let line = try nextLine(bytes, longest, .uriTooLong, "the request line") else {
+                    return .needsMore
+                }
                 if line.isEmpty {
                     if line.lowerBound > 0 { throw Malformed("more than one empty line before the request line") }
                     continue
@@ -67,6 +69,7 @@ struct RequestParser {
                     continue
                 }
                 try head.check()
+                if head.contentLength ?? 0 > limits.bodyBytes { throw Malformed.bodyTooLarge(limits) }
                 head.bodyStart = position
                 phase = head.isChunked ? .chunkSize : .body
                 return .head
@@ -198,7 +201,7 @@ extension RequestParser {
         if digits == 0 { throw Malformed("a chunk size is not hexadecimal") }
         if digits < line.count {
             if line[digits] != UInt8(ascii: ";") { throw Malformed("a chunk size is not hexadecimal") }
-            if !line.allSatisfy(ASCII.isFieldValue) { throw Malformed("a control byte in a chunk extension") }
+            try RequestParser.checkExtensions(UnsafeRawBufferPointer(rebasing: line[digits...]))
             extensionBytes += line.count - digits
             if extensionBytes > limits.chunkExtensionBytes {
                 throw Malformed("the chunk extensions are longer than \(limits.chunkExtensionBytes) bytes")
@@ -211,6 +214,42 @@ extension RequestParser {
             fieldBytes = 0
             fieldCount = 0
         }
+    }
+}
+
+extension RequestParser {
+    /// `;name`, `;name=word` or `;name="quoted"`, any number of times, without white space between.
+    private static func checkExtensions(_ text: UnsafeRawBufferPointer) throws(Malformed) {
+        var index = 0
+        func skipToken() -> Bool {
+            let start = index
+            while index < text.count, ASCII.isToken(text[index]) { index += 1 }
+            return index > start
+        }
+        while index < text.count {
+            var isValid = text[index] == UInt8(ascii: ";")
+            index += 1
+            isValid = isValid && skipToken()
+            if isValid, index < text.count, text[index] == UInt8(ascii: "=") {
+                index += 1
+                isValid = skipToken() || skipQuoted(text, &index)
+            }
+            if !isValid { throw Malformed("a chunk extension is not a name or a name and a value") }
+        }
+    }
+
+    /// Moves `index` behind the quoted string that begins there.
+    private static func skipQuoted(_ text: UnsafeRawBufferPointer, _ index: inout Int) -> Bool {
+        guard index < text.count, text[index] == UInt8(ascii: "\"") else { return false }
+        index += 1
+        while index < text.count, ASCII.isFieldValue(text[index]) {
+            if text[index] == UInt8(ascii: "\"") {
+                index += 1
+                return true
+            }
+            index += text[index] == UInt8(ascii: "\\") ? 2 : 1
+        }
+        return false
     }
 }
 

@@ -108,13 +108,13 @@ public struct JSONScanner {
         while offset < bytes.count {
             let byte = bytes[offset]
             if byte == UInt8(ascii: "\"") {
-                scratch.append(contentsOf: bytes[runStart..<offset])
+                scratch.append(contentsOf: UnsafeRawBufferPointer(rebasing: bytes[runStart..<offset]))
                 offset += 1
                 if nonASCII >= 0x80, !JSONText.isUTF8(scratch) { throw JSONError(.notUTF8, at: start) }
                 return
             }
             if byte == UInt8(ascii: "\\") {
-                scratch.append(contentsOf: bytes[runStart..<offset])
+                scratch.append(contentsOf: UnsafeRawBufferPointer(rebasing: bytes[runStart..<offset]))
                 try escape(into: &scratch)
                 runStart = offset
                 continue

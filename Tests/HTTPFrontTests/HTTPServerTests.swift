@@ -1,0 +1,205 @@
+// Real sockets on the loopback: binding, both families, several loops, lingering close, half-closed peers, drain.
+
+import NIOCore
+import TallyCore
+import Testing
+
+@testable import HTTPFront
+
+#if canImport(Glibc)
+    import Glibc
+#else
+    import Musl
+#endif
+
+private enum Hold {
+    case never, forAWhile, untilDraining
+}
+
+/// Answers at once, or holds every ticket for a while. Its loop owns it.
+private final class SocketService: IncrementService {
+    private let loop: LoopHandle
+    private let holds: Hold
+    private var held: [AnswerTicket] = []
+    private var polling: RepeatedWork?
+    private var polls = 0
+
+    init(_ loop: LoopHandle, holds: Hold) {
+        self.loop = loop
+        self.holds = holds
+    }
+
+    func submit(
+        _ increments: inout IncrementBuffer, _ request: IncrementRequest, _ ticket: AnswerTicket
+    ) -> Submission {
+        if holds == .never { return .answered(.queued) }
+        held.append(ticket)
+        if polling == nil { polling = loop.scheduleRepeated(milliseconds: 5) { [self] in release() } }
+        return .pending
+    }
+
+    private func release() {
+        polls += 1
+        if holds == .untilDraining ? !loop.attachedFront.isDraining : polls < 10 { return }
+        for ticket in held { loop.complete(ticket, .reached(.queued)) }
+        held = []
+    }
+
+    func readiness() -> Readiness { Readiness(isReady: true, json: "{}") }
+}
+
+/// A blocking socket of its own thread; every wait ends after a minute.
+private final class Peer: @unchecked Sendable {
+    private let descriptor: Int32
+
+    init(port: Int) throws {
+        descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+        var address = sockaddr_in()
+        address.sin_family = sa_family_t(AF_INET)
+        address.sin_port = UInt16(port).bigEndian
+        address.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
+        var patience = timeval(tv_sec: 60, tv_usec: 0)
+        setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &patience, socklen_t(MemoryLayout<timeval>.size))
+        let result = withUnsafePointer(to: &address) {
+            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
+            }
+        }
+        try #require(result == 0, "connect: errno \(errno)")
+    }
+
+    deinit { close(descriptor) }
+
+    func send(_ text: String) {
+        var rest = Array(text.utf8)[...]
+        while !rest.isEmpty {
+            let sent = rest.withUnsafeBytes {
+                Glibc.send(descriptor, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL))
+            }
+            if sent <= 0 { return }
+            rest = rest.dropFirst(sent)
+        }
+    }
+
+    func endSending() { shutdown(descriptor, Int32(SHUT_WR)) }
+
+    /// Reads until there are `count` answers, or the end.
+    func answers(_ count: Int = .max) throws -> [Answer] {
+        var bytes: [UInt8] = []
+        var buffer = [UInt8](repeating: 0, count: 4096)
+        while Answer.all(in: bytes).count < count {
+            let read = recv(descriptor, &buffer, buffer.count, 0)
+            try #require(read >= 0, "recv: errno \(errno)")
+            if read == 0 { break }
+            bytes += buffer[..<read]
+        }
+        return Answer.all(in: bytes)
+    }
+}
+
+@Suite struct HTTPServerTests {
+    private func start(_ limits: HTTPLimits = HTTPLimits(), loops: Int = 2, holds: Hold = .never) async throws
+        -> HTTPServer
+    {
+        try await HTTPServer.start(on: ListenAddress("127.0.0.1:0"), eventLoops: loops, limits: limits) {
+            SocketService($0, holds: holds)
+        }
+    }
+
+    @Test func servesOnEveryLoop() async throws {
+        let server = try await start()
+        #expect(server.address.port > 0)
+        let peers = try (0..<8).map { _ in try Peer(port: server.address.port) }
+        for peer in peers { peer.send(one + one) }
+        for peer in peers { #expect(try peer.answers(2).map(\.status) == [200, 200]) }
+        for loop in server.loops {
+            #expect(try await loop.eventLoop.submit { loop.connectionCount }.get() == 4)
+        }
+        await server.shutdown()
+    }
+
+    @Test func theSecondServerOnAPortIsRefused() async throws {
+        let server = try await start()
+        do {
+            _ = try await HTTPServer.start(on: server.address, eventLoops: 1) { SocketService($0, holds: .never) }
+            Issue.record("two servers share \(server.address)")
+        } catch {
+            #expect("\(error)".hasPrefix("cannot listen on \(server.address): "))
+            #expect("\(error)".contains("\(EADDRINUSE)"))
+        }
+        await server.shutdown()
+    }
+
+    @Test func bindsIPv6AndNames() async throws {
+        for text in ["[::1]:0", "localhost:0"] {
+            let server = try await HTTPServer.start(on: ListenAddress(text), eventLoops: 1) {
+                SocketService($0, holds: .never)
+            }
+            #expect(server.address.port > 0)
+            await server.shutdown()
+        }
+    }
+
+    @Test func aRefusedUploadStillReadsItsAnswer() async throws {
+        let server = try await start()
+        let peer = try Peer(port: server.address.port)
+        peer.send("POST /increments HTTP/1.1\r\nHost: h\r\nContent-Type: text/plain\r\nContent-Length: 3000000\r\n\r\n")
+        peer.send(String(repeating: "a 1\n", count: 700_000))
+        #expect(try peer.answers().map(\.status) == [413])
+        await server.shutdown()
+    }
+
+    @Test func aPeerThatEndsSendingGetsItsAnswers() async throws {
+        let server = try await start(holds: .forAWhile)
+        let peer = try Peer(port: server.address.port)
+        peer.send(one + one)
+        peer.endSending()
+        #expect(try peer.answers().map(\.status) == [200, 200])
+        await server.shutdown()
+    }
+
+    @Test func pipelinesBeyondTheBoundAreAllAnswered() async throws {
+        let server = try await start(holds: .forAWhile)
+        let peer = try Peer(port: server.address.port)
+        peer.send(String(repeating: one, count: 1_000))
+        #expect(try peer.answers(1_000).count == 1_000)
+        await server.shutdown()
+    }
+
+    @Test func largeBodiesArriveWhole() async throws {
+        let server = try await start()
+        let peer = try Peer(port: server.address.port)
+        peer.send(
+            post(
+                "/increments", "text/plain",
+                String(repeating: String(repeating: "k", count: 100) + " 1\n", count: 10_000)))
+        #expect(try peer.answers(1).map(\.body) == [#"{"accepted":10000,"level":"queued"}"#])
+        await server.shutdown()
+    }
+
+    @Test func drainAnswersAndCloses() async throws {
+        let server = try await start(holds: .untilDraining)
+        let idle = try Peer(port: server.address.port)
+        let busy = try Peer(port: server.address.port)
+        idle.send("GET /livez HTTP/1.1\r\nHost: h\r\n\r\n")
+        _ = try idle.answers(1)  // so that it is idle and not yet to be accepted
+        busy.send("GET /livez HTTP/1.1\r\nHost: h\r\n\r\n" + one)
+        _ = try busy.answers(1)  // so that the increment is pending
+        #expect(await server.drain(withinMilliseconds: 5_000))
+        #expect(try busy.answers().map(\.fields["connection"]) == ["close"])
+        #expect(try idle.answers() == [])
+        await server.shutdown()
+    }
+
+    @Test func drainCutsOffWhatDoesNotEnd() async throws {
+        var limits = HTTPLimits()
+        limits.headMilliseconds = 600_000
+        let server = try await start(limits)
+        let peer = try Peer(port: server.address.port)
+        peer.send("GET /livez HTTP/1.1\r\nHost: h\r\n\r\nPOST")
+        _ = try peer.answers(1)  // so that the connection is known
+        #expect(await server.drain(withinMilliseconds: 50) == false)
+        #expect(try peer.answers() == [])
+        await server.shutdown()
+    }
+}
