@@ -125,11 +125,13 @@ extension ServerProblem: CustomStringConvertible {
             "this Redis deletes keys when memory runs short (maxmemory-policy \(policy)), and increments with them: "
                 + "run `CONFIG SET maxmemory-policy noeviction` and write `maxmemory-policy noeviction` into redis.conf"
         case .notAppendOnly:
-            "this Redis does not log writes (appendonly no), a restart would lose increments: write `appendonly yes` "
-                + "and `appendfsync always` into redis.conf and set both with CONFIG SET, or pass --allow-volatile-redis"
+            "this Redis does not log writes (appendonly no), a restart would lose increments: write "
+                + "`appendonly yes` and `appendfsync always` into redis.conf and set both with CONFIG SET, "
+                + "or pass --allow-volatile-redis"
         case .notSynchronous(let appendfsync):
             "this Redis confirms writes before they are on disk (appendfsync \(appendfsync)): write "
-                + "`appendfsync always` into redis.conf and run `CONFIG SET appendfsync always`, or pass --allow-volatile-redis"
+                + "`appendfsync always` into redis.conf and run `CONFIG SET appendfsync always`, "
+                + "or pass --allow-volatile-redis"
         case .unreadable(let what):
             "\(what) of this Redis cannot be read: allow it with `ACL SETUSER <user> +info +config|get`"
                 + (what == "appendfsync" ? ", or pass --allow-volatile-redis" : "")

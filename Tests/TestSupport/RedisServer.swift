@@ -1,8 +1,8 @@
 // A private redis-server on a unix socket in a folder of its own, which a test may kill, stop, restart and turn back
 // in time. It logs every write and fsyncs, as the product demands, unless the options say otherwise.
 //
-// Nothing survives the test process, not even when that is killed: a small shell holds the other end of a pipe, and when
-// the pipe closes it kills the server whose process id it was told last, and deletes the folder.
+// Nothing survives the test process, not even when that is killed: a small shell holds the other end of a pipe, and
+// when the pipe closes it kills the server whose process id it was told last, and deletes the folder.
 
 import CPlatform
 import Glibc

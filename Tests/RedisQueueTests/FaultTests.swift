@@ -1,0 +1,156 @@
+// Redis killed, stopped, full or forbidding: what the caller learns, and that nothing is half-written.
+
+import RedisQueue
+import TestSupport
+import Testing
+
+@testable import TallyCore
+
+@Suite struct FaultTests {
+    let stream = Stream()
+
+    private func pushes(_ range: ClosedRange<UInt64>) -> [QueueCommand] {
+        range.map { .push(stream[$0], floor: 0, limitBytes: 1 << 30) }
+    }
+
+    @Test func nobodyListens() {
+        let link = RedisLink(url: RedisURL(address: .unix(path: "/tmp/tallymill-nobody.sock")))
+        #expect(
+            throws: RedisError.unreachable("unix:///tmp/tallymill-nobody.sock: No such file or directory")
+        ) { try RedisConnection(link) }
+    }
+
+    @Test func aKilledServerLosesTheConnectionAndNoConfirmedPush() throws {
+        let server = try RedisServer()
+        var scene = try Scene(on: server)
+        #expect(scene.producer.deliver(pushes(1...3)).answers.allSatisfy { $0 == .push(.ok(applied: 0)) })
+        server.kill()
+        let landed = scene.producer.deliver(pushes(4...5) + [.heartbeat(stream.id), .readTopology])
+        #expect(landed.answers == [.unknown, .unknown, .unknown, .unknown])
+        guard case .connectionLost = landed.failure else { throw Unanswered(text: "\(landed)") }
+        #expect(!scene.producer.isConnected)
+        // The dead connection stays dead.
+        #expect(scene.producer.deliver(pushes(4...4)).answers == [.unknown])
+
+        try server.start()
+        scene = try Scene(reconnecting: scene)
+        #expect(try scene.dump().seqs == [stream.producer: 3])
+        // The functions survive a restart.
+        #expect(scene.producer.deliver(pushes(4...4)).answers == [.push(.ok(applied: 0))])
+    }
+
+    /// The answers are lost, not the commands: what was answered is definite, the rest is unknown, and a second try is
+    /// told apart from a first.
+    @Test func aConnectionThatIsCutInTheMiddleOfAPipeline() throws {
+        let server = try RedisServer()
+        let scene = try Scene(on: server)
+        let user = scene.names.namespace
+        let cut = RedisCommand("CLIENT", "KILL", "USER", "cut", "SKIPME", "no")
+        _ = try scene.connection.command(
+            RedisCommand("ACL", "SETUSER", "cut", "on", ">pw", "~*", "+@all"))  // always OK
+        let url = RedisURL(address: .unix(path: server.socket), user: "cut", password: Secret("pw"))
+        let connection = try RedisConnection(RedisLink(url: url, clientName: user))
+        try connection.send(RedisCommand("PING"))
+        try connection.send(cut)
+        try connection.send(RedisCommand("PING"))
+        #expect(try connection.receive() == .status("PONG"))
+        #expect(try connection.receive() == .integer(1))
+        #expect(throws: RedisError.connectionLost("Server closed the connection")) { try connection.receive() }
+        #expect(connection.failure == .connectionLost("Server closed the connection"))
+        #expect(throws: RedisError.connectionLost("Server closed the connection")) {
+            try connection.command(RedisCommand("PING"))
+        }
+    }
+
+    @Test func aStoppedServerTimesOut() throws {
+        let server = try RedisServer()
+        let scene = try Scene(on: server)
+        let connection = try server.connect(commandMilliseconds: 100)
+        let producer = ProducerQueue(connection: connection, names: scene.names)
+        server.pause()
+        let landed = producer.deliver(pushes(1...2))
+        #expect(landed.answers == [.unknown, .unknown])
+        #expect(landed.failure == .timedOut(milliseconds: 100))
+        // A new connection is accepted by the kernel, and answered by nobody.
+        #expect(throws: RedisError.timedOut(milliseconds: 100)) { try server.connect(commandMilliseconds: 100) }
+        server.resume()
+        // The late execution of the first try is as good as any: the second is a duplicate.
+        let isThere = try waitUntil { try scene.dump().seqs == [stream.producer: 2] }
+        #expect(isThere)
+        #expect(try scene.push(stream[1]) == .duplicate(applied: 0))
+    }
+
+    @Test func aFullRedisRefusesPushesAndLetsConsumersDrain() throws {
+        let server = try RedisServer()
+        let scene = try Scene(on: server)
+        let stream = Stream(bytes: 1 << 20)
+        let first = (1...4).map { QueueCommand.push(stream[$0], floor: 0, limitBytes: 1 << 30) }
+        #expect(scene.producer.deliver(first).answers.allSatisfy { $0 == .push(.ok(applied: 0)) })
+        _ = try scene.connection.command(RedisCommand("CONFIG", "SET", "maxmemory", "3mb"))  // always OK
+        let refusal =
+            "Redis refused: OOM allow-oom flag is not set on the function, can not run it when used memory > "
+            + "'maxmemory' (Redis is over its maxmemory: raise it, or let the consumers catch up)"
+        try scene.expectUnchanged(PushReply.refused(refusal)) { try scene.push(stream[5]) }
+        #expect(try refusalCode { _ = try scene.queue.waitForBatch(milliseconds: 1) } == "OOM")
+        let landed = scene.producer.deliver([.heartbeat(stream.id)])
+        #expect(landed.answers == [.heartbeat(.progress(last: 4, applied: 0))])
+
+        let token = try scene.claim().token
+        #expect(try scene.queue.renew(token: token, milliseconds: 60_000) == .ok)
+        #expect(try scene.peeked().batches == [stream[1].bytes])
+        let trim = TrimRequest(token: token, committed: (1...4).map { stream[$0].id }, applied: [stream.producer: 4])
+        #expect(try scene.queue.trim(trim) == .trimmed(batches: 4))
+        _ = try scene.connection.command(RedisCommand("CONFIG", "SET", "maxmemory", "0"))  // always OK
+        #expect(try scene.push(stream[5]) == .ok(applied: 4))
+    }
+
+    /// An ACL that allows some of the writes only: without the check before the first one, a push would stop half-way.
+    @Test(arguments: ["-hset", "-rpush", "-ltrim", "-llen", "-hget", "-del"])
+    func aMissingPermissionLeavesNothingHalfDone(rule: String) throws {
+        let server = try RedisServer()
+        let scene = try Scene(on: server)
+        #expect(try scene.push(stream[1]) == .ok(applied: 0))
+        #expect(try scene.claim().token == 1)
+        _ = try scene.connection.command(
+            RedisCommand("ACL", "SETUSER", "bob", "on", ">pw", "~*", "+@all", rule))  // always OK
+        let url = RedisURL(address: .unix(path: server.socket), user: "bob", password: Secret("pw"))
+        let connection = try RedisConnection(RedisLink(url: url))
+        let queue = PartitionQueue(connection: connection, names: scene.names, partition: Scene.partition)
+        let trim = TrimRequest(token: 1, committed: [stream[1].id], applied: [stream.producer: 1])
+        let before = try scene.image()
+        let landed = ProducerQueue(connection: connection, names: scene.names).deliver(pushes(2...2))
+        if ["-hset", "-rpush", "-llen", "-hget"].contains(rule) {
+            guard case .push(.refused) = landed.answers[0] else { throw Unanswered(text: "\(landed)") }
+            #expect(try scene.image() == before)
+        }
+        let middle = try scene.image()
+        let code = try refusalCode { _ = try queue.trim(trim) }
+        if ["-hset", "-ltrim", "-llen", "-hget"].contains(rule) {
+            #expect(code != nil)
+            #expect(try scene.image() == middle)
+        }
+        #expect(connection.failure == nil)
+    }
+
+    @Test func aMissingPermissionIsNamed() throws {
+        let server = try RedisServer()
+        let scene = try Scene(on: server)
+        _ = try scene.connection.command(
+            RedisCommand("ACL", "SETUSER", "bob", "on", ">pw", "~*", "+@all", "-rpush"))  // always OK
+        let url = RedisURL(address: .unix(path: server.socket), user: "bob", password: Secret("pw"))
+        let producer = ProducerQueue(connection: try RedisConnection(RedisLink(url: url)), names: scene.names)
+        let refusal =
+            "Redis refused: NOPERM tallymill needs the permission for RPUSH on its keys"
+            + " (give the Redis user the permission with ACL SETUSER)"
+        #expect(producer.deliver(pushes(1...1)).answers == [.push(.refused(refusal))])
+    }
+
+    @Test func withoutTheLibraryEverythingPointsToInit() throws {
+        let server = try RedisServer()
+        let scene = try Scene(on: server)
+        _ = try scene.connection.command(RedisCommand("FUNCTION", "FLUSH"))  // always OK
+        let refusal = "Redis refused: ERR Function not found (run `tallymill init`: it loads the functions)"
+        #expect(try scene.push(stream[1]) == .refused(refusal))
+        #expect(try refusalCode { _ = try scene.claim() } == "ERR")
+    }
+}

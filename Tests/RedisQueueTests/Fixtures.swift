@@ -1,0 +1,134 @@
+// What the tests of the queues share: one server for all tests that do not hurt it, a namespace for each, batches of
+// any size, and the comparison of a key group before and after a refusal.
+
+import RedisQueue
+import Synchronization
+import TestSupport
+import Testing
+
+@testable import TallyCore
+
+/// One cluster's keys on a server, with a connection for each side.
+struct Scene {
+    static let partition = PartitionID(epoch: 1, number: 0)
+    static let shard = ShardUUID(Bytes16(high: 0x0123_4567_89AB_CDEF, low: 0xFEDC_BA98_7654_3210))
+    private static let sharedServer = Mutex<RedisServer?>(nil)
+    private static let scenes = Atomic<Int>(0)
+
+    let server: RedisServer
+    let names: KeyNames
+    /// For commands that no side sends.
+    let connection: RedisConnection
+    let keys: ClusterKeys
+    let producer: ProducerQueue
+    let queue: PartitionQueue
+
+    /// A server that no test may stop, kill or configure.
+    static func shared() throws -> RedisServer {
+        try sharedServer.withLock { server in
+            if let server { return server }
+            let started = try RedisServer()
+            server = started
+            return started
+        }
+    }
+
+    /// - Parameter creates: whether the partition's key group exists already.
+    init(on server: RedisServer? = nil, creates: Bool = true) throws {
+        let server = try server ?? Self.shared()
+        self.server = server
+        names = try KeyNames(namespace: "scene-\(Self.scenes.add(1, ordering: .relaxed).newValue)")
+        connection = try server.connect()
+        _ = try FunctionLibrary.load(into: connection)  // another scene may have loaded it
+        keys = ClusterKeys(connection: connection, names: names)
+        producer = ProducerQueue(connection: try server.connect(), names: names)
+        queue = PartitionQueue(connection: try server.connect(), names: names, partition: Self.partition)
+        if creates { #expect(try keys.create(Self.partition, shard: Self.shard) == .created) }
+    }
+
+    /// One push, which must be answered.
+    func push(_ batch: Batch, floor: UInt64 = 0, limitBytes: Int = Limits.queueBytes) throws -> PushReply {
+        let landed = producer.deliver([.push(batch, floor: floor, limitBytes: limitBytes)])
+        guard landed.answers.count == 1, case .push(let reply) = landed.answers[0] else {
+            throw Unanswered(text: "\(landed)")
+        }
+        return reply
+    }
+
+    func dump(_ partition: PartitionID = partition) throws -> KeyGroupDump {
+        try KeyGroupDump(partition, names: names, over: connection)
+    }
+
+    /// The serialized values of all four keys, whatever their types.
+    func image() throws -> [RedisReply] {
+        try names.group(of: Self.partition).all.map { try connection.command(RedisCommand("DUMP", $0)) }
+    }
+
+    /// Runs `body`, which must leave the partition's keys as they are.
+    func expectUnchanged(
+        _ location: SourceLocation = #_sourceLocation, _ body: () throws -> Void
+    ) throws {
+        let before = try image()
+        try body()
+        #expect(try image() == before, sourceLocation: location)
+    }
+
+    /// Asks for something that must be answered with `expected` and change nothing.
+    func expectUnchanged<Reply: Equatable>(
+        _ expected: Reply, _ location: SourceLocation = #_sourceLocation, _ ask: () throws -> Reply
+    ) throws {
+        try expectUnchanged(location) { () throws in #expect(try ask() == expected, sourceLocation: location) }
+    }
+
+    func claim() throws -> Claim {
+        guard case .granted(let claim) = try queue.claim(host: "host-a", owner: "a", milliseconds: 60_000) else {
+            throw Unanswered(text: "the lease is not granted")
+        }
+        return claim
+    }
+
+    func peeked(bytes: Int = 1 << 20, batches: Int = 1000) throws -> Peeked {
+        guard case .batches(let peeked) = try queue.peek(bytes: bytes, batches: batches) else {
+            throw Unanswered(text: "nothing to peek at")
+        }
+        return peeked
+    }
+}
+
+struct Unanswered: Error {
+    let text: String
+}
+
+/// Batches of one stream, dense from 1, each of exactly `bytes` bytes.
+struct Stream {
+    let id: StreamID
+    let bytes: Int
+
+    init(_ partition: PartitionID = Scene.partition, producer: UInt64 = 1, bytes: Int = 200) {
+        id = StreamID(partition: partition, producer: ProducerID(Bytes16(high: producer, low: ~producer)))
+        self.bytes = bytes
+    }
+
+    var producer: ProducerID { id.producer }
+
+    subscript(sequence: UInt64) -> Batch {
+        let id = BatchID(stream: id, sequence: sequence)
+        let header = BatchHeader(
+            id: id, frozenAt: 1_700_000_000_000 + sequence, cumulative: .zero, entries: 0, groups: 0, origin: nil)
+        var content: [UInt8] = []
+        content.reserveCapacity(bytes)
+        header.append(to: &content, length: bytes)
+        while content.count < bytes { content.append(UInt8(truncatingIfNeeded: content.count &* 31)) }
+        return Batch(id: id, bytes: content)
+    }
+}
+
+/// The code with which Redis refuses what `body` asks for, nil if it does not.
+func refusalCode(_ body: () throws -> Void) throws -> String? {
+    do {
+        try body()
+        return nil
+    } catch RedisError.server(let code, _) {
+        return code
+    }
+}
