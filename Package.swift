@@ -15,5 +15,9 @@ let package = Package(
     targets: [
         .target(name: "TallyCore", swiftSettings: strict),
         .testTarget(name: "TallyCoreTests", dependencies: ["TallyCore"], swiftSettings: strict),
+        // Used by test targets only: a world of models around the real machines.
+        .target(name: "Simulation", dependencies: ["TallyCore"], path: "Tests/Simulation", swiftSettings: strict),
+        .testTarget(
+            name: "SimulationTests", dependencies: ["TallyCore", "Simulation"], swiftSettings: strict),
     ]
 )
