@@ -23,6 +23,7 @@ extension Producer {
             channels[index].isHeartbeatInFlight = false
             channels[index].heardAt = now
             if case .heartbeat(let reply) = answer { heard(reply, channel: index, now) }
+            openIfNothingIsLeft(channel: index)
             settle(channel: index)
         case .push(let batch, _, _):
             // An old epoch was forgotten with the move; what becomes of the batch is recognised by its origin.
@@ -33,6 +34,7 @@ extension Producer {
             } else {
                 channels[index].retry(batch.id.sequence)
             }
+            openIfNothingIsLeft(channel: index)
             settle(channel: index)
         }
     }
@@ -78,9 +80,20 @@ extension Producer {
     private mutating func accepted(_ sequence: UInt64, _ applied: UInt64, channel index: Int) {
         channels[index].resolve(sequence)
         channels[index].release(through: applied)
+        open(channel: index)
+    }
+
+    private mutating func open(channel index: Int) {
         channels[index].gate = .open
         channels[index].failures = 0
         channels[index].retryAt = 0
+    }
+
+    /// The batch that was turned away opens the gate when it gets in. It may also arrive on another way, by a late
+    /// attempt or none at all: then the next batch has to find out, and admission must not wait for an answer to a
+    /// question that nobody asks any more.
+    private mutating func openIfNothingIsLeft(channel index: Int) {
+        if channels[index].outbox.isEmpty { open(channel: index) }
     }
 
     private mutating func heard(_ reply: HeartbeatReply, channel index: Int, _ now: UInt64) {
@@ -88,6 +101,8 @@ extension Producer {
         case .progress(let last, let applied):
             channels[index].release(through: applied)
             channels[index].replay(above: last)
+            // The key group is there (again), and no push is under way that would say so.
+            if channels[index].pendingCount == 0, channels[index].inFlightCount == 0 { open(channel: index) }
         case .noTopology: askTopology(channel: index, now)
         case .refused: postpone(channel: index, now)
         }

@@ -121,7 +121,7 @@ extension World {
         switch command {
         case .claim:
             let reply = redis.claim(
-                partition, holder: "c\(consumer.number)", leaseMilliseconds: Limits.leaseMilliseconds, now: now)
+                partition, holder: consumer.host, leaseMilliseconds: Limits.leaseMilliseconds, now: now)
             return .claim(reply, newestEpoch: redis.topology?.epoch ?? 0)
         case .peek(let batchesMax):
             let reply = redis.peek(partition, bytesMax: 2_000, batchesMax: batchesMax)

@@ -5,6 +5,8 @@ import TallyCore
 
 final class SimulatedConsumer {
     let number: Int
+    /// Where it runs: a lease belongs to a host, on which the file's lock keeps others out.
+    let host: String
     /// Kept open although another file may have taken its place.
     let file: ModelShard
     private var machine: Consumer
@@ -17,9 +19,12 @@ final class SimulatedConsumer {
     /// Steps for which it does not move.
     var frozenSteps = 0
     var isDone = false
+    /// Another file was put in its file's place, and its process is about to end: it only finishes what is under way.
+    var isOrphan = false
 
-    init(number: Int, file: ModelShard) {
+    init(number: Int, host: String, file: ModelShard) {
         self.number = number
+        self.host = host
         self.file = file
         machine = Consumer(partition: file.partition, shard: file.uuid)
     }
@@ -37,7 +42,18 @@ final class SimulatedConsumer {
             }
             return
         }
-        perform(machine.next(now: world.now), in: world)
+        let action = machine.next(now: world.now)
+        if isOrphan {
+            switch action {
+            case .apply, .trim: break
+            default:
+                isDone = true
+                world.log("c\(number) \(file.partition) ends")
+                world.consumers.removeAll { $0.isDone }
+                return
+            }
+        }
+        perform(action, in: world)
     }
 
     func receive(_ reply: ConsumerReply, tag: Int, in world: World) {
@@ -65,6 +81,7 @@ final class SimulatedConsumer {
         case .trim(let request): send(.trim(request, upTo: peekedThrough), in: world)
         case .inspect(let claim):
             let missing = world.mutation == .noBackupCheck ? [] : file.missing(from: claim.applied)
+            if missing.isEmpty { world.accept(file) }
             machine.handle(.inspected(missing: missing), now: world.now)
         case .checkpoint: machine.handle(.checkpointed, now: world.now)
         case .apply(let batches): apply(batches, in: world)
@@ -127,9 +144,16 @@ extension World {
             }
             // The operator does what the message says and puts the right file back.
             files[partition] = newest
-            if let next = newConsumer(partition) { consumers.append(next) }
+            if let next = newConsumer(partition, host: consumer.host) { consumers.append(next) }
         }
         consumers.removeAll { $0.isDone }
+    }
+
+    /// A file has passed the check: nothing that it lacks was ever trimmed, nor will be while nobody has the other.
+    func accept(_ file: ModelShard) {
+        guard files[file.partition] === file else { return }
+        let isAlone = !consumers.contains { $0.file.partition == file.partition && $0.file !== file }
+        if isAlone { replaced[file.partition] = nil }
     }
 }
 

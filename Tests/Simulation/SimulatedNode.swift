@@ -81,7 +81,8 @@ final class SimulatedNode {
 
     /// A client's patience ends: it is told the level reached so far.
     private func cutShort(in world: World) {
-        guard let index = waiting.firstIndex(where: { world.now > $0.since + Limits.waitMilliseconds }) else { return }
+        let patience = 300 + UInt64(world.random.below(Int(Limits.waitMilliseconds)))
+        guard let index = waiting.firstIndex(where: { world.now > $0.since + patience }) else { return }
         let client = waiting.remove(at: index)
         guard let level = producer.abandon(client.ticket) else {
             world.bad("r\(client.request) had been acknowledged, and nobody was told")

@@ -106,7 +106,9 @@ extension World {
         note(5 << 48 ^ UInt64(consumer.number))
         let partition = consumer.file.partition
         // Nobody starts a consumer for an epoch that the cluster file has left.
-        if partition.epoch == cluster.epoch, cluster.isReady, let next = newConsumer(partition) {
+        if partition.epoch == cluster.epoch, cluster.isReady,
+            let next = newConsumer(partition, host: consumer.host)
+        {
             consumers.append(next)
         }
         consumers.removeAll { $0.isDone }
@@ -116,16 +118,18 @@ extension World {
         let partitions = topology.partitionIDs
         if random.chance(0.01) {
             backup = files[random.pick(partitions)]?.copy()
-        } else if let old = backup, random.chance(0.015), let newest = files[old.partition] {
+        } else if let old = backup, replaced[old.partition] == nil, random.chance(0.015),
+            let newest = files[old.partition]
+        {
             backup = nil
             replaced[old.partition] = newest
             files[old.partition] = old
             log("RESTORE \(old.partition)")
             for consumer in consumers where consumer.file.partition == old.partition {
-                // A frozen one is a zombie: it keeps the file that it had opened, and wakes up beside the new one.
-                if consumer.frozenSteps == 0 { consumer.isDone = true }
+                // A frozen one is a zombie: it wakes up beside the new file with what it had peeked from the old one.
+                if consumer.frozenSteps > 0 { consumer.isOrphan = true } else { consumer.isDone = true }
             }
-            if let next = newConsumer(old.partition) { consumers.append(next) }
+            if let next = newConsumer(old.partition, host: "a") { consumers.append(next) }
             consumers.removeAll { $0.isDone }
         }
     }
