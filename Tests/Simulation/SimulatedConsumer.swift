@@ -134,19 +134,26 @@ extension World {
             if epoch > cluster.epoch { bad("\(partition) superseded by an epoch that is not there") }
         case .alarm(let alarm): bad("alarm: \(alarm)")
         case .fileTooOld(let missing):
-            counts.refusedFiles += 1
-            guard let newest = replaced.removeValue(forKey: partition), files[partition] === consumer.file else {
-                bad("file refused without a reason: \(partition)")
-                return
-            }
-            for range in missing where newest.watermark(of: range.producer) < range.sequences.upperBound {
-                bad("missing range \(range) was never in the file")
-            }
-            // The operator does what the message says and puts the right file back.
-            files[partition] = newest
-            if let next = newConsumer(partition, host: consumer.host) { consumers.append(next) }
+            putBack(consumer.file, missing, host: consumer.host)
         }
         consumers.removeAll { $0.isDone }
+    }
+
+    /// The operator does what the message says and puts the right file back.
+    private func putBack(_ refused: ModelShard, _ missing: [Consumer.MissingRange], host: String) {
+        let partition = refused.partition
+        counts.refusedFiles += 1
+        guard files[partition] === refused, let newest = replaced[partition] else {
+            bad("file refused without a reason: \(partition)")
+            return
+        }
+        for range in missing where newest.watermark(of: range.producer) < range.sequences.upperBound {
+            bad("missing range \(range) was never in the file")
+        }
+        replaced[partition] = nil
+        files[partition] = newest
+        for other in consumers where other.file === refused { other.isDone = true }
+        if let next = newConsumer(partition, host: host) { consumers.append(next) }
     }
 
     /// A file has passed the check: nothing that it lacks was ever trimmed, nor will be while nobody has the other.

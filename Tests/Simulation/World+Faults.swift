@@ -106,7 +106,7 @@ extension World {
         note(5 << 48 ^ UInt64(consumer.number))
         let partition = consumer.file.partition
         // Nobody starts a consumer for an epoch that the cluster file has left.
-        if partition.epoch == cluster.epoch, cluster.isReady,
+        if partition.epoch == cluster.epoch, cluster.isReady, !consumer.isOrphan,
             let next = newConsumer(partition, host: consumer.host)
         {
             consumers.append(next)

@@ -77,11 +77,9 @@ public final class World {
         let faults = mix.faults
         cluster = Cluster(epoch: 1, partitions: 1 + random.below(4), isReady: true, history: [])
         meanTickMilliseconds = random.pick([2, 6, 15])
-        requestRate = random.pick([0.15, 0.3, 0.5])
+        requestRate = random.pick([0.1, 0.2, 0.4])
         rollbackRate = random.pick([0.002, 0.005, 0.012])
-        configuration.outboxBytes = random.pick([3_000, 8_000])
-        configuration.batchBytes = random.pick([230, 300, 1 << 20])
-        if faults.contains(.full) { configuration.queueBytes = 400 + random.below(1_600) }
+        configuration = World.bounds(faults, &random)
         redis.mutation = mutation
         redis.enforcesLeases = faults.contains(.leases)
         for partition in topology.partitionIDs {
@@ -91,6 +89,16 @@ public final class World {
         apply(.publish(topology))
         startConsumers()
         for _ in 0..<2 { nodes.append(newNode()) }
+    }
+
+    /// Bounds that a short run reaches.
+    private static func bounds(_ faults: Faults, _ random: inout SplitMix64) -> Producer.Configuration {
+        var bounds = Producer.Configuration()
+        let isFull = faults.contains(.full)
+        bounds.outboxBytes = (isFull ? 4_000 : 8_000) * (1 + random.below(4))
+        bounds.batchBytes = random.pick([230, 300, 1 << 20])
+        if isFull { bounds.queueBytes = 400 + random.below(1_600) }
+        return bounds
     }
 
     /// What the cluster file says.
@@ -132,7 +140,7 @@ public final class World {
     // MARK: Steps
 
     func run(quiesceLimit: Int = 20_000) {
-        for _ in 0..<random.pick([400, 700, 1400]) { step() }
+        for _ in 0..<random.pick([400, 600, 1200]) { step() }
         log("QUIESCE")
         isLive = false
         settle(quiesceLimit)
@@ -153,19 +161,18 @@ public final class World {
     }
 
     private func step() {
-        now += UInt64(random.below(2 * meanTickMilliseconds + 1)) * (isLive ? 1 : 4)
+        now += UInt64(random.below(2 * meanTickMilliseconds + 1)) * (isLive ? 1 : 3)
         if cluster.isReady, startedEpoch != cluster.epoch { startConsumers() }
         if isLive {
             injectFaults()
             letClientsAct()
         }
         // A backlog drains: the network is not a limit.
-        for _ in 0..<((random.chance(0.5) ? 1 : 0) + network.count / 12) { deliver() }
-        let share = tool == nil ? 0.5 : 0.35
-        let chosen = Double(random.below(1000)) / 1000
-        if chosen < share {
+        for _ in 0..<((random.chance(0.6) ? 1 : 0) + network.count / 10) { deliver() }
+        let chosen = random.below(tool == nil ? 70 : 100)
+        if chosen < 30 {
             if !nodes.isEmpty { random.pick(nodes).act(in: self) }
-        } else if chosen < 2 * share {
+        } else if chosen < 70 {
             if !consumers.isEmpty { random.pick(consumers).act(in: self) }
         } else if let tool {
             tool.act(in: self)
