@@ -23,7 +23,6 @@ extension Producer {
             channels[index].isHeartbeatInFlight = false
             channels[index].heardAt = now
             if case .heartbeat(let reply) = answer { heard(reply, channel: index, now) }
-            openIfNothingIsLeft(channel: index)
             settle(channel: index)
         case .push(let batch, _, _):
             // An old epoch was forgotten with the move; what becomes of the batch is recognised by its origin.
@@ -34,7 +33,6 @@ extension Producer {
             } else {
                 channels[index].retry(batch.id.sequence)
             }
-            openIfNothingIsLeft(channel: index)
             settle(channel: index)
         }
     }
@@ -89,20 +87,13 @@ extension Producer {
         channels[index].retryAt = 0
     }
 
-    /// The batch that was turned away opens the gate when it gets in. It may also arrive on another way, by a late
-    /// attempt or none at all: then the next batch has to find out, and admission must not wait for an answer to a
-    /// question that nobody asks any more.
-    private mutating func openIfNothingIsLeft(channel index: Int) {
-        if channels[index].outbox.isEmpty { open(channel: index) }
-    }
-
     private mutating func heard(_ reply: HeartbeatReply, channel index: Int, _ now: UInt64) {
         switch reply {
         case .progress(let last, let applied):
             channels[index].release(through: applied)
             channels[index].replay(above: last)
-            // The key group is there (again), and no push is under way that would say so.
-            if channels[index].pendingCount == 0, channels[index].inFlightCount == 0 { open(channel: index) }
+            // The key group is there and holds everything: no push follows whose answer would open the gate.
+            if channels[index].isFrozenConfirmed { open(channel: index) }
         case .noTopology: askTopology(channel: index, now)
         case .refused: postpone(channel: index, now)
         }
@@ -122,6 +113,8 @@ extension Producer {
 
     /// Tells the tickets whose batches have come further.
     private mutating func settle(channel index: Int) {
+        // A late refusal must not close a gate for ever: over an empty outbox nothing is sent that could open it.
+        if channels[index].outbox.isEmpty { open(channel: index) }
         while let wait = channels[index].queueWaits.first, wait.sequence <= channels[index].resolvedThrough {
             channels[index].queueWaits.removeFirst()
             for ticket in wait.tickets { tickets.queued(ticket) }
