@@ -1,0 +1,150 @@
+// Lies between a producer and Redis, for the canaries: the machine keeps the protocol, what arrives does not.
+//
+// Without one of these mutations every call passes its argument through.
+
+import TallyCore
+
+struct Forgery {
+    private let mutation: Mutation?
+    /// For `seq-reuse`: how often a batch was sent, the newest batch sent, and the batch that was given up.
+    private var tries: [BatchID: Int] = [:]
+    private var newest: [StreamID: UInt64] = [:]
+    private var givenUp: [StreamID: GivenUp] = [:]
+    private var excused: [[UInt8]] = []
+
+    private struct GivenUp {
+        let sequence: UInt64
+        let amount: Amount
+    }
+
+    init(_ mutation: Mutation?) {
+        self.mutation = mutation
+    }
+
+    /// Keys whose clients were told, by a mutant, that nobody knows.
+    mutating func takeExcused() -> [[UInt8]] {
+        let keys = excused
+        excused = []
+        return keys
+    }
+
+    /// The commands that are sent; `answer` gets those that are answered on the spot.
+    mutating func filter(
+        _ commands: [QueueCommand], _ answer: (QueueAnswer, QueueCommand) -> Void
+    ) -> [QueueCommand] {
+        guard mutation == .seqReuse else { return commands }
+        return commands.filter { command in
+            guard case .push(let batch, _, _) = command, isGivenUp(batch) else { return true }
+            answer(.push(.ok(applied: 0)), command)
+            return false
+        }
+    }
+
+    /// Two attempts, then the newest batch of a stream is given up, once a stream.
+    private mutating func isGivenUp(_ batch: Batch) -> Bool {
+        let stream = batch.id.stream
+        if let done = givenUp[stream] {
+            newest[stream] = max(newest[stream] ?? 0, batch.id.sequence)
+            return done.sequence == batch.id.sequence
+        }
+        tries[batch.id, default: 0] += 1
+        newest[stream] = max(newest[stream] ?? 0, batch.id.sequence)
+        guard let count = tries[batch.id], count > 2, newest[stream] == batch.id.sequence else { return false }
+        batch.bytes.withUnsafeBytes { bytes in
+            guard let reader = try? BatchReader(bytes) else { return }  // cannot be: the producer has just made it
+            reader.forEach { excused.append(Array($0.key)) }
+            givenUp[stream] = GivenUp(sequence: batch.id.sequence, amount: reader.amount)
+        }
+        return true
+    }
+
+    /// What a push does.
+    func push(_ batch: Batch, floor: UInt64, limitBytes: Int, into redis: inout ModelRedis) -> PushReply {
+        let stream = batch.id.stream
+        switch mutation {
+        case .noOutbox:
+            let reply = redis.push(batch.bytes, as: batch.id, floor: floor, limitBytes: limitBytes)
+            switch reply {
+            case .ok, .duplicate: return .ok(applied: batch.id.sequence)
+            default: return reply
+            }
+        case .noOrigin:
+            return redis.push(
+                Payload.withoutOrigin(batch.bytes), as: batch.id, floor: floor, limitBytes: limitBytes)
+        case .seqReuse:
+            guard let done = givenUp[stream], batch.id.sequence > done.sequence else { break }
+            let id = BatchID(stream: stream, sequence: batch.id.sequence - 1)
+            let reply = redis.push(
+                Payload.renumbered(batch.bytes, sequence: id.sequence, less: done.amount), as: id,
+                floor: floor >= done.sequence ? floor - 1 : floor, limitBytes: limitBytes)
+            return translated(reply, stream)
+        default: break
+        }
+        return translated(
+            redis.push(batch.bytes, as: batch.id, floor: floor, limitBytes: limitBytes), stream)
+    }
+
+    /// What the machine is told.
+    func answer(_ answer: QueueAnswer, to command: QueueCommand) -> QueueAnswer {
+        guard case .heartbeat(.progress(let last, let applied)) = answer,
+            case .heartbeat(let stream) = command
+        else { return answer }
+        if mutation == .noHeartbeat { return .heartbeat(.progress(last: .max, applied: applied)) }
+        return .heartbeat(
+            .progress(last: translated(last, stream), applied: translated(applied, stream)))
+    }
+
+    private func translated(_ reply: PushReply, _ stream: StreamID) -> PushReply {
+        switch reply {
+        case .ok(let applied): .ok(applied: translated(applied, stream))
+        case .duplicate(let applied): .duplicate(applied: translated(applied, stream))
+        case .sealed(let applied): .sealed(applied: translated(applied, stream))
+        case .gap(let last, let applied):
+            .gap(last: translated(last, stream), applied: translated(applied, stream))
+        case .full(let applied): .full(applied: translated(applied, stream))
+        case .noTopology, .refused: reply
+        }
+    }
+
+    /// Redis counts one less since a number was used twice.
+    private func translated(_ sequence: UInt64, _ stream: StreamID) -> UInt64 {
+        guard let done = givenUp[stream], sequence >= done.sequence else { return sequence }
+        return min(sequence + 1, newest[stream] ?? sequence)
+    }
+}
+
+/// Batches rewritten with good checksums: what only a broken producer would send.
+enum Payload {
+    static func withoutOrigin(_ bytes: [UInt8]) -> [UInt8] {
+        var forged = bytes
+        for offset in 80..<BatchFormat.headerChecksum { forged[offset] = 0 }
+        return sealed(forged)
+    }
+
+    static func renumbered(_ bytes: [UInt8], sequence: UInt64, less: Amount) -> [UInt8] {
+        var forged = bytes
+        let header = bytes.withUnsafeBytes { try? BatchHeader(reading: $0) }
+        guard let header else { preconditionFailure("the producer sends no batch") }
+        let cumulative = header.cumulative - less
+        store(sequence, at: 20, &forged)
+        store(cumulative.increments, at: 48, &forged)
+        store(cumulative.sum, at: 56, &forged)
+        return sealed(forged)
+    }
+
+    private static func sealed(_ bytes: [UInt8]) -> [UInt8] {
+        var forged = bytes
+        store(XXH64.hash(Array(forged[..<BatchFormat.headerChecksum])), at: BatchFormat.headerChecksum, &forged)
+        store(XXH64.hash(Array(forged[..<(forged.count - 8)])), at: forged.count - 8, &forged)
+        return forged
+    }
+
+    private static func store<Integer: FixedWidthInteger>(_ value: Integer, at offset: Int, _ bytes: inout [UInt8]) {
+        bytes.withUnsafeMutableBytes { $0.storeBytes(of: value.littleEndian, toByteOffset: offset, as: Integer.self) }
+    }
+}
+
+extension BatchFormat {
+    /// Offset of the header's checksum in version 1.
+    fileprivate static let headerChecksum = 112
+}

@@ -1,0 +1,118 @@
+// Which faults a run has, and which rule it breaks on purpose.
+//
+// A mix names the faults that may meet each other. A mutation is a canary: one rule of the protocol is broken, in the
+// models or between them and the machines, never in the machines themselves, and the run must notice.
+
+/// What may go wrong.
+public struct Faults: OptionSet, Hashable, Sendable {
+    public let rawValue: UInt32
+
+    public init(rawValue: UInt32) { self.rawValue = rawValue }
+
+    /// Commands lost, replies lost, commands executed much later, connections cut.
+    public static let network = Faults(rawValue: 1 << 0)
+    /// A node is killed; its outbox is gone.
+    public static let kill = Faults(rawValue: 1 << 1)
+    /// A node stops for a while and goes on with what it knew.
+    public static let stall = Faults(rawValue: 1 << 2)
+    /// A consumer is killed between any two actions, or paused and goes on as a zombie; the disk is full.
+    public static let consumers = Faults(rawValue: 1 << 3)
+    /// Lists are small.
+    public static let full = Faults(rawValue: 1 << 4)
+    /// Clients send again through another node, with an idempotency key.
+    public static let idempotent = Faults(rawValue: 1 << 5)
+    /// One key group, or the topology, goes back in time, and sometimes forward again.
+    public static let backPart = Faults(rawValue: 1 << 6)
+    /// All of Redis goes back in time.
+    public static let backAll = Faults(rawValue: 1 << 7)
+    /// FLUSHALL.
+    public static let flush = Faults(rawValue: 1 << 8)
+    /// What creates missing key groups runs at any moment, not only when it is due.
+    public static let repair = Faults(rawValue: 1 << 9)
+    /// An old backup takes the place of a shard file.
+    public static let restore = Faults(rawValue: 1 << 10)
+    /// New nodes start, on whatever topology Redis shows.
+    public static let join = Faults(rawValue: 1 << 11)
+    /// Leases and tokens are enforced; without it the model grants everything, which is worse.
+    public static let leases = Faults(rawValue: 1 << 12)
+    /// K changes, several times in a row.
+    public static let rebalance = Faults(rawValue: 1 << 13)
+    /// The rebalance is killed between any two steps, and resumed.
+    public static let crash = Faults(rawValue: 1 << 14)
+    /// Clients give up waiting, and are told the level reached.
+    public static let impatient = Faults(rawValue: 1 << 15)
+    /// Deltas near the ends of Int64.
+    public static let edges = Faults(rawValue: 1 << 16)
+}
+
+/// A named set of faults.
+public struct Mix: Hashable, Sendable {
+    public let name: String
+    public let faults: Faults
+
+    public init(_ name: String, _ faults: Faults) {
+        self.name = name
+        self.faults = faults
+    }
+
+    private static let usual: Faults = [.network, .stall, .consumers, .impatient]
+
+    public static let calm = Mix("calm", [])
+    public static let process = Mix("process", usual.union([.kill, .full, .idempotent, .edges]))
+    public static let backPart = Mix("back-part", usual.union([.idempotent, .full, .backPart]))
+    public static let backAll = Mix("back-all", usual.union([.idempotent, .backAll, .edges]))
+    public static let flush = Mix("flush", usual.union([.idempotent, .flush, .repair]))
+    public static let restore = Mix("restore", usual.union([.idempotent, .full, .restore, .leases]))
+    public static let leases = Mix("leases", usual.union([.kill, .full, .backPart, .backAll, .leases]))
+    public static let zombie = Mix("zombie", usual.union([.join, .backPart, .backAll, .edges]))
+    public static let everything = Mix(
+        "everything",
+        usual.union([.kill, .full, .idempotent, .backPart, .backAll, .flush, .repair, .join, .edges]))
+    public static let move = Mix("move", usual.union([.kill, .full, .idempotent, .rebalance, .crash, .edges]))
+    public static let moveBack = Mix(
+        "move-back", usual.union([.join, .idempotent, .rebalance, .crash, .backPart, .backAll, .repair]))
+
+    public static let all: [Mix] = [
+        calm, process, backPart, backAll, flush, restore, leases, zombie, everything, move, moveBack,
+    ]
+}
+
+/// One rule broken on purpose.
+public enum Mutation: String, Hashable, Sendable, CaseIterable {
+    /// trim pops as many entries as were committed, without looking at them
+    case countTrim = "count-trim"
+    /// trim pops up to an absolute position
+    case offsetTrim = "offset-trim"
+    /// a producer gives up and uses the sequence number for another batch
+    case seqReuse = "seq-reuse"
+    /// push accepts any sequence number above the last one
+    case noContiguity = "no-contiguity"
+    /// a batch is forgotten once it is in Redis
+    case noOutbox = "no-outbox"
+    /// push ignores floor
+    case noFloor = "no-floor"
+    /// push creates a missing key group
+    case autoCreate = "auto-create"
+    /// a node looks for a rollback only when it pushes
+    case noHeartbeat = "no-heartbeat"
+    /// a consumer starts on a file that is older than its queue
+    case noBackupCheck = "no-backup-check"
+    /// a late trim of an earlier lease holder is accepted
+    case noTrimToken = "no-trim-token"
+    /// re-routed batches carry no origin
+    case noOrigin = "no-origin"
+    /// an origin is recorded by raising the watermark of its own stream
+    case originMax = "origin-max"
+    /// an origin is recorded per batch, not per key, and the union goes to all new shards
+    case originBatch = "origin-batch"
+    /// (origin, key) rows do not move to the new shards
+    case routedNotCarried = "routed-not-carried"
+    /// watermarks are not carried to the new shards
+    case noCarry = "no-carry"
+    /// a consumer does not check the file's state inside its transaction
+    case noFenceCheck = "no-fence-check"
+    /// drain does not mark the old file
+    case noRetire = "no-retire"
+    /// push looks at the seal before it looks for a duplicate: harmless
+    case sealBeforeDedupe = "seal-before-dedupe"
+}

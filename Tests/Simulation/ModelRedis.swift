@@ -1,0 +1,203 @@
+// A model of the Redis function library: what each function checks, in which order, and what it changes.
+//
+// It is the other half of PROTOCOL.md's text. The simulator runs the machines against it, and the differential test
+// runs the same random commands against it and the real library. It is a value: a copy is a snapshot, an assignment
+// goes back in time. Fields are public so that a test can compare them with what Redis holds.
+
+public import TallyCore
+
+/// All key groups and the topology.
+public struct ModelRedis: Hashable, Sendable {
+    /// The keys of one partition, which one function sees together and which go back in time together.
+    public struct KeyGroup: Hashable, Sendable {
+        /// Encoded batches, oldest first.
+        public var queue: [[UInt8]] = []
+        public var seqs: [ProducerID: UInt64] = [:]
+        public var applied: [ProducerID: UInt64] = [:]
+        public var isSealed = false
+        public var shard: ShardUUID
+        public var token: UInt64 = 0
+        /// Who holds the lease, nil before the first claim.
+        public var holder: String?
+        /// Milliseconds at which the lease expires.
+        public var leaseUntil: UInt64 = 0
+        /// Bytes of `queue`.
+        public var bytes = 0
+        /// The counter that a duplicate push writes.
+        public var duplicates: UInt64 = 0
+        /// Batches ever popped: only the canary `offset-trim` looks at it.
+        public var popped = 0
+
+        public init(shard: ShardUUID) {
+            self.shard = shard
+        }
+    }
+
+    public var groups: [PartitionID: KeyGroup] = [:]
+    public var topology: Topology?
+    /// False: leases are granted to everybody and tokens are ignored, which is the worst that two hosts can do.
+    public var enforcesLeases = true
+    /// A rule broken on purpose.
+    public var mutation: Mutation?
+
+    public init() {}
+
+    // MARK: Producer
+
+    /// Appends a batch.
+    ///
+    /// - Parameters:
+    ///   - floor: the highest `applied` that the producer ever saw here.
+    ///   - limitBytes: a list that holds more is full.
+    public mutating func push(
+        _ payload: [UInt8], as id: BatchID, floor: UInt64, limitBytes: Int
+    ) -> PushReply {
+        let partition = id.stream.partition
+        if mutation == .autoCreate, groups[partition] == nil {
+            groups[partition] = KeyGroup(shard: ShardUUID(Bytes16(high: 0, low: 0)))
+        }
+        guard let group = groups[partition] else { return .noTopology }
+        let last = group.seqs[id.stream.producer] ?? 0
+        let applied = group.applied[id.stream.producer] ?? 0
+        if mutation == .sealBeforeDedupe, group.isSealed { return .sealed(applied: applied) }
+        if id.sequence <= last {
+            groups[partition]?.duplicates += 1
+            return .duplicate(applied: applied)
+        }
+        if group.isSealed { return .sealed(applied: applied) }
+        let base = mutation == .noFloor ? last : max(last, floor)
+        if id.sequence != base + 1, mutation != .noContiguity { return .gap(last: last, applied: applied) }
+        if group.bytes > limitBytes { return .full(applied: applied) }
+        groups[partition]?.queue.append(payload)
+        groups[partition]?.seqs[id.stream.producer] = id.sequence
+        groups[partition]?.bytes += payload.count
+        return .ok(applied: applied)
+    }
+
+    public func heartbeat(_ stream: StreamID) -> HeartbeatReply {
+        guard let group = groups[stream.partition] else { return .noTopology }
+        return .progress(last: group.seqs[stream.producer] ?? 0, applied: group.applied[stream.producer] ?? 0)
+    }
+
+    // MARK: Consumer
+
+    /// Takes the lease: a token never given before, and what the start check needs, in one step.
+    ///
+    /// - Parameter now: milliseconds, Redis' own clock.
+    public mutating func claim(
+        _ partition: PartitionID, holder: String, leaseMilliseconds: UInt64, now: UInt64
+    ) -> ClaimReply {
+        guard let group = groups[partition] else { return .noTopology }
+        if enforcesLeases, let other = group.holder, other != holder, now < group.leaseUntil {
+            return .held(by: other, milliseconds: group.leaseUntil - now)
+        }
+        groups[partition]?.token += 1
+        groups[partition]?.holder = holder
+        groups[partition]?.leaseUntil = now + leaseMilliseconds
+        return .granted(
+            Claim(token: group.token + 1, shard: group.shard, sealed: group.isSealed, applied: group.applied))
+    }
+
+    /// Extends the lease; true if it went to somebody else. A missing group counts as lost.
+    public mutating func renew(
+        _ partition: PartitionID, token: UInt64, leaseMilliseconds: UInt64, now: UInt64
+    ) -> Bool {
+        guard let group = groups[partition] else { return true }
+        if enforcesLeases, group.token != token { return true }
+        groups[partition]?.leaseUntil = now + leaseMilliseconds
+        return false
+    }
+
+    /// The head of the list: as many batches as fit into both bounds, at least one.
+    public func peek(_ partition: PartitionID, bytesMax: Int, batchesMax: Int) -> PeekReply {
+        guard let group = groups[partition] else { return .noTopology }
+        var batches: [[UInt8]] = []
+        var bytes = 0
+        for batch in group.queue.prefix(batchesMax) {
+            bytes += batch.count
+            if bytes > bytesMax, !batches.isEmpty { break }
+            batches.append(batch)
+        }
+        return .batches(
+            Peeked(shard: group.shard, sealed: group.isSealed, batches: batches, length: group.queue.count))
+    }
+
+    /// Compare-and-pop: pops while the head is one of `committed`, and raises `applied`.
+    ///
+    /// - Parameter upTo: the absolute position behind the peeked batches, for the canary `offset-trim`.
+    public mutating func trim(_ partition: PartitionID, _ request: TrimRequest, upTo: Int = 0) -> TrimReply {
+        guard var group = groups[partition] else { return .noTopology }
+        if enforcesLeases, mutation != .noTrimToken, request.token != group.token { return .fenced }
+        let popped =
+            switch mutation {
+            case .countTrim: min(request.committed.count, group.queue.count)
+            case .offsetTrim: min(max(0, upTo - group.popped), group.queue.count)
+            default: committedPrefix(of: group.queue, request.committed)
+            }
+        groups[partition] = nil  // the copy above is now the only one: no array is duplicated below
+        for batch in group.queue.prefix(popped) { group.bytes -= batch.count }
+        group.queue.removeFirst(popped)
+        group.popped += popped
+        for (producer, watermark) in request.applied {
+            group.applied[producer] = max(watermark, group.applied[producer] ?? 0)
+        }
+        groups[partition] = group
+        return .trimmed(batches: popped)
+    }
+
+    private func committedPrefix(of queue: [[UInt8]], _ committed: [BatchID]) -> Int {
+        let identities = Set(committed.map(\.identityBytes))
+        return queue.prefix { identities.contains(Array($0[BatchFormat.identityRange])) }.count
+    }
+
+    // MARK: Operator
+
+    /// Creates a key group if there is none; true if it did.
+    public mutating func create(_ partition: PartitionID, shard: ShardUUID) -> Bool {
+        if groups[partition] != nil { return false }
+        groups[partition] = KeyGroup(shard: shard)
+        return true
+    }
+
+    /// No push is accepted from now on; false if there is no such group.
+    public mutating func seal(_ partition: PartitionID) -> Bool {
+        groups[partition]?.isSealed = true
+        return groups[partition] != nil
+    }
+
+    /// Publishes a topology unless a newer one, or another cluster's, is there; the one that is there then.
+    public mutating func publish(_ new: Topology) -> Topology {
+        if let topology, topology.cluster != new.cluster || topology.epoch >= new.epoch { return topology }
+        topology = new
+        return new
+    }
+
+    /// Deletes the key group of an old epoch, if it is sealed and empty; true if it did.
+    public mutating func collect(_ partition: PartitionID) -> Bool {
+        guard let group = groups[partition], group.isSealed, group.queue.isEmpty else { return false }
+        groups[partition] = nil
+        return true
+    }
+
+    // MARK: Faults
+
+    /// One key group goes back in time, or vanishes because it did not exist then.
+    public mutating func goBack(_ partition: PartitionID, to snapshot: ModelRedis) {
+        groups[partition] = snapshot.groups[partition]
+    }
+
+    public mutating func goBackTopology(to snapshot: ModelRedis) {
+        topology = snapshot.topology
+    }
+
+    public mutating func goBack(to snapshot: ModelRedis) {
+        groups = snapshot.groups
+        topology = snapshot.topology
+    }
+
+    /// FLUSHALL.
+    public mutating func flush() {
+        groups = [:]
+        topology = nil
+    }
+}

@@ -1,0 +1,137 @@
+// What lies between the machines and Redis: messages that wait for delivery in any order, and a limbo of commands that
+// will be executed much later, after their senders have given them up.
+
+import TallyCore
+
+/// A command on its way to Redis; its sender recognises the answer.
+enum Command {
+    case node(SimulatedNode, flight: Int, position: Int, QueueCommand)
+    case consumer(SimulatedConsumer, tag: Int, ConsumerCommand)
+}
+
+enum ConsumerCommand {
+    case claim
+    case peek(batchesMax: Int)
+    case trim(TrimRequest, upTo: Int)
+    case renew(token: UInt64)
+}
+
+enum ConsumerReply {
+    case claim(ClaimReply, newestEpoch: UInt32)
+    /// - position: batches ever popped, for the canary `offset-trim`.
+    case peek(PeekReply, position: Int)
+    case trim(TrimReply)
+    case renew(isFenced: Bool)
+}
+
+struct Network {
+    enum Message {
+        case command(Command)
+        case nodeAnswer(SimulatedNode, flight: Int, position: Int, QueueCommand, QueueAnswer)
+        case consumerAnswer(SimulatedConsumer, tag: Int, ConsumerReply)
+    }
+
+    private(set) var messages: [Message] = []
+    /// Commands that are executed much later.
+    private(set) var limbo: [Command] = []
+
+    var count: Int { messages.count }
+
+    mutating func add(_ message: Message) { messages.append(message) }
+
+    mutating func addToLimbo(_ command: Command) { limbo.append(command) }
+
+    mutating func take(_ random: inout SplitMix64) -> Message? {
+        if messages.isEmpty { return nil }
+        let index = random.below(messages.count)
+        messages.swapAt(index, messages.count - 1)
+        return messages.popLast()
+    }
+
+    mutating func takeFromLimbo(_ random: inout SplitMix64) -> Command? {
+        if limbo.isEmpty { return nil }
+        return limbo.remove(at: random.below(limbo.count))
+    }
+}
+
+extension World {
+    private var isLossy: Bool { isLive && mix.faults.contains(.network) }
+
+    func send(_ command: Command) {
+        if isLossy {
+            if random.chance(0.05) { return }
+            if random.chance(0.07) {
+                network.addToLimbo(command)
+                return
+            }
+        }
+        network.add(.command(command))
+    }
+
+    func deliver() {
+        if !network.limbo.isEmpty, random.chance(isLive ? 0.02 : 0.2) {
+            guard let command = network.takeFromLimbo(&random) else { return }
+            log("late:")
+            let answer = execute(command)
+            if random.chance(0.3) { network.add(answer) }
+            return
+        }
+        switch network.take(&random) {
+        case nil: return
+        case .command(let command):
+            let answer = execute(command)
+            if isLossy, random.chance(0.1) { return }
+            network.add(answer)
+        case .nodeAnswer(let node, let flight, let position, let command, let answer):
+            node.receive(answer, to: command, flight: flight, position: position, in: self)
+        case .consumerAnswer(let consumer, let tag, let reply):
+            consumer.receive(reply, tag: tag, in: self)
+        }
+    }
+
+    // MARK: Execution
+
+    /// What Redis does with a command.
+    private func execute(_ command: Command) -> Network.Message {
+        switch command {
+        case .node(let node, let flight, let position, let command):
+            let answer = execute(command, of: node)
+            log("n\(node.number) \(Trace.text(command)) -> \(Trace.text(answer))")
+            note(UInt64(node.number) << 32 ^ Trace.number(answer))
+            return .nodeAnswer(node, flight: flight, position: position, command, answer)
+        case .consumer(let consumer, let tag, let command):
+            let reply = execute(command, of: consumer)
+            log("c\(consumer.number) \(consumer.file.partition) \(Trace.text(command)) -> \(Trace.text(reply))")
+            note(UInt64(consumer.number) << 32 ^ Trace.number(reply))
+            return .consumerAnswer(consumer, tag: tag, reply)
+        }
+    }
+
+    private func execute(_ command: QueueCommand, of node: SimulatedNode) -> QueueAnswer {
+        switch command {
+        case .readTopology: .topology(redis.topology)
+        case .heartbeat(let stream): .heartbeat(redis.heartbeat(stream))
+        case .push(let batch, let floor, let limitBytes):
+            .push(node.forgery.push(batch, floor: floor, limitBytes: limitBytes, into: &redis))
+        }
+    }
+
+    private func execute(_ command: ConsumerCommand, of consumer: SimulatedConsumer) -> ConsumerReply {
+        let partition = consumer.file.partition
+        switch command {
+        case .claim:
+            let reply = redis.claim(
+                partition, holder: consumer.host, leaseMilliseconds: Limits.leaseMilliseconds, now: now)
+            return .claim(reply, newestEpoch: redis.topology?.epoch ?? 0)
+        case .peek(let batchesMax):
+            let reply = redis.peek(partition, bytesMax: 2_000, batchesMax: batchesMax)
+            return .peek(reply, position: redis.groups[partition]?.popped ?? 0)
+        case .trim(let request, let upTo):
+            return .trim(redis.trim(partition, request, upTo: upTo))
+        case .renew(let token):
+            return .renew(
+                isFenced: redis.renew(
+                    partition, token: token, leaseMilliseconds: Limits.leaseMilliseconds, now: now))
+        }
+    }
+}

@@ -1,0 +1,171 @@
+// The shell of one real `Consumer`: performs its actions one at a time, each of them a point at which it may be killed,
+// or stopped to go on later as a zombie with what it knew.
+
+import TallyCore
+
+final class SimulatedConsumer {
+    let number: Int
+    /// Where it runs: a lease belongs to a host, on which the file's lock keeps others out.
+    let host: String
+    /// Kept open although another file may have taken its place.
+    let file: ModelShard
+    private var machine: Consumer
+    /// Counts commands: an answer to an earlier one comes from a connection that is no more.
+    private var tag = 0
+    private var isAwaiting = false
+    /// When a wait or pause ends; nil if there is none.
+    private var resumeAt: UInt64?
+    private var peekedThrough = 0
+    /// Steps for which it does not move.
+    var frozenSteps = 0
+    var isDone = false
+    /// Another file was put in its file's place, and its process is about to end: it only finishes what is under way.
+    var isOrphan = false
+
+    init(number: Int, host: String, file: ModelShard) {
+        self.number = number
+        self.host = host
+        self.file = file
+        machine = Consumer(partition: file.partition, shard: file.uuid)
+    }
+
+    func act(in world: World) {
+        if isDone { return }
+        if frozenSteps > 0 {
+            frozenSteps -= 1
+            return
+        }
+        if isAwaiting {
+            if world.random.chance(0.12) {
+                isAwaiting = false
+                machine.handle(.redisFailed("no answer"), now: world.now)
+            }
+            return
+        }
+        let action = machine.next(now: world.now)
+        if isOrphan {
+            switch action {
+            case .apply, .trim: break
+            default:
+                isDone = true
+                world.log("c\(number) \(file.partition) ends")
+                world.consumers.removeAll { $0.isDone }
+                return
+            }
+        }
+        perform(action, in: world)
+    }
+
+    func receive(_ reply: ConsumerReply, tag: Int, in world: World) {
+        // A zombie reads its socket when it wakes up; by then its shell has given the answer up.
+        guard !isDone, frozenSteps == 0, isAwaiting, tag == self.tag else { return }
+        isAwaiting = false
+        switch reply {
+        case .claim(let reply, let newestEpoch):
+            let isRetired = file.tables.isRetired()
+            machine.handle(
+                .claimed(reply, isRetired: isRetired, newestEpoch: newestEpoch), now: world.now)
+        case .peek(let reply, let position):
+            if case .batches(let peeked) = reply { peekedThrough = position + peeked.batches.count }
+            machine.handle(.peeked(reply), now: world.now)
+        case .trim(let reply): machine.handle(.trimmed(reply), now: world.now)
+        case .renew(let isFenced): machine.handle(.renewed(isFenced: isFenced), now: world.now)
+        }
+    }
+
+    private func perform(_ action: Consumer.Action, in world: World) {
+        switch action {
+        case .claim: send(.claim, in: world)
+        case .peek: send(.peek(batchesMax: 1 + world.random.below(4)), in: world)
+        case .renew(let token): send(.renew(token: token), in: world)
+        case .trim(let request): send(.trim(request, upTo: peekedThrough), in: world)
+        case .inspect(let claim):
+            let missing = world.mutation == .noBackupCheck ? [] : file.missing(from: claim.applied)
+            if missing.isEmpty { world.accept(file) }
+            machine.handle(.inspected(missing: missing), now: world.now)
+        case .checkpoint: machine.handle(.checkpointed, now: world.now)
+        case .apply(let batches): apply(batches, in: world)
+        case .waitForBatch:
+            let hasBatch = world.redis.groups[file.partition]?.queue.isEmpty == false
+            wait(hasBatch ? 0 : Limits.waitForBatchMilliseconds, .waited, in: world)
+        case .pause(let milliseconds, _): wait(milliseconds, .paused, in: world)
+        case .stop(let reason):
+            isDone = true
+            world.log("c\(number) \(file.partition) stops: \(reason)")
+            world.consumerStopped(self, reason)
+        }
+    }
+
+    private func apply(_ batches: [[UInt8]], in world: World) {
+        if world.isLive, world.mix.faults.contains(.consumers), world.random.chance(0.02) {
+            file.applyAndFail(batches, time: world.now)
+            machine.handle(.applyDeferred("disk full"), now: world.now)
+            return
+        }
+        let outcome = file.apply(batches, time: world.now)
+        world.log("c\(number) \(file.partition) applies \(batches.count)")
+        machine.handle(.applied(outcome), now: world.now)
+    }
+
+    private func wait(_ milliseconds: UInt64, _ event: Consumer.Event, in world: World) {
+        let end = resumeAt ?? world.now + milliseconds
+        if world.now < end, !(event == .waited && milliseconds == 0) {
+            resumeAt = end
+            return
+        }
+        resumeAt = nil
+        machine.handle(event, now: world.now)
+    }
+
+    private func send(_ command: ConsumerCommand, in world: World) {
+        tag += 1
+        isAwaiting = true
+        world.send(.consumer(self, tag: tag, command))
+    }
+}
+
+extension World {
+    /// A consumer that cannot go on: right, if there is a reason.
+    func consumerStopped(_ consumer: SimulatedConsumer, _ reason: Consumer.Stop) {
+        let partition = consumer.file.partition
+        switch reason {
+        case .retired: break
+        case .superseded(let epoch):
+            if epoch > cluster.epoch { bad("\(partition) superseded by an epoch that is not there") }
+        case .alarm(let alarm): bad("alarm: \(alarm)")
+        case .fileTooOld(let missing):
+            putBack(consumer.file, missing, host: consumer.host)
+        }
+        consumers.removeAll { $0.isDone }
+    }
+
+    /// The operator does what the message says and puts the right file back.
+    private func putBack(_ refused: ModelShard, _ missing: [Consumer.MissingRange], host: String) {
+        let partition = refused.partition
+        counts.refusedFiles += 1
+        guard files[partition] === refused, let newest = replaced[partition] else {
+            bad("file refused without a reason: \(partition)")
+            return
+        }
+        for range in missing where newest.watermark(of: range.producer) < range.sequences.upperBound {
+            bad("missing range \(range) was never in the file")
+        }
+        replaced[partition] = nil
+        files[partition] = newest
+        for other in consumers where other.file === refused { other.isDone = true }
+        if let next = newConsumer(partition, host: host) { consumers.append(next) }
+    }
+
+    /// A file has passed the check: nothing that it lacks was ever trimmed, nor will be while nobody has the other.
+    func accept(_ file: ModelShard) {
+        guard files[file.partition] === file else { return }
+        let isAlone = !consumers.contains { $0.file.partition == file.partition && $0.file !== file }
+        if isAlone { replaced[file.partition] = nil }
+    }
+}
+
+extension ModelShard {
+    func watermark(of producer: ProducerID) -> UInt64 {
+        tables.records[StreamID(partition: partition, producer: producer)]?.watermark ?? 0
+    }
+}

@@ -1,0 +1,180 @@
+// The shell of one real `Producer`: one flight at a time, over a connection that may break. Answers may come late, from
+// an earlier flight, or never.
+
+import TallyCore
+
+final class SimulatedNode {
+    let number: Int
+    var producer: Producer
+    var forgery: Forgery
+    var isDead = false
+    /// Steps for which it does not move; answers wait.
+    var stalledSteps = 0
+    private var flightNumber = 0
+    private var flight: Flight?
+    private var inbox: [(answer: QueueAnswer, command: QueueCommand, flight: Int, position: Int)] = []
+    private var isConnected = true
+    private(set) var waiting: [Waiting] = []
+    private var buffer = IncrementBuffer()
+    private var acknowledged: [Acknowledgement] = []
+
+    private struct Flight {
+        let commands: [QueueCommand]
+        var isAnswered: [Bool]
+        var missing: Int
+    }
+
+    /// A client that waits for an answer.
+    struct Waiting {
+        let ticket: Ticket
+        let request: Int
+        let level: Level
+        let since: UInt64
+    }
+
+    init(number: Int, id: ProducerID, configuration: Producer.Configuration, mutation: Mutation?) {
+        self.number = number
+        producer = Producer(id: id, configuration: configuration)
+        forgery = Forgery(mutation)
+    }
+
+    // MARK: Clients
+
+    func submit(_ request: Int, level: Level, in world: World) {
+        buffer.removeAll()
+        for increment in world.oracle.requests[request].increments {
+            let error = increment.key.withUnsafeBytes { buffer.append(key: $0, delta: increment.delta) }
+            precondition(error == nil, "the simulator made a key that is none")
+        }
+        let isIdempotent = world.oracle.requests[request].isIdempotent
+        let idempotencyKey = isIdempotent ? Array("id\(request)".utf8) : nil
+        do {
+            let ticket = try producer.admit(buffer, level: level, idempotencyKey: idempotencyKey, now: world.now)
+            world.oracle[request].admittedBy.append(number)
+            world.log("n\(number) admits r\(request) \(level)")
+            world.note(UInt64(request) << 8 ^ 1)
+            if let ticket {
+                waiting.append(Waiting(ticket: ticket, request: request, level: level, since: world.now))
+            }
+        } catch {
+            world.oracle[request].wasRefused = true
+            world.oracle.refusals += 1
+            world.log("n\(number) refuses r\(request): \(error)")
+            world.note(UInt64(request) << 8 ^ 2)
+        }
+    }
+
+    private func acknowledge(in world: World) {
+        producer.takeAcknowledged(into: &acknowledged)
+        for reached in acknowledged {
+            guard let index = waiting.firstIndex(where: { $0.ticket == reached.ticket }) else {
+                world.bad("n\(number) acknowledges a ticket that nobody holds")
+                continue
+            }
+            let client = waiting.remove(at: index)
+            if reached.level < client.level { world.bad("r\(client.request) was answered below its level") }
+            world.oracle.acknowledge(client.request, reached.level)
+            world.log("n\(number) acknowledges r\(client.request) \(reached.level)")
+            world.note(UInt64(client.request) << 8 ^ 3)
+        }
+    }
+
+    /// A client's patience ends: it is told the level reached so far.
+    private func cutShort(in world: World) {
+        let patience = 300 + UInt64(world.random.below(Int(Limits.waitMilliseconds)))
+        guard let index = waiting.firstIndex(where: { world.now > $0.since + patience }) else { return }
+        let client = waiting.remove(at: index)
+        guard let level = producer.abandon(client.ticket) else {
+            world.bad("r\(client.request) had been acknowledged, and nobody was told")
+            return
+        }
+        world.counts.cutShort += 1
+        world.oracle.acknowledge(client.request, level)
+        world.log("n\(number) r\(client.request) has waited long enough, reached \(level)")
+    }
+
+    // MARK: Flights
+
+    func act(in world: World) {
+        if isDead { return }
+        if stalledSteps > 0 {
+            stalledSteps -= 1
+            return
+        }
+        let answers = inbox
+        inbox.removeAll()
+        for late in answers {
+            receive(late.answer, to: late.command, flight: late.flight, position: late.position, in: world)
+        }
+        if world.mix.faults.contains(.impatient), world.random.chance(0.2) { cutShort(in: world) }
+        if flight != nil {
+            if world.random.chance(0.12) { giveUp(in: world) }
+            return
+        }
+        if !isConnected {
+            isConnected = world.random.chance(0.5)
+            if isConnected { producer.connection(isUp: true, now: world.now) }
+            return
+        }
+        launch(in: world)
+    }
+
+    private func launch(in world: World) {
+        var commands = producer.nextFlight(now: world.now, wallClock: world.now)
+        commands = forgery.filter(commands) { answer, command in
+            producer.received(answer, to: command, now: world.now, wallClock: world.now)
+        }
+        for identity in forgery.takeExcused() { world.oracle.excuse(key: identity) }
+        acknowledge(in: world)
+        if commands.isEmpty {
+            producer.flightEnded()
+            return
+        }
+        flightNumber += 1
+        flight = Flight(
+            commands: commands, isAnswered: Array(repeating: false, count: commands.count), missing: commands.count)
+        for (position, command) in commands.enumerated() {
+            world.send(.node(self, flight: flightNumber, position: position, command))
+        }
+    }
+
+    /// The connection is dead, or seems to be: nobody knows what became of the commands.
+    private func giveUp(in world: World) {
+        guard let open = flight else { return }
+        flight = nil
+        for (position, command) in open.commands.enumerated() where !open.isAnswered[position] {
+            producer.received(.unknown, to: command, now: world.now, wallClock: world.now)
+        }
+        producer.flightEnded()
+        if world.random.chance(0.3) {
+            isConnected = false
+            producer.connection(isUp: false, now: world.now)
+        }
+        acknowledge(in: world)
+    }
+
+    func receive(
+        _ answer: QueueAnswer, to command: QueueCommand, flight number: Int, position: Int, in world: World
+    ) {
+        if isDead { return }
+        if stalledSteps > 0 {
+            inbox.append((answer, command, number, position))
+            return
+        }
+        let answer = forgery.answer(answer, to: command)
+        producer.received(answer, to: command, now: world.now, wallClock: world.now)
+        if number == flightNumber, var open = flight, !open.isAnswered[position] {
+            open.isAnswered[position] = true
+            open.missing -= 1
+            flight = open.missing == 0 ? nil : open
+            if open.missing == 0 { producer.flightEnded() }
+        }
+        acknowledge(in: world)
+    }
+
+    /// Whether it knows the topology, admits requests and waits for nothing.
+    func isSettled(_ topology: Topology, _ now: UInt64) -> Bool {
+        producer.topology == topology && producer.heldBytes == 0 && producer.closedReason(now: now) == nil
+            && stalledSteps == 0 && inbox.isEmpty && waiting.isEmpty
+    }
+}

@@ -1,0 +1,75 @@
+// How a run is written down: a line for a person, a number for the hash that shows that two runs were the same.
+
+import TallyCore
+
+enum Trace {
+    static func text(_ command: QueueCommand) -> String {
+        switch command {
+        case .push(let batch, let floor, _):
+            "push \(batch.id.stream.partition) #\(batch.id.sequence) floor \(floor)"
+        case .heartbeat(let stream): "heartbeat \(stream.partition)"
+        case .readTopology: "topology"
+        }
+    }
+
+    static func text(_ answer: QueueAnswer) -> String {
+        switch answer {
+        case .push(let reply): "\(reply)"
+        case .heartbeat(let reply): "\(reply)"
+        case .topology(let topology): topology.map { "e\($0.epoch) K=\($0.partitions)" } ?? "none"
+        case .unknown: "unknown"
+        }
+    }
+
+    static func text(_ command: ConsumerCommand) -> String {
+        switch command {
+        case .claim: "claim"
+        case .peek(let batchesMax): "peek \(batchesMax)"
+        case .trim(let request, _): "trim \(request.committed.map(\.sequence)) token \(request.token)"
+        case .renew(let token): "renew \(token)"
+        }
+    }
+
+    static func text(_ reply: ConsumerReply) -> String {
+        switch reply {
+        case .claim(.granted(let claim), _): "token \(claim.token)\(claim.sealed ? " sealed" : "")"
+        case .claim(let reply, _): "\(reply)"
+        case .peek(.batches(let peeked), _):
+            "\(peeked.batches.count) of \(peeked.length)\(peeked.sealed ? " sealed" : "")"
+        case .peek(.noTopology, _): "noTopology"
+        case .trim(let reply): "\(reply)"
+        case .renew(let isFenced): isFenced ? "fenced" : "renewed"
+        }
+    }
+
+    static func number(_ answer: QueueAnswer) -> UInt64 {
+        switch answer {
+        case .push(.ok(let applied)): 1 << 24 ^ applied
+        case .push(.duplicate(let applied)): 2 << 24 ^ applied
+        case .push(.sealed(let applied)): 3 << 24 ^ applied
+        case .push(.gap(let last, let applied)): 4 << 24 ^ last << 12 ^ applied
+        case .push(.full(let applied)): 5 << 24 ^ applied
+        case .push(.noTopology): 6 << 24
+        case .push(.refused): 7 << 24
+        case .heartbeat(.progress(let last, let applied)): 8 << 24 ^ last << 12 ^ applied
+        case .heartbeat(.noTopology): 9 << 24
+        case .heartbeat(.refused): 10 << 24
+        case .topology(let topology): 11 << 24 ^ UInt64(topology?.epoch ?? 0)
+        case .unknown: 12 << 24
+        }
+    }
+
+    static func number(_ reply: ConsumerReply) -> UInt64 {
+        switch reply {
+        case .claim(.granted(let claim), _): 13 << 24 ^ claim.token
+        case .claim(.held, _): 14 << 24
+        case .claim(.noTopology, _): 15 << 24
+        case .peek(.batches(let peeked), _): 16 << 24 ^ UInt64(peeked.length << 8 ^ peeked.batches.count)
+        case .peek(.noTopology, _): 17 << 24
+        case .trim(.trimmed(let batches)): 18 << 24 ^ UInt64(batches)
+        case .trim(.fenced): 19 << 24
+        case .trim(.noTopology): 20 << 24
+        case .renew(let isFenced): 21 << 24 ^ (isFenced ? 1 : 0)
+        }
+    }
+}

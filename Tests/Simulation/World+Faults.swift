@@ -1,0 +1,192 @@
+// What goes wrong, and the clients that suffer from it.
+
+import TallyCore
+
+extension World {
+    // MARK: Clients
+
+    func letClientsAct() {
+        if random.chance(requestRate) {
+            let isIdempotent = mix.faults.contains(.idempotent) && random.chance(0.5)
+            let request = oracle.add(
+                ownKeys: 1 + random.below(3), shared: sharedIncrements(), isIdempotent: isIdempotent)
+            submit(request)
+            if random.chance(0.1) { maybeRetry(request, 1) }  // the connection to the client is lost
+        } else if !retries.isEmpty, random.chance(0.3), let request = retries.popLast() {
+            submit(request)
+        }
+    }
+
+    private func submit(_ request: Int) {
+        if nodes.isEmpty { return }
+        let level = random.pick([Level.queued, .queued, .queued, .stored, .stored, .memory])
+        random.pick(nodes).submit(request, level: level, in: self)
+    }
+
+    private func sharedIncrements() -> [Oracle.Increment] {
+        if random.chance(0.3) {
+            let key = Array("bulk.\(random.below(4))".utf8)
+            return [Oracle.Increment(key: key, delta: Int64(random.below(2001)) - 1000)]
+        }
+        if mix.faults.contains(.edges), random.chance(0.06) {
+            let delta = Int64.max - Int64(random.below(3))
+            return [Oracle.Increment(key: Array("edge".utf8), delta: random.chance(0.6) ? delta : -delta)]
+        }
+        return []
+    }
+
+    private func maybeRetry(_ request: Int, _ probability: Double) {
+        if oracle[request].isIdempotent, random.chance(probability) { retries.append(request) }
+    }
+
+    /// After everything has settled each node has to serve every partition.
+    func probe() {
+        for node in nodes {
+            for partition in topology.partitionIDs {
+                var request = oracle.add(ownKeys: 1, shared: [], isIdempotent: false)
+                while true {
+                    let hash = XXH64.hash(oracle[request].increments[0].key)
+                    if topology.partitioner.partition(ofHash: hash) == Int(partition.number) { break }
+                    request = oracle.add(ownKeys: 1, shared: [], isIdempotent: false)
+                }
+                node.submit(request, level: .stored, in: self)
+                if oracle[request].wasRefused { bad("n\(node.number) refuses \(partition) for ever") }
+            }
+        }
+    }
+
+    // MARK: Faults
+
+    func injectFaults() {
+        let faults = mix.faults
+        if faults.contains(.kill), random.chance(0.003) { killNode() }
+        if faults.contains(.stall), random.chance(0.006) { random.pick(nodes).stalledSteps = 20 + random.below(130) }
+        if faults.contains(.consumers), !consumers.isEmpty, random.chance(0.02) { disturbConsumer() }
+        if faults.contains(.restore), tool == nil { restoreBackup() }
+        if faults.contains(.join), nodes.count < 4, random.chance(0.004) { nodes.append(newNode()) }
+        disturbTool()
+        if random.chance(0.04) {
+            snapshots.append(redis)
+            if snapshots.count > 6 { snapshots.removeFirst() }
+        }
+        if !snapshots.isEmpty {
+            if faults.contains(.backPart), random.chance(rollbackRate) { losing { goBackInPart() } }
+            if faults.contains(.backAll), random.chance(rollbackRate) { losing { goBackAsAWhole() } }
+        }
+        if faults.contains(.flush), random.chance(0.0015) {
+            losing { redis.flush() }
+            log("FLUSHALL")
+        }
+    }
+
+    private func killNode() {
+        let index = random.below(nodes.count)
+        let node = nodes[index]
+        node.isDead = true
+        oracle.deadNodes.insert(node.number)
+        log("KILL n\(node.number)")
+        note(4 << 48 ^ UInt64(node.number))
+        for client in node.waiting { maybeRetry(client.request, 0.7) }
+        nodes[index] = newNode()
+    }
+
+    private func disturbConsumer() {
+        let consumer = random.pick(consumers)
+        if random.chance(0.5) {
+            consumer.frozenSteps = 20 + random.below(100)
+            log("FREEZE c\(consumer.number)")
+        } else {
+            replace(consumer)
+        }
+    }
+
+    private func replace(_ consumer: SimulatedConsumer) {
+        consumer.isDone = true
+        log("KILL c\(consumer.number)")
+        note(5 << 48 ^ UInt64(consumer.number))
+        let partition = consumer.file.partition
+        // Nobody starts a consumer for an epoch that the cluster file has left.
+        if partition.epoch == cluster.epoch, cluster.isReady, !consumer.isOrphan,
+            let next = newConsumer(partition, host: consumer.host)
+        {
+            consumers.append(next)
+        }
+        consumers.removeAll { $0.isDone }
+    }
+
+    private func restoreBackup() {
+        let partitions = topology.partitionIDs
+        if random.chance(0.01) {
+            backup = files[random.pick(partitions)]?.copy()
+        } else if let old = backup, replaced[old.partition] == nil, random.chance(0.015),
+            let newest = files[old.partition]
+        {
+            backup = nil
+            replaced[old.partition] = newest
+            files[old.partition] = old
+            log("RESTORE \(old.partition)")
+            for consumer in consumers where consumer.file.partition == old.partition {
+                // A frozen one is a zombie: it wakes up beside the new file with what it had peeked from the old one.
+                if consumer.frozenSteps > 0 { consumer.isOrphan = true } else { consumer.isDone = true }
+            }
+            if let next = newConsumer(old.partition, host: "a") { consumers.append(next) }
+            consumers.removeAll { $0.isDone }
+        }
+    }
+
+    private func disturbTool() {
+        let faults = mix.faults
+        if let tool {
+            guard faults.contains(.crash), random.chance(0.007) else { return }
+            log("CRASH \(tool.kind)")
+            self.tool = random.chance(0.8) ? Tool(.repair) : nil
+        } else if faults.contains(.rebalance), cluster.isReady, random.chance(0.006) {
+            tool = Tool(.rebalance(partitions: 1 + random.below(4)))
+        } else if !faults.isDisjoint(with: [.repair, .crash]), random.chance(0.004) {
+            tool = Tool(.repair)
+        }
+    }
+
+    // MARK: Going back
+
+    private func goBackInPart() {
+        let snapshot = random.pick(snapshots)
+        let names = Set(snapshot.groups.keys).union(redis.groups.keys)
+            .sorted { ($0.epoch, $0.number) < ($1.epoch, $1.number) }
+        let index = random.below(names.count + 1)
+        if index == names.count {
+            redis.goBackTopology(to: snapshot)
+            log("BACK topology")
+        } else {
+            redis.goBack(names[index], to: snapshot)
+            log("BACK \(names[index])")
+        }
+    }
+
+    private func goBackAsAWhole() {
+        redis.goBack(to: random.pick(snapshots))
+        log("BACK all")
+    }
+
+    /// Remembers what a rollback takes from the lists; only a killed node makes a difference of it.
+    private func losing(_ rollback: () -> Void) {
+        note(6 << 48 ^ now)
+        guard mix.faults.contains(.kill) else { return rollback() }
+        let before = queuedKeys()
+        rollback()
+        oracle.hit.formUnion(before.subtracting(queuedKeys()))
+    }
+
+    private func queuedKeys() -> Set<[UInt8]> {
+        var keys: Set<[UInt8]> = []
+        for group in redis.groups.values {
+            for batch in group.queue {
+                batch.withUnsafeBytes { bytes in
+                    guard let reader = try? BatchReader(bytes) else { return }  // the consumer will raise the alarm
+                    reader.forEach { keys.insert(Array($0.key)) }
+                }
+            }
+        }
+        return keys
+    }
+}

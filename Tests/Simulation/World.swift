@@ -1,0 +1,218 @@
+// One run: real producers and consumers, models of Redis and of the shard files, and a seed that decides everything.
+//
+// A step advances the clock, lets a fault and a client happen, delivers some messages and lets one node, consumer or
+// tool act. After some hundred steps with faults everything heals; then all that was admitted has to arrive, and the
+// oracle compares every identity with what its client was told. No decision may depend on the order of a Set or a
+// Dictionary, which differs from process to process.
+
+import TallyCore
+
+/// The state of one run.
+public final class World {
+    /// The cluster file: fsynced beside the shards, the authority.
+    struct Cluster {
+        var epoch: UInt32
+        var partitions: Int
+        var isReady: Bool
+        var history: [Topology]
+    }
+
+    let mix: Mix
+    let seed: UInt64
+    let mutation: Mutation?
+    var random: SplitMix64
+    /// Monotonic milliseconds, and as many since 1970.
+    var now: UInt64 = 1_000_000
+    var redis = ModelRedis()
+    var cluster: Cluster
+    let clusterID = ClusterID(Bytes16(high: 0x7461, low: 0x6c6c))
+    var files: [PartitionID: ModelShard] = [:]
+    var network = Network()
+    var nodes: [SimulatedNode] = []
+    var consumers: [SimulatedConsumer] = []
+    var tool: Tool?
+    var oracle = Oracle()
+    var problems: [String] = []
+    var snapshots: [ModelRedis] = []
+    /// Faults still happen.
+    var isLive = true
+    /// Hash of everything that happened.
+    private(set) var history: UInt64 = 0xcbf2_9ce4_8422_2325
+    private let isTraced: Bool
+    private(set) var trace: [String] = []
+
+    var configuration = Producer.Configuration()
+    let meanTickMilliseconds: Int
+    let requestRate: Double
+    let rollbackRate: Double
+    private var nextNode = 0
+    private var nextConsumer = 0
+    /// The epoch whose consumers run.
+    var startedEpoch: UInt32 = 0
+    /// A backup that may take the place of the file some day.
+    var backup: ModelShard?
+    /// The newest file of a partition whose place a backup took.
+    var replaced: [PartitionID: ModelShard] = [:]
+    var retries: [Int] = []
+    var counts = Counts()
+
+    /// What happened how often.
+    public struct Counts: Hashable, Sendable {
+        public var rebalances = 0
+        public var refusedFiles = 0
+        /// Waits that ended below the level asked for: 202.
+        public var cutShort = 0
+        public var deadLetters = 0
+        public var replays: UInt64 = 0
+        public var gaps: UInt64 = 0
+        public var duplicates: UInt64 = 0
+    }
+
+    init(mix: Mix, seed: UInt64, mutation: Mutation?, isTraced: Bool) {
+        self.mix = mix
+        self.seed = seed
+        self.mutation = mutation
+        self.isTraced = isTraced
+        random = SplitMix64(seed: seed)
+        let faults = mix.faults
+        cluster = Cluster(epoch: 1, partitions: 1 + random.below(4), isReady: true, history: [])
+        meanTickMilliseconds = random.pick([2, 6, 15])
+        requestRate = random.pick([0.1, 0.2, 0.4])
+        rollbackRate = random.pick([0.002, 0.005, 0.012])
+        configuration = World.bounds(faults, &random)
+        redis.mutation = mutation
+        redis.enforcesLeases = faults.contains(.leases)
+        for partition in topology.partitionIDs {
+            files[partition] = newFile(partition)
+            apply(.create(partition))
+        }
+        apply(.publish(topology))
+        startConsumers()
+        for _ in 0..<2 { nodes.append(newNode()) }
+    }
+
+    /// Bounds that a short run reaches.
+    private static func bounds(_ faults: Faults, _ random: inout SplitMix64) -> Producer.Configuration {
+        var bounds = Producer.Configuration()
+        let isFull = faults.contains(.full)
+        bounds.outboxBytes = (isFull ? 4_000 : 8_000) * (1 + random.below(4))
+        bounds.batchBytes = random.pick([230, 300, 1 << 20])
+        if isFull { bounds.queueBytes = 400 + random.below(1_600) }
+        return bounds
+    }
+
+    /// What the cluster file says.
+    var topology: Topology {
+        Topology(cluster: clusterID, epoch: cluster.epoch, partitions: cluster.partitions)
+    }
+
+    func newFile(_ partition: PartitionID) -> ModelShard {
+        let uuid = ShardUUID(Bytes16(high: UInt64(partition.epoch), low: UInt64(partition.number)))
+        let file = ModelShard(partition: partition, uuid: uuid)
+        file.tables.mutation = mutation
+        return file
+    }
+
+    func newNode() -> SimulatedNode {
+        nextNode += 1
+        let node = SimulatedNode(
+            number: nextNode, id: .random(using: &random), configuration: configuration, mutation: mutation)
+        node.producer.connection(isUp: true, now: now)
+        return node
+    }
+
+    func newConsumer(_ partition: PartitionID, host: String) -> SimulatedConsumer? {
+        guard let file = files[partition] else { return nil }
+        nextConsumer += 1
+        return SimulatedConsumer(number: nextConsumer, host: host, file: file)
+    }
+
+    /// Two consumers for each file, if nothing but the transaction is to keep them apart.
+    func startConsumers() {
+        startedEpoch = cluster.epoch
+        for partition in topology.partitionIDs {
+            for host in mix.faults.contains(.restore) ? ["a"] : ["a", "b"] {
+                if let consumer = newConsumer(partition, host: host) { consumers.append(consumer) }
+            }
+        }
+    }
+
+    // MARK: Steps
+
+    func run(quiesceLimit: Int = 20_000) {
+        for _ in 0..<random.pick([400, 600, 1200]) { step() }
+        log("QUIESCE")
+        isLive = false
+        settle(quiesceLimit)
+        if problems.isEmpty { probe() }
+        if problems.isEmpty { settle(quiesceLimit) }
+        // A run that did not settle has lost nothing yet.
+        if problems.isEmpty { check() }
+    }
+
+    private func settle(_ limit: Int) {
+        for count in 0..<limit {
+            step()
+            if !problems.isEmpty { return }
+            if tool == nil, count % 50 == 0, isOutOfOrder { tool = Tool(.repair) }
+            if count % 10 == 0, isSettled { return }
+        }
+        bad("wedged: \(describeUnsettled())")
+    }
+
+    private func step() {
+        now += UInt64(random.below(2 * meanTickMilliseconds + 1)) * (isLive ? 1 : 3)
+        if cluster.isReady, startedEpoch != cluster.epoch { startConsumers() }
+        if isLive {
+            injectFaults()
+            letClientsAct()
+        }
+        // A backlog drains: the network is not a limit.
+        for _ in 0..<((random.chance(0.6) ? 1 : 0) + network.count / 10) { deliver() }
+        let chosen = random.below(tool == nil ? 70 : 100)
+        if chosen < 30 {
+            if !nodes.isEmpty { random.pick(nodes).act(in: self) }
+        } else if chosen < 70 {
+            if !consumers.isEmpty { random.pick(consumers).act(in: self) }
+        } else if let tool {
+            tool.act(in: self)
+            if tool.isDone { self.tool = nil }
+        }
+    }
+
+    /// Whether `status` would ask for a repair.
+    var isOutOfOrder: Bool {
+        !cluster.isReady || redis.topology != topology
+            || topology.partitionIDs.contains { redis.groups[$0] == nil }
+    }
+
+    private var isSettled: Bool {
+        if tool != nil || !network.limbo.isEmpty || isOutOfOrder { return false }
+        if topology.partitionIDs.contains(where: { redis.groups[$0]?.queue.isEmpty == false }) { return false }
+        return nodes.allSatisfy { $0.isSettled(topology, now) }
+    }
+
+    private func describeUnsettled() -> String {
+        let lists = topology.partitionIDs.map { "\($0): \(redis.groups[$0]?.queue.count ?? -1)" }
+        let held = nodes.map { "n\($0.number): \($0.producer.heldBytes)" }
+        return "lists \(lists), held \(held), limbo \(network.limbo.count), out of order \(isOutOfOrder)"
+    }
+
+    // MARK: Records
+
+    func bad(_ problem: @autoclosure () -> String) {
+        let text = problem()
+        problems.append(text)
+        log("PROBLEM \(text)")
+    }
+
+    func log(_ line: @autoclosure () -> String) {
+        if isTraced { trace.append("\(now) \(line())") }
+    }
+
+    /// Mixes something that happened into the run's hash.
+    func note(_ value: UInt64) {
+        history = (history ^ value) &* 0x0000_0100_0000_01b3
+        history ^= history >> 29
+    }
+}

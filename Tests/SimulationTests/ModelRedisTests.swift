@@ -1,0 +1,103 @@
+// The model's rules, one by one and in the order in which PROTOCOL.md gives them.
+
+import Simulation
+import TallyCore
+import Testing
+
+@Suite struct ModelRedisTests {
+    static let partition = PartitionID(epoch: 3, number: 5)
+    static let shard = ShardUUID(Bytes16(high: 1, low: 2))
+    static let producer = ProducerID(Bytes16(high: 3, low: 4))
+    static let stream = StreamID(partition: partition, producer: producer)
+
+    var redis: ModelRedis
+
+    init() {
+        redis = ModelRedis()
+        #expect(redis.create(Self.partition, shard: Self.shard))
+    }
+
+    static func payload(_ sequence: UInt64) -> [UInt8] {
+        var bytes = Array(repeating: UInt8(0), count: 40)
+        bytes.replaceSubrange(BatchFormat.identityRange, with: id(sequence).identityBytes)
+        return bytes
+    }
+
+    static func id(_ sequence: UInt64) -> BatchID { BatchID(stream: stream, sequence: sequence) }
+
+    mutating func push(_ sequence: UInt64, floor: UInt64 = 0, limitBytes: Int = 1000) -> PushReply {
+        redis.push(Self.payload(sequence), as: Self.id(sequence), floor: floor, limitBytes: limitBytes)
+    }
+
+    static func trim(_ sequences: [UInt64], token: UInt64, applied: UInt64) -> TrimRequest {
+        TrimRequest(token: token, committed: sequences.map(id), applied: [producer: applied])
+    }
+
+    @Test mutating func aPushIsCheckedInOrder() {
+        #expect(push(2) == .gap(last: 0, applied: 0))
+        #expect(push(1) == .ok(applied: 0))
+        #expect(push(2, limitBytes: 39) == .full(applied: 0))
+        #expect(push(2, limitBytes: 40) == .ok(applied: 0))
+        #expect(push(1, limitBytes: 0) == .duplicate(applied: 0))
+        #expect(push(8, floor: 7) == .ok(applied: 0))
+        #expect(redis.seal(Self.partition))
+        #expect(push(8) == .duplicate(applied: 0))
+        #expect(push(12) == .sealed(applied: 0))
+        redis.flush()
+        #expect(push(1) == .noTopology)
+        #expect(redis.groups.isEmpty)
+    }
+
+    @Test mutating func aTrimPopsWhatWasCommittedAndNothingElse() {
+        for sequence in 1...3 as ClosedRange<UInt64> { #expect(push(sequence) == .ok(applied: 0)) }
+        guard case .granted(let claim) = redis.claim(Self.partition, holder: "a", leaseMilliseconds: 10, now: 0)
+        else { return #expect(Bool(false), "no lease") }
+        #expect(redis.trim(Self.partition, Self.trim([1], token: claim.token + 1, applied: 1)) == .fenced)
+        #expect(redis.trim(Self.partition, Self.trim([2, 3], token: claim.token, applied: 0)) == .trimmed(batches: 0))
+        #expect(redis.trim(Self.partition, Self.trim([2, 1], token: claim.token, applied: 2)) == .trimmed(batches: 2))
+        #expect(redis.trim(Self.partition, Self.trim([1], token: claim.token, applied: 1)) == .trimmed(batches: 0))
+        #expect(redis.heartbeat(Self.stream) == .progress(last: 3, applied: 2))
+        #expect(redis.groups[Self.partition]?.bytes == 40)
+    }
+
+    @Test mutating func aLeaseBelongsToOneHolderUntilItExpires() {
+        #expect(redis.claim(Self.partition, holder: "a", leaseMilliseconds: 10, now: 0) == granted(1))
+        #expect(
+            redis.claim(Self.partition, holder: "b", leaseMilliseconds: 10, now: 4)
+                == .held(by: "a", milliseconds: 6))
+        #expect(redis.claim(Self.partition, holder: "a", leaseMilliseconds: 10, now: 5) == granted(2))
+        #expect(!redis.renew(Self.partition, token: 2, leaseMilliseconds: 10, now: 12))
+        #expect(redis.claim(Self.partition, holder: "b", leaseMilliseconds: 10, now: 22) == granted(3))
+        #expect(redis.renew(Self.partition, token: 2, leaseMilliseconds: 10, now: 23))
+    }
+
+    private func granted(_ token: UInt64) -> ClaimReply {
+        .granted(Claim(token: token, shard: Self.shard, sealed: false, applied: [:]))
+    }
+
+    @Test mutating func aPeekIsBoundedAndShowsAtLeastOneBatch() {
+        for sequence in 1...3 as ClosedRange<UInt64> { #expect(push(sequence) == .ok(applied: 0)) }
+        #expect(peeked(bytesMax: 1, batchesMax: 9) == 1)
+        #expect(peeked(bytesMax: 80, batchesMax: 9) == 2)
+        #expect(peeked(bytesMax: 1000, batchesMax: 2) == 2)
+    }
+
+    private func peeked(bytesMax: Int, batchesMax: Int) -> Int? {
+        guard case .batches(let peeked) = redis.peek(Self.partition, bytesMax: bytesMax, batchesMax: batchesMax)
+        else { return nil }
+        #expect(peeked.length == 3)
+        return peeked.batches.count
+    }
+
+    @Test mutating func nothingIsEverLoweredOrCreatedTwice() {
+        let cluster = ClusterID(Bytes16(high: 0, low: 1))
+        let second = Topology(cluster: cluster, epoch: 2, partitions: 4)
+        #expect(redis.publish(second) == second)
+        #expect(redis.publish(Topology(cluster: cluster, epoch: 1, partitions: 1)) == second)
+        #expect(!redis.create(Self.partition, shard: ShardUUID(Bytes16(high: 9, low: 9))))
+        #expect(redis.groups[Self.partition]?.shard == Self.shard)
+        #expect(!redis.collect(Self.partition))
+        #expect(redis.seal(Self.partition))
+        #expect(redis.collect(Self.partition))
+    }
+}
