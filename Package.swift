@@ -47,9 +47,12 @@ let package = Package(
         room("TallyCore"),
         room("HTTPFront", ["TallyCore", nioCore, nioPosix]),
         room("ServiceKit", ["CPlatform", configuration, logging]),
+        room("Supervision", ["ServiceKit", logging]),
         tests("TallyCoreTests", ["TallyCore"]),
         tests("HTTPFrontTests", ["HTTPFront", "TallyCore", nioCore, nioPosix, nioEmbedded, nioHTTP1]),
         probe("servicekit-probe", path: "Tests/ServiceKitProbe", ["ServiceKit", logging]),
         tests("ServiceKitTests", ["ServiceKit", "servicekit-probe", logging]),
+        probe("supervision-probe", path: "Tests/SupervisionProbe", ["ServiceKit", "Supervision", logging]),
+        tests("SupervisionTests", ["ServiceKit", "Supervision", "supervision-probe"]),
     ]
 )
