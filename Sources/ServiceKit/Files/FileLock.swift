@@ -39,6 +39,26 @@ public final class FileLock: Sendable {
         }
     }
 
+    /// The live process that holds a lock, by its number in the file; nil if nobody does. Changes nothing: the lock
+    /// is not taken unless a number that is written there belongs to a process that has nothing to do with it.
+    ///
+    /// - Throws: exit code 74 if the file is there and cannot be read.
+    public static func holder(_ path: String) throws(Failure) -> Int32? {
+        let descriptor: Int32
+        switch SystemCall.open(path, O_RDONLY) {
+        case .done(let opened): descriptor = opened
+        case .failed(ENOENT): return nil
+        case .failed(let number): throw Failure(cannot: "open the lock file", errno: number, at: path)
+        }
+        defer { SystemCall.close(descriptor) }
+        guard let pid = readHolder(descriptor) else { return nil }
+        switch SystemCall.retrying({ flock(descriptor, LOCK_SH | LOCK_NB) }) {
+        case .done: return nil
+        case .failed(EWOULDBLOCK): return pid
+        case .failed(let number): throw Failure(cannot: "ask for the lock", errno: number, at: path)
+        }
+    }
+
     private init(path: String, descriptor: Int32) {
         self.path = path
         self.descriptor = descriptor

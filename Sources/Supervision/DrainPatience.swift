@@ -1,0 +1,29 @@
+// How long to wait for the queues to become empty: as long as it gets better. A consumer that works commits several
+// times a second, so 30 s without a new lowest number mean that something has to be looked at by a person.
+//
+// The lowest number counts, not the last: other web nodes may still push into the same Redis.
+
+struct DrainPatience {
+    enum Verdict: Hashable {
+        case empty, wait, giveUp
+    }
+
+    static let patienceMilliseconds: UInt64 = 30_000
+
+    private(set) var lowest: Int?
+    private var progressed: UInt64
+
+    init(now: UInt64) {
+        progressed = now
+    }
+
+    /// - Parameter waiting: batches in the queues; nil if that could not be learnt.
+    mutating func saw(_ waiting: Int?, now: UInt64) -> Verdict {
+        if waiting == 0 { return .empty }
+        if let waiting, waiting < lowest ?? .max {
+            lowest = waiting
+            progressed = now
+        }
+        return now >= progressed + Self.patienceMilliseconds ? .giveUp : .wait
+    }
+}

@@ -1,0 +1,47 @@
+// What `up` prints when everything works: lines to be pasted into another terminal, whatever folder that one is in.
+
+/// The text, once the web node has said where it listens.
+public struct ReadyText {
+    private let partitions: Int
+    private let shownFolder: String
+    private let dataFolder: String
+    private let callName: String
+
+    /// - Parameters:
+    ///   - shownFolder: the data folder as it was given.
+    ///   - dataFolder: the same from the root.
+    ///   - callName: see `Programs.callName`.
+    public init(partitions: Int, shownFolder: String, dataFolder: String, callName: String) {
+        self.partitions = partitions
+        self.shownFolder = shownFolder
+        self.dataFolder = dataFolder
+        self.callName = callName
+    }
+
+    /// - Parameter address: as the web node reported it, such as http://0.0.0.0:3333.
+    public func text(address: String) -> String {
+        """
+        tallymill is ready: \(address), \(partitions == 1 ? "1 partition" : "\(partitions) partitions"), \
+        data in \(shownFolder)
+          curl -d 'key=hello&value=1' \(Self.reachable(address))/increment
+          \(callName) report --data-dir \(Programs.shellWord(dataFolder))
+        Ctrl-C drains and stops it.
+        """
+    }
+
+    /// An address that clients on this machine can use: nobody connects to "any address". The brackets of IPv6 mean
+    /// something to shells and to curl.
+    static func reachable(_ address: String) -> String {
+        for (any, local) in [("//0.0.0.0:", "//127.0.0.1:"), ("//[::]:", "//[::1]:")] {
+            guard let range = address.firstRange(of: any) else { continue }
+            return reachable(address.replacingCharacters(in: range, with: local))
+        }
+        return address.contains("[") ? "-g '\(address)'" : address
+    }
+}
+
+extension String {
+    fileprivate func replacingCharacters(in range: Range<String.Index>, with text: String) -> String {
+        self[..<range.lowerBound] + text + self[range.upperBound...]
+    }
+}

@@ -1,0 +1,44 @@
+// When a process that has ended is started again, decided without clocks or processes.
+//
+// At once the first time, then after 50 ms, doubled up to 1 s, so that a role that cannot live costs little; a life of
+// 10 s shows that it can, and the next end counts as the first. An end that was asked for, or whose code says that
+// starting again will not help, is the last. So is one of a role that has never worked and has been tried for 5 s:
+// the person who types a command must not wait for ever for an address that another program has.
+
+import ServiceKit
+
+struct RestartRules {
+    enum Decision: Hashable {
+        case restart(afterMilliseconds: UInt64)
+        /// It was asked to end.
+        case stay
+        /// It will not come back: the cluster has to stop.
+        case giveUp
+    }
+
+    static let firstDelayMilliseconds: UInt64 = 50
+    static let delayMillisecondsMax: UInt64 = 1_000
+    static let goodLifeMilliseconds: UInt64 = 10_000
+    static let startPatienceMilliseconds: UInt64 = 5_000
+
+    private var endsInARow = 0
+    private var firstEnd: UInt64?
+
+    /// - Parameters:
+    ///   - code: nil if a signal ended it, or it could not be started.
+    ///   - started: when it was started, `now` when it ended, in milliseconds of the monotonic clock.
+    mutating func ended(
+        code: ExitCode?, started: UInt64, now: UInt64, isStopping: Bool, wasEverReady: Bool
+    ) -> Decision {
+        if let code, !code.isWorthRestarting { return .giveUp }
+        if isStopping { return .stay }
+        let first = firstEnd ?? now
+        firstEnd = first
+        if !wasEverReady, now >= first + Self.startPatienceMilliseconds { return .giveUp }
+        if now >= started + Self.goodLifeMilliseconds { endsInARow = 0 }
+        defer { endsInARow += 1 }
+        guard endsInARow > 0 else { return .restart(afterMilliseconds: 0) }
+        let doublings = min(endsInARow - 1, 16)
+        return .restart(afterMilliseconds: min(Self.delayMillisecondsMax, Self.firstDelayMilliseconds << doublings))
+    }
+}

@@ -1,0 +1,76 @@
+// How Tallymill's own roles are started: this very program with another command, and its settings in the environment,
+// because a command line can be read by every user of the machine.
+
+public import ServiceKit
+
+/// The plans of the web node and the consumers.
+public struct RolePlans {
+    /// More partitions than this share processes.
+    public static let consumerProcessesMax = 16
+
+    private let settings: Settings
+    private let executable: String
+    private let environment: [String: String]
+
+    /// - Parameters:
+    ///   - dataFolder: from the root.
+    ///   - socketPath: of the private Redis; nil leaves `--redis` as it was given.
+    ///   - environment: of this process.
+    public init(
+        settings: Settings, executable: String, dataFolder: String, socketPath: String?, environment: [String: String]
+    ) {
+        self.settings = settings
+        self.executable = executable
+        var variables = Self.foreignVariables(environment)
+        variables.merge(ParentDeath.variableForChildren) { _, new in new }
+        variables[Setting.dataDir.variable] = dataFolder
+        if let socketPath { variables[Setting.redis.variable] = "unix://\(socketPath)" }
+        self.environment = variables
+    }
+
+    /// The variables that are neither ours nor meant for this process alone: a child that talked to systemd with
+    /// the socket of `up` would be taken for it.
+    static func foreignVariables(_ environment: [String: String]) -> [String: String] {
+        let supervision: Set = [
+            "NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES",
+            "MAINPID", "MANAGERPID", "STATE_DIRECTORY",
+        ]
+        return environment.filter { !$0.key.hasPrefix(Setting.variablePrefix) && !supervision.contains($0.key) }
+    }
+
+    /// The web node. If the system chose its port, it keeps that one.
+    public func web() -> Role {
+        let listen = settings.endpoint(.listen)
+        return Role("web", kind: .web, plan: plan(.web, ["web"])) { plan, address in
+            guard listen.port == 0, let found = Self.port(of: address) else { return plan }
+            var plan = plan
+            plan.environment[Setting.listen.variable] = "\(Endpoint(host: listen.host, port: found))"
+            return plan
+        }
+    }
+
+    /// One process a partition, or, of many partitions, one process for several neighbours.
+    public func consumers(partitions: Int) -> [Role] {
+        let processes = min(partitions, Self.consumerProcessesMax)
+        return (0..<processes).map { index in
+            let first = partitions * index / processes
+            let last = partitions * (index + 1) / processes - 1
+            let range = first == last ? "\(first)" : "\(first)-\(last)"
+            return Role(
+                "consumer \(range)", kind: .consumer, plan: plan(.consume, ["consume", "--partitions", range]))
+        }
+    }
+
+    /// The settings first: the data folder and the socket are as this `up` has them.
+    private func plan(_ command: CommandName, _ arguments: [String]) -> ChildProcess.Plan {
+        ChildProcess.Plan(
+            executable: executable, arguments: arguments,
+            environment: settings.variables(for: command).merging(environment) { _, ours in ours })
+    }
+
+    /// The port at the end of a URL.
+    static func port(of address: String) -> Int? {
+        guard let colon = address.lastIndex(of: ":") else { return nil }
+        return Int(address[address.index(after: colon)...]).flatMap { (1...65535).contains($0) ? $0 : nil }
+    }
+}

@@ -1,0 +1,182 @@
+// One role while it is kept alive. Three states:
+//
+//   running(child)      until the child ends
+//   waiting(until)      until the time has come to start it again
+//   ended               never started, or stopped, or given up
+//
+// When a child ends, what it left behind in its process group is killed before its number is given back: a Redis that
+// died may leave a process that rewrites its append-only file, and that one would hold the lock on the folder.
+
+import Glibc
+import Logging
+import ServiceKit
+
+final class RunningRole {
+    private enum State {
+        case running(ChildProcess, since: UInt64)
+        case waiting(until: UInt64)
+        case ended
+    }
+
+    let role: Role
+    /// What this run is ready for; nil while it is not.
+    private(set) var readyText: String?
+    /// Whether it was asked to end and did so in another way than with code 0 or by that signal.
+    private(set) var badEnding: ChildProcess.Ending?
+    private var state = State.ended
+    private var plan: ChildProcess.Plan
+    private var rules = RestartRules()
+    private var lastWords = LastWords()
+    private var wasEverReady = false
+    private var isStopping = false
+    private var lastProbe: UInt64 = 0
+    private let logger: Logger
+    private let beforeOutput: () -> Void
+
+    init(_ role: Role, logger: Logger, beforeOutput: @escaping () -> Void) {
+        self.role = role
+        self.plan = role.plan
+        self.logger = logger
+        self.beforeOutput = beforeOutput
+    }
+
+    var hasEnded: Bool {
+        if case .ended = state { true } else { false }
+    }
+
+    var isReady: Bool { readyText != nil }
+
+    /// What `poll` watches.
+    var descriptors: [Int32] {
+        guard case .running(let child, _) = state else { return [] }
+        let readers = [child.output, child.errorOutput].compactMap { $0 }.filter { !$0.isAtEnd }
+        return readers.map(\.descriptor) + (child.descriptor >= 0 ? [child.descriptor] : [])
+    }
+
+    /// When it wants to be looked at without an event.
+    var nextLook: UInt64? {
+        switch state {
+        case .ended: return nil
+        case .waiting(let until): return until
+        case .running(let child, _):
+            if case .probe = role.readiness, readyText == nil { return lastProbe + Role.probeMilliseconds }
+            // Before Linux 5.3 an end makes nothing readable.
+            return child.descriptor >= 0 ? nil : MonotonicClock.milliseconds() + 50
+        }
+    }
+
+    func start(now: UInt64) throws(Failure) {
+        readyText = nil
+        let child = try ChildProcess.spawn(plan)
+        state = .running(child, since: now)
+        logger.debug("started", metadata: ["role": "\(role.name)", "pid": "\(child.pid)"])
+    }
+
+    /// Does what is due.
+    ///
+    /// - Returns: why it cannot be kept alive, if so.
+    func look(now: UInt64) throws(Failure) -> LostRole? {
+        switch state {
+        case .ended: return nil
+        case .waiting(let until): return until <= now ? restart(now: now) : nil
+        case .running(let child, let since):
+            // A process that ends has written all it will: look for the end first, read afterwards.
+            let hasEnded = try Self.hasEnded(child)
+            try read(child, untilEmpty: hasEnded)
+            if hasEnded { return try bury(child, since: since, now: now) }
+            probe(now: now)
+            return nil
+        }
+    }
+
+    /// Asks it to end; does not wait. Asked twice, it is told twice.
+    func stop(_ signal: Int32) throws(Failure) {
+        isStopping = true
+        switch state {
+        case .ended: break
+        case .waiting: state = .ended
+        case .running(let child, _): try child.send(signal)
+        }
+    }
+
+    private func restart(now: UInt64) -> LostRole? {
+        do throws(Failure) {
+            try start(now: now)
+            return nil
+        } catch {
+            lastWords.append(error.sentence)
+            return decide(code: nil, what: "cannot be started", since: now, now: now)
+        }
+    }
+
+    private static func hasEnded(_ child: ChildProcess) throws(Failure) -> Bool {
+        guard child.descriptor >= 0 else { return try child.poll() != nil }
+        var entry = pollfd(fd: child.descriptor, events: Int16(POLLIN), revents: 0)
+        return poll(&entry, 1, 0) > 0
+    }
+
+    /// - Parameter untilEmpty: reads all that is in the pipes, which hold 64 KiB; a grandchild may keep them open.
+    private func read(_ child: ChildProcess, untilEmpty: Bool) throws(Failure) {
+        for _ in 0..<(untilEmpty ? 2 : 1) {
+            for line in try child.output?.readAvailable() ?? [] {
+                if case .line = role.readiness, readyText == nil, line.hasPrefix(Role.readyPrefix) {
+                    becameReady(String(line.dropFirst(Role.readyPrefix.count)))
+                } else {
+                    forward(line)
+                }
+            }
+            for line in try child.errorOutput?.readAvailable() ?? [] { forward(line) }
+        }
+    }
+
+    private func forward(_ line: String) {
+        lastWords.append(line)
+        if role.log === LineSink.standardError { beforeOutput() }
+        role.log.write(line)
+    }
+
+    private func probe(now: UInt64) {
+        guard readyText == nil, case .probe(let isReady) = role.readiness else { return }
+        guard now >= lastProbe + Role.probeMilliseconds else { return }
+        lastProbe = now
+        if isReady() { becameReady("") }
+    }
+
+    private func becameReady(_ text: String) {
+        readyText = text
+        plan = role.replan(plan, text)
+        log(wasEverReady ? .notice : .debug, wasEverReady ? "works again" : "works")
+        wasEverReady = true
+    }
+
+    private func bury(_ child: ChildProcess, since: UInt64, now: UInt64) throws(Failure) -> LostRole? {
+        try child.send(SIGKILL)
+        guard let ending = try child.wait() else { preconditionFailure("a wait without a limit returns an ending") }
+        if isStopping, ending != .code(0), ending != .signal(SIGTERM) { badEnding = ending }
+        return decide(code: ending.exitCode, what: "\(ending)", since: since, now: now)
+    }
+
+    private func decide(code: ExitCode?, what: String, since: UInt64, now: UInt64) -> LostRole? {
+        readyText = nil
+        state = .ended
+        switch rules.ended(
+            code: code, started: since, now: now, isStopping: isStopping, wasEverReady: wasEverReady)
+        {
+        case .stay:
+            log(.debug, what)
+            return nil
+        case .restart(let delay):
+            state = .waiting(until: now + delay)
+            log(.warning, delay == 0 ? "\(what), is started again" : "\(what), is started again in \(delay) ms")
+            return nil
+        case .giveUp:
+            let code = code == .ok ? .failure : code ?? .failure
+            return LostRole(code: code, sentence: "\(role.name) \(what)", lastWords: lastWords.lines)
+        }
+    }
+
+    private func log(_ level: Logger.Level, _ what: String) {
+        if !isStopping { beforeOutput() }
+        logger.log(level: level, "\(role.name) \(what)")
+    }
+}

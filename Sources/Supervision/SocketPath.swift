@@ -1,0 +1,51 @@
+// Where the socket of the private Redis lies. The system takes 107 bytes for the path of a socket, and data folders
+// can be deeper; a URL cannot carry every character of a path. So one of these, the first that can be had:
+//
+//   <data>/up/redis.sock
+//   $XDG_RUNTIME_DIR/tallymill-<hash>/redis.sock
+//   /tmp/tallymill-<uid>/<hash>/redis.sock
+//
+// The hash is FNV-1a, 64 bits, of the absolute path of the data folder: the same folder gets the same socket.
+// http://www.isthe.com/chongo/tech/comp/fnv/
+
+import Glibc
+import ServiceKit
+
+enum SocketPath {
+    /// Of `sun_path`, without its NUL.
+    static let bytesMax = 107
+
+    /// The path, in a folder that exists now and that only this user can change.
+    ///
+    /// - Parameter temporary: /tmp, but for tests.
+    /// - Throws: 74 if a folder cannot be made or belongs to somebody else.
+    static func prepare(
+        dataFolder: String, environment: [String: String], temporary: String = "/tmp"
+    ) throws(Failure) -> String {
+        let near = "\(dataFolder)/up/redis.sock"
+        if isUsable(near) { return near }
+        let name = hash(of: dataFolder)
+        if let runtime = environment["XDG_RUNTIME_DIR"], runtime.hasPrefix("/"), access(runtime, W_OK) == 0,
+            isUsable("\(runtime)/tallymill-\(name)/redis.sock")
+        {
+            try Folder.makePrivate("\(runtime)/tallymill-\(name)")
+            return "\(runtime)/tallymill-\(name)/redis.sock"
+        }
+        let own = "\(temporary)/tallymill-\(geteuid())"
+        try Folder.makePrivate(own)
+        try Folder.makePrivate("\(own)/\(name)")
+        return "\(own)/\(name)/redis.sock"
+    }
+
+    static func isUsable(_ path: String) -> Bool {
+        path.utf8.count <= bytesMax && path.utf8.allSatisfy(Programs.isPlain)
+    }
+
+    /// 16 hexadecimal digits.
+    static func hash(of text: String) -> String {
+        var hash: UInt64 = 0xCBF2_9CE4_8422_2325
+        for byte in text.utf8 { hash = (hash ^ UInt64(byte)) &* 0x100_0000_01B3 }
+        let digits = String(hash, radix: 16)
+        return String(repeating: "0", count: 16 - digits.count) + digits
+    }
+}
