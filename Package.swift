@@ -44,5 +44,12 @@ let package = Package(
             ],
             swiftSettings: strict
         ),
+        // Real processes and kill -9; the harness is a target of its own, without any test.
+        .target(
+            name: "ClusterSupport", dependencies: ["TallyCore", "ServiceKit"], path: "Tests/ClusterSupport",
+            swiftSettings: strict
+        ),
+        .testTarget(
+            name: "ClusterTests", dependencies: ["ClusterSupport", "ServiceKit"], swiftSettings: strict),
     ]
 )
