@@ -10,46 +10,71 @@ let strict: [SwiftSetting] = [
     .treatAllWarnings(as: .error),
 ]
 
+/// A room of the product.
+func room(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
+    .target(name: name, dependencies: dependencies, swiftSettings: strict)
+}
+
+/// The tests of a room.
+func tests(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+    .testTarget(name: name, dependencies: dependencies, swiftSettings: strict)
+}
+
+/// A program that tests start: for what a test cannot do to itself, such as being killed.
+func probe(_ name: String, path: String, _ dependencies: [Target.Dependency]) -> Target {
+    .executableTarget(name: name, dependencies: dependencies, path: path, swiftSettings: strict)
+}
+
+let nioCore = Target.Dependency.product(name: "NIOCore", package: "swift-nio")
+let nioPosix = Target.Dependency.product(name: "NIOPosix", package: "swift-nio")
+let nioEmbedded = Target.Dependency.product(name: "NIOEmbedded", package: "swift-nio")
+let nioHTTP1 = Target.Dependency.product(name: "NIOHTTP1", package: "swift-nio")
+let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
+let configuration = Target.Dependency.product(name: "Configuration", package: "swift-configuration")
+let arguments = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
+
 let package = Package(
     name: "tallymill",
     dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser.git", from: "1.8.2"),
         .package(url: "https://github.com/apple/swift-configuration.git", from: "1.4.0", traits: []),
         .package(url: "https://github.com/apple/swift-log.git", from: "1.16.2"),
+        .package(url: "https://github.com/apple/swift-nio.git", from: "2.101.2"),
     ],
     targets: [
-        .target(name: "TallyCore", swiftSettings: strict),
-        .target(name: "CPlatform"),
+        .systemLibrary(name: "CHiredis"),
+        .systemLibrary(name: "CSQLite"),
         .target(
-            name: "ServiceKit",
-            dependencies: [
-                "CPlatform",
-                .product(name: "Configuration", package: "swift-configuration"),
-                .product(name: "Logging", package: "swift-log"),
-            ],
-            swiftSettings: strict
-        ),
-        .testTarget(name: "TallyCoreTests", dependencies: ["TallyCore"], swiftSettings: strict),
-        // A process of its own for what a test cannot do to itself: be killed, hold a lock, lose its parent.
+            name: "CPlatform",
+            cSettings: [.define("TALLYMILL_COMMIT", to: "\"\(Context.gitInformation?.currentCommit ?? "no commit")\"")]),
+        room("TallyCore"),
+        room("RedisQueue", ["TallyCore", "CHiredis"]),
+        room("ShardStore", ["TallyCore", "CSQLite"]),
+        room("HTTPFront", ["TallyCore", nioCore, nioPosix]),
+        room("ServiceKit", ["CPlatform", configuration, logging]),
+        room("WebNode", ["TallyCore", "RedisQueue", "HTTPFront", "ServiceKit", logging]),
+        room("ShardConsumer", ["TallyCore", "RedisQueue", "ShardStore", "ServiceKit", logging]),
+        room("Operations", ["TallyCore", "RedisQueue", "ShardStore", "ServiceKit", "ShardConsumer"]),
         .executableTarget(
-            name: "servicekit-probe",
-            dependencies: ["ServiceKit", .product(name: "Logging", package: "swift-log")],
-            path: "Tests/ServiceKitProbe",
-            swiftSettings: strict
-        ),
-        .testTarget(
-            name: "ServiceKitTests",
+            name: "tallymill",
             dependencies: [
-                "ServiceKit", "servicekit-probe",
-                .product(name: "Logging", package: "swift-log"),
+                "CPlatform", "TallyCore", "RedisQueue", "ShardStore", "HTTPFront", "ServiceKit", "WebNode",
+                "ShardConsumer", "Operations", arguments, logging,
             ],
-            swiftSettings: strict
-        ),
+            swiftSettings: strict),
+
+        tests("TallyCoreTests", ["TallyCore"]),
+        .target(
+            name: "TestSupport", dependencies: ["CPlatform", "RedisQueue", "TallyCore"], path: "Tests/TestSupport",
+            swiftSettings: strict),
+        tests("RedisQueueTests", ["RedisQueue", "TallyCore", "TestSupport"]),
+        tests("HTTPFrontTests", ["HTTPFront", "TallyCore", nioCore, nioPosix, nioEmbedded, nioHTTP1]),
+        probe("servicekit-probe", path: "Tests/ServiceKitProbe", ["ServiceKit", logging]),
+        tests("ServiceKitTests", ["ServiceKit", "servicekit-probe", logging]),
         // Real processes and kill -9; the harness is a target of its own, without any test.
         .target(
             name: "ClusterSupport", dependencies: ["TallyCore", "ServiceKit"], path: "Tests/ClusterSupport",
-            swiftSettings: strict
-        ),
-        .testTarget(
-            name: "ClusterTests", dependencies: ["ClusterSupport", "ServiceKit"], swiftSettings: strict),
+            swiftSettings: strict),
+        tests("ClusterTests", ["ClusterSupport", "ServiceKit", "tallymill"]),
     ]
 )

@@ -44,3 +44,7 @@ int tm_spawn_close_from(void *actions, int first) {
 int tm_name_thread(const char *name) {
     return prctl(PR_SET_NAME, name, 0UL, 0UL, 0UL);
 }
+
+const char *tm_commit(void) {
+    return TALLYMILL_COMMIT;
+}

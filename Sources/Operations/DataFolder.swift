@@ -8,6 +8,7 @@
 //   <data>/up/                                             what a running `up` needs: its lock, its private Redis
 
 public import ServiceKit
+public import ShardConsumer
 public import TallyCore
 
 /// Paths below one folder, and the cluster file in it.
@@ -29,6 +30,14 @@ public struct DataFolder: Sendable {
     /// - Parameter partitions: K of the partition's epoch.
     public func shardPath(_ partition: PartitionID, of partitions: Int) -> String {
         "\(epochPath(partition.epoch))/\(Self.shardName(partition, of: partitions))"
+    }
+
+    /// The shard of one partition of the current epoch.
+    public func shard(_ number: UInt32, of topology: Topology) -> ShardLocation {
+        let partition = PartitionID(epoch: topology.epoch, number: number)
+        return ShardLocation(
+            path: shardPath(partition, of: topology.partitions), cluster: topology.cluster, partition: partition,
+            partitions: topology.partitions)
     }
 
     static func shardName(_ partition: PartitionID, of partitions: Int) -> String {

@@ -80,7 +80,9 @@ struct Channel {
 
     var heldBytes: Int { outboxBytes + aggregator.encodedBytes }
     /// Nothing is left that Redis has not confirmed.
-    var isFlushed: Bool { aggregator.isEmpty && pendingCount == 0 && inFlightCount == 0 }
+    var isFlushed: Bool { aggregator.isEmpty && isFrozenConfirmed }
+    /// Nothing that was frozen waits for Redis.
+    var isFrozenConfirmed: Bool { pendingCount == 0 && inFlightCount == 0 }
     /// Whether batches lie in Redis that no shard has confirmed.
     var hasResolved: Bool { outbox.count > pendingCount + inFlightCount }
 

@@ -110,6 +110,8 @@ public struct Consumer {
     private let shard: ShardUUID
     private var state = State.claiming
     private var token: UInt64 = 0
+    /// Failures since the queue was last found empty or trimmed. A step that works on the way to one that does not
+    /// must not end the back-off: a full disk would have the whole head of the queue read again every 20 ms.
     private var failures = 0
     private var renewAt: UInt64 = 0
     /// Batches behind those of the last peek.
@@ -192,7 +194,6 @@ public struct Consumer {
         case .held(let holder, _): pause(.held(by: holder), then: .claiming)
         case .granted(let claim) where claim.shard != shard: pause(.otherShard(claim.shard), then: .claiming)
         case .granted(let claim):
-            failures = 0
             token = claim.token
             renewAt = now + Limits.leaseMilliseconds / 3
             state = .inspecting(claim)
@@ -204,8 +205,8 @@ public struct Consumer {
         case .noTopology: pause(.noTopology, then: .claiming)
         case .batches(let peeked) where peeked.shard != shard: state = .claiming
         case .batches(let peeked):
-            failures = 0
             backlog = peeked.length - peeked.batches.count
+            if peeked.batches.isEmpty { failures = 0 }
             state = peeked.batches.isEmpty ? .waiting : .applying(peeked.batches)
         }
     }

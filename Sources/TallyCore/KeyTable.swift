@@ -12,7 +12,7 @@ public struct KeyTable {
         let hash: UInt64
         let offset: Int
         let length: Int
-        /// How many increments went into `sum`.
+        /// How many increments went into `sum`; wraps, like the ledger that it comes from or goes to.
         public fileprivate(set) var increments: UInt64
         public fileprivate(set) var sum: Int64
     }
@@ -43,7 +43,7 @@ public struct KeyTable {
             let (sum, overflow) = entries[index].sum.addingReportingOverflow(delta)
             if !overflow {
                 entries[index].sum = sum
-                entries[index].increments += increments
+                entries[index].increments &+= increments
                 return
             }
             hasOverflow = true

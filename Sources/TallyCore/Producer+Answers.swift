@@ -78,6 +78,10 @@ extension Producer {
     private mutating func accepted(_ sequence: UInt64, _ applied: UInt64, channel index: Int) {
         channels[index].resolve(sequence)
         channels[index].release(through: applied)
+        open(channel: index)
+    }
+
+    private mutating func open(channel index: Int) {
         channels[index].gate = .open
         channels[index].failures = 0
         channels[index].retryAt = 0
@@ -88,6 +92,8 @@ extension Producer {
         case .progress(let last, let applied):
             channels[index].release(through: applied)
             channels[index].replay(above: last)
+            // The key group is there and holds everything: no push follows whose answer would open the gate.
+            if channels[index].isFrozenConfirmed { open(channel: index) }
         case .noTopology: askTopology(channel: index, now)
         case .refused: postpone(channel: index, now)
         }
@@ -107,6 +113,8 @@ extension Producer {
 
     /// Tells the tickets whose batches have come further.
     private mutating func settle(channel index: Int) {
+        // A late refusal must not close a gate for ever: over an empty outbox nothing is sent that could open it.
+        if channels[index].outbox.isEmpty { open(channel: index) }
         while let wait = channels[index].queueWaits.first, wait.sequence <= channels[index].resolvedThrough {
             channels[index].queueWaits.removeFirst()
             for ticket in wait.tickets { tickets.queued(ticket) }

@@ -32,7 +32,7 @@ struct Tickets {
     private var slots: [Slot] = []
     private var free: [Int32] = []
     private(set) var acknowledged: [Acknowledgement] = []
-    /// Open tickets that want `stored`.
+    /// Tickets for which somebody waits, and for `stored`.
     private(set) var storedCount = 0
 
     /// A ticket that misses no partition yet.
@@ -94,9 +94,8 @@ struct Tickets {
         if slots[slot].isAwaited {
             acknowledged.append(
                 Acknowledgement(ticket: Ticket(slot: index, nonce: slots[slot].nonce), level: level))
+            stopAwaiting(slot)
         }
-        if slots[slot].wanted == .stored { storedCount -= 1 }
-        slots[slot].isAwaited = false
         slots[slot].isOpen = false
         free.append(index)
     }
@@ -105,8 +104,13 @@ struct Tickets {
     mutating func abandon(_ ticket: Ticket) -> Level? {
         let slot = Int(ticket.slot)
         guard slots[slot].nonce == ticket.nonce, slots[slot].isAwaited else { return nil }
-        slots[slot].isAwaited = false
+        stopAwaiting(slot)
         return slots[slot].reached
+    }
+
+    private mutating func stopAwaiting(_ slot: Int) {
+        slots[slot].isAwaited = false
+        if slots[slot].wanted == .stored { storedCount -= 1 }
     }
 
     mutating func takeAcknowledged(into other: inout [Acknowledgement]) {

@@ -23,20 +23,17 @@ final class Delivery: Sendable {
         case stop
     }
 
-    private let producer: ProducerID
     private let link: RedisLink
-    private let logger: Logger
+    private let names: KeyNames
     private let mailbox = Mailbox<Order>()
-    private let isStopping = Atomic<Bool>(false)
     private let thread = Mutex<ServiceThread?>(nil)
 
-    init(producer: ProducerID, link: RedisLink, logger: Logger) {
-        self.producer = producer
+    init(link: RedisLink, names: KeyNames) {
         self.link = link
-        self.logger = logger
+        self.names = names
     }
 
-    /// Connects, and reports to `report`, which is called on this thread.
+    /// Connects, and reports to `report`, which is called on the delivery's thread.
     func start(_ report: @escaping @Sendable (Report) -> Void) {
         thread.withLock { thread in
             thread = ServiceThread(name: "delivery") { self.run(report) }
@@ -50,7 +47,6 @@ final class Delivery: Sendable {
 
     /// Ends the thread after the flight under way and waits for it.
     func stop() {
-        isStopping.store(true, ordering: .releasing)
         mailbox.send(.stop)
         let ended = thread.withLock { thread in
             defer { thread = nil }
@@ -64,5 +60,33 @@ final class Delivery: Sendable {
             report(.connected)
             guard fly(over: queue, report) else { return }
         }
+    }
+
+    /// A connection, or nil when told to stop.
+    private func connect(_ report: (Report) -> Void) -> ProducerQueue? {
+        var backoff = JitteredBackoff()
+        var random = SystemRandomNumberGenerator()
+        var isReported = false
+        while true {
+            do throws(RedisError) {
+                return ProducerQueue(connection: try RedisConnection(link), names: names)
+            } catch {
+                if !isReported { report(.disconnected(error.description)) }
+                isReported = true
+            }
+            // While disconnected the loop sends no flight: whatever comes is the order to stop.
+            if mailbox.receive(waitingMilliseconds: backoff.next(using: &random)) != nil { return nil }
+        }
+    }
+
+    /// Flies until the connection breaks; false when told to stop.
+    private func fly(over queue: ProducerQueue, _ report: (Report) -> Void) -> Bool {
+        while case .fly(let commands) = mailbox.receive() {
+            let landed = queue.deliver(commands)
+            if !queue.isConnected { report(.disconnected(landed.failure?.description ?? "unknown")) }
+            report(.landed(commands, landed.answers))
+            if !queue.isConnected { return true }
+        }
+        return false
     }
 }

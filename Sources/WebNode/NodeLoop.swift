@@ -35,15 +35,16 @@ final class NodeLoop: IncrementService, @unchecked Sendable {
     /// What the log has been told about admission.
     private var reportedClosed: TallyCore.Refusal?
     private var whenFlushed: (@Sendable () -> Void)?
+    private var ticking: RepeatedWork?
 
     /// How often deadlines, heartbeats and back-offs are looked at.
     private static let tickMilliseconds: UInt64 = 10
 
-    init(loop: LoopHandle, producer: Producer, link: RedisLink, logger: Logger) {
+    init(loop: LoopHandle, producer: Producer, delivery: Delivery, logger: Logger) {
         self.loop = loop
         self.producer = producer
+        self.delivery = delivery
         self.logger = logger
-        delivery = Delivery(producer: producer.id, link: link, logger: logger)
     }
 
     /// Connects and begins to tick. On the loop.
@@ -52,7 +53,7 @@ final class NodeLoop: IncrementService, @unchecked Sendable {
         delivery.start { [weak self, loop] report in
             loop.execute { self?.received(report) }
         }
-        loop.scheduleRepeated(milliseconds: Self.tickMilliseconds) { [weak self] in self?.tick() }
+        ticking = loop.scheduleRepeated(milliseconds: Self.tickMilliseconds) { [weak self] in self?.tick() }
     }
 
     // MARK: Requests
@@ -201,8 +202,9 @@ final class NodeLoop: IncrementService, @unchecked Sendable {
         whenFlushed()
     }
 
-    /// Ends the delivery thread. After the loop's last use.
+    /// Sends nothing from now on.
     func stop() {
-        delivery.stop()
+        loop.assertInLoop()
+        ticking?.cancel()
     }
 }

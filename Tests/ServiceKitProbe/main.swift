@@ -5,6 +5,7 @@
 //     servicekit-probe signals            prints each signal with its number of stop requests; ends at the second
 //     servicekit-probe parent PATH        starts "PATH orphan", prints what that prints, waits
 //     servicekit-probe write PATH         replaces a file's content by "new"
+//     servicekit-probe echo PATH          starts a child that prints "hello" to a file
 //     servicekit-probe log FORMAT         logs one line to stderr
 
 import Glibc
@@ -58,6 +59,11 @@ func run(_ arguments: [String]) throws -> Never {
     case "write":
         try AtomicFile.write(Array("new".utf8), to: arguments[1])
         exit(ExitCode.ok.rawValue)
+    case "echo":
+        var plan = ChildProcess.Plan(executable: "/bin/echo", arguments: ["hello"])
+        plan.output = .file(arguments[1])
+        let ending = try ChildProcess.spawn(plan).wait()
+        exit(ending?.exitCode?.rawValue ?? ExitCode.failure.rawValue)
     case "log":
         let output = LogOutput(format: .init(rawValue: arguments[1]) ?? .text, level: .info)
         output.logger("probe").info("hello", metadata: ["note": "two words"])

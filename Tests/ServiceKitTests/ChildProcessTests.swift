@@ -101,6 +101,18 @@ import Testing
         }
     }
 
+    @Test func aParentWithoutStdin() throws {
+        // The output file is descriptor 0 in such a parent; it must become the child's 1 before 0 is /dev/null.
+        try withFolder { folder in
+            let path = "\(folder)/log"
+            let script = "exec \"$0\" echo \"$1\" <&-"
+            let parent = try ChildProcess.spawn(
+                .init(executable: "/bin/sh", arguments: ["-c", script, try probePath(), path]))
+            #expect(try parent.wait() == .code(0))
+            #expect(try content(path) == "hello\n")
+        }
+    }
+
     @Test func aProgramThatIsMissing() {
         let error = #expect(throws: Failure.self) { try ChildProcess.spawn(.init(executable: "/nonexistent/tool")) }
         #expect(

@@ -58,6 +58,20 @@ import Testing
         #expect(text(event(long)).utf8.count <= 40 + LogLine.messageBytesMax)
     }
 
+    @Test func theBoundOfALineIsExact() {
+        func line(lastBytes: Int) -> String {
+            var fields: Logger.Metadata = ["k4": "does not fit"]
+            for index in 0..<3 { fields["k\(index)"] = "\(String(repeating: "x", count: 1024))" }
+            fields["k3"] = "\(String(repeating: "y", count: lastBytes))"
+            return text(event("m", fields))
+        }
+        // 36 bytes before the fields, 3 x (4 + 1024), 4 + 962, and 10 for " cut=true" and LF: 4096.
+        #expect(line(lastBytes: 962).utf8.count == 4096)
+        #expect(line(lastBytes: 962).hasSuffix("y cut=true\n"))
+        #expect(line(lastBytes: 963).utf8.count == 4096 - 966)
+        #expect(line(lastBytes: 963).hasSuffix("x cut=true\n"))
+    }
+
     @Test func aTextIsCutAtItsBoundAndNotBefore() {
         func escaped(_ text: String, _ bound: Int) -> String {
             var bytes: [UInt8] = []

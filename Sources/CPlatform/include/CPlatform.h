@@ -18,5 +18,7 @@ int tm_pipe(int ends[2]);
 int tm_spawn_close_from(void *actions, int first);
 /// What the system shows as the name of the calling thread; its first 15 bytes count.
 int tm_name_thread(const char *name);
+/// The commit that this was built from.
+const char *tm_commit(void);
 
 #endif

@@ -56,11 +56,13 @@ extension ChildProcess {
 
     /// Adds what is done with descriptors in the child; an error number, or nil.
     private static func prepare(_ actions: inout posix_spawn_file_actions_t, _ streams: [Stream]) -> Int32? {
-        var results = [posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0)]
+        var results: [Int32] = []
         for stream in streams {
             guard let end = stream.childEnd else { continue }
             results.append(posix_spawn_file_actions_adddup2(&actions, end, stream.number))
         }
+        // After the others: in a parent without stdin, one of their descriptors may be 0.
+        results.append(posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0))
         results.append(tm_spawn_close_from(&actions, 3))
         return results.first { $0 != 0 }
     }

@@ -1,0 +1,56 @@
+// What the head of a request already decides: which resource, which method, which length and type.
+
+import TallyCore
+
+extension RequestHead {
+    /// Why the request is refused whatever its body says, or nil.
+    func problem(_ limits: HTTPLimits) -> Problem? {
+        if method == .unknown { return Problem(.notImplemented, "the method is unknown") }
+        if route == .none { return Problem(.notFound, "there is nothing at this path") }
+        if let length = contentLength, length > limits.bodyBytes { return Problem(.bodyTooLarge(limits)) }
+        let takesIncrements = route == .increment || route == .increments
+        if takesIncrements != (method == .post) || method == .other {
+            let allow = takesIncrements ? "POST" : "GET, HEAD"
+            return Problem(.methodNotAllowed, "this path takes \(allow) only", allow: allow)
+        }
+        if !takesIncrements { return nil }
+        if isEncoded { return Problem(.unsupportedMediaType, "no Content-Encoding is understood") }
+        if mediaType == .other, announcesBody {
+            return Problem(
+                .unsupportedMediaType,
+                route == .increment
+                    ? "/increment takes application/x-www-form-urlencoded or application/json"
+                    : "/increments takes application/json, application/x-ndjson or text/plain")
+        }
+        return nil
+    }
+
+    /// The idempotency key without its quotes: a bare word, or a string of RFC 8941, section 3.3.3.
+    func unquotedIdempotencyKey(_ bytes: UnsafeRawBufferPointer) throws(Problem) -> [UInt8]? {
+        if !hasIdempotencyKey { return nil }
+        let problem = Problem(
+            .badRequest, "the Idempotency-Key is not 1 to \(Limits.idempotencyKeyBytesMax) visible ASCII characters")
+        let raw = idempotencyKey.of(bytes)
+        var key: [UInt8] = []
+        if raw.first == UInt8(ascii: "\"") {
+            guard raw.count >= 2, raw.last == UInt8(ascii: "\"") else { throw problem }
+            var index = 1
+            while index < raw.count - 1 {
+                if raw[index] == UInt8(ascii: "\"") { throw problem }
+                if raw[index] == UInt8(ascii: "\\") {
+                    index += 1
+                    let isEscape = raw[index] == UInt8(ascii: "\"") || raw[index] == UInt8(ascii: "\\")
+                    guard index < raw.count - 1, isEscape else { throw problem }
+                }
+                key.append(raw[index])
+                index += 1
+            }
+        } else {
+            key = Array(raw)
+        }
+        guard (1...Limits.idempotencyKeyBytesMax).contains(key.count),
+            key.allSatisfy({ (0x21...0x7E).contains($0) })
+        else { throw problem }
+        return key
+    }
+}

@@ -1,0 +1,155 @@
+// The bodies with a grammar of their own: JSON, NDJSON and lines.
+
+import TallyCore
+
+#if canImport(Glibc)
+import Glibc
+#else
+import Musl
+#endif
+
+extension IncrementReader {
+    private enum Member {
+        case end, taken, unknown, repeated
+    }
+
+    /// A body that is one `{"key","value"}`.
+    mutating func readObject(_ body: UnsafeRawBufferPointer) throws(Problem) {
+        var scanner = JSONScanner(body)
+        try readMembers(&scanner)
+        do throws(JSONError) { try scanner.finish() } catch { throw problem(error) }
+    }
+
+    /// `{"K":N,...}` or `[{"key","value"},...]`.
+    mutating func readCollection(
+        _ body: UnsafeRawBufferPointer, into increments: inout IncrementBuffer
+    ) throws(Problem) {
+        var scanner = JSONScanner(body)
+        let kind: JSONKind
+        beginEntry()
+        do throws(JSONError) { kind = try scanner.nextKind() } catch { throw problem(error) }
+        switch kind {
+        case .object: try readCounters(&scanner, into: &increments)
+        case .array: try readEntries(&scanner, into: &increments)
+        case .string, .number, .boolean, .null:
+            index = nil
+            throw problem(.unprocessableContent, "an object or an array was expected and \(kind) found")
+        }
+        beginEntry()
+        do throws(JSONError) { try scanner.finish() } catch { throw problem(error) }
+    }
+
+    private mutating func readCounters(
+        _ scanner: inout JSONScanner, into increments: inout IncrementBuffer
+    ) throws(Problem) {
+        do throws(JSONError) { try scanner.beginObject() } catch { throw problem(error) }
+        while true {
+            beginEntry()
+            do throws(JSONError) {
+                hasKey = try scanner.nextName(into: &key)
+                if !hasKey { return }
+                number = try scanner.integer()
+            } catch {
+                throw problem(error)
+            }
+            try endEntry(&increments)
+        }
+    }
+
+    private mutating func readEntries(
+        _ scanner: inout JSONScanner, into increments: inout IncrementBuffer
+    ) throws(Problem) {
+        do throws(JSONError) { try scanner.beginArray() } catch { throw problem(error) }
+        while true {
+            beginEntry()
+            let hasNext: Bool
+            do throws(JSONError) { hasNext = try scanner.nextElement() } catch { throw problem(error) }
+            if !hasNext { return }
+            try readMembers(&scanner)
+            try endEntry(&increments)
+        }
+    }
+
+    /// The members of one `{"key","value"}`, in any order.
+    private mutating func readMembers(_ scanner: inout JSONScanner) throws(Problem) {
+        do throws(JSONError) { try scanner.beginObject() } catch { throw problem(error) }
+        while true {
+            let member: Member
+            do throws(JSONError) { member = try nextMember(&scanner) } catch { throw problem(error) }
+            switch member {
+            case .end: return
+            case .taken: continue
+            case .unknown: throw unknownField()
+            case .repeated: throw repeatedField()
+            }
+        }
+    }
+
+    private mutating func nextMember(_ scanner: inout JSONScanner) throws(JSONError) -> Member {
+        guard try scanner.nextName(into: &name) else { return .end }
+        if IncrementReader.isName(name, "key") {
+            if hasKey { return .repeated }
+            try scanner.string(into: &key)
+            hasKey = true
+            return .taken
+        }
+        guard IncrementReader.isName(name, "value") else { return .unknown }
+        if number != nil { return .repeated }
+        number = try scanner.integer()
+        return .taken
+    }
+
+    private func problem(_ error: JSONError) -> Problem {
+        problem(error.isSyntax ? .badRequest : .unprocessableContent, "\(error)")
+    }
+
+    // MARK: Lines
+
+    mutating func readLines(
+        _ body: UnsafeRawBufferPointer, isJSON: Bool, into increments: inout IncrementBuffer
+    ) throws(Problem) {
+        guard let base = body.baseAddress else { return }
+        var start = 0
+        var number = 0
+        while start < body.count {
+            let found = memchr(base + start, Int32(ASCII.lineFeed), body.count - start)
+            let next = found.map { UnsafeRawPointer($0) - base + 1 } ?? body.count
+            var end = found == nil ? next : next - 1
+            if end > start, found != nil, body[end - 1] == ASCII.carriageReturn { end -= 1 }
+            number += 1
+            if end > start {
+                line = number
+                let text = UnsafeRawBufferPointer(rebasing: body[start..<end])
+                if isJSON {
+                    beginEntry()
+                    try readObject(text)
+                    try endEntry(&increments)
+                } else {
+                    try readLine(text, into: &increments)
+                }
+            }
+            start = next
+        }
+    }
+
+    /// `K N`: the last space separates, so keys may contain spaces.
+    private mutating func readLine(
+        _ text: UnsafeRawBufferPointer, into increments: inout IncrementBuffer
+    ) throws(Problem) {
+        hasKey = false
+        var space = text.count - 1
+        while space >= 0, text[space] != ASCII.space { space -= 1 }
+        if space < 0 { throw problem(.badRequest, "there is no space between key and value") }
+        let bytes = UnsafeRawBufferPointer(rebasing: text[..<space])
+        do throws(Problem) {
+            let digits = UnsafeRawBufferPointer(rebasing: text[(space + 1)...])
+            let delta = try integer(DecimalText.int64(digits), isEmpty: digits.isEmpty)
+            if let error = increments.append(key: bytes, delta: delta) { throw problem(error) }
+            try count(increments)
+        } catch {
+            var error = error
+            if !bytes.isEmpty { error.key = Array(bytes) }
+            throw error
+        }
+    }
+}

@@ -1,0 +1,209 @@
+// From the query and the body of a POST to increments: all of them, or a `Problem` that names the first wrong one.
+//
+// 400 is what does not parse (syntax, percent signs, UTF-8), 422 what parses and is refused. Decisions that the
+// formats leave open:
+// - Unknown or repeated names: 400 in a query, 422 in a form or a JSON entry; ignoring them would hide a typo.
+// - Lines end with LF or CR LF, the last end is optional, empty lines are skipped, in text and in NDJSON.
+// - A collection without increments (`[]`, `{}`, no lines) is accepted and counts nothing.
+// - A POST without any length is taken for one with an empty body when its query carries the increment.
+
+import TallyCore
+
+/// Reads increments; one per loop, because it owns the storage in which strings are decoded.
+struct IncrementReader {
+    let limits: HTTPLimits
+    /// Which line or entry is being read, from 0; nil in a request that has but one increment.
+    var index: Int?
+    var line: Int?
+    var key: [UInt8] = []
+    var name: [UInt8] = []
+    private var value: [UInt8] = []
+    var hasKey = false
+    var number: Int64?
+
+    init(limits: HTTPLimits) {
+        self.limits = limits
+    }
+
+    /// Appends what the request counts to `increments`, and returns the level asked for.
+    mutating func read(
+        _ head: RequestHead, query: UnsafeRawBufferPointer?, body: UnsafeRawBufferPointer,
+        into increments: inout IncrementBuffer
+    ) throws(Problem) -> Level {
+        index = nil
+        line = nil
+        var level = Level.queued
+        if let query {
+            beginEntry()
+            if let asked = try readQuery(query, takesIncrement: head.route == .increment) { level = asked }
+            if hasKey || number != nil {
+                if !body.isEmpty {
+                    throw Problem(.badRequest, "both the query and the body carry an increment")
+                }
+                try endEntry(&increments)
+                return level
+            }
+        }
+        if head.contentLength == nil, !head.isChunked {
+            throw Problem(.lengthRequired, "a POST needs a Content-Length or chunked transfer coding")
+        }
+        if head.route == .increment {
+            try readOne(head, body, into: &increments)
+        } else {
+            try readMany(head, body, into: &increments)
+        }
+        return level
+    }
+
+    private mutating func readOne(
+        _ head: RequestHead, _ body: UnsafeRawBufferPointer, into increments: inout IncrementBuffer
+    ) throws(Problem) {
+        beginEntry()
+        switch head.mediaType {
+        case .form: try readForm(body)
+        case .json:
+            try readObject(body)
+        case .none where body.isEmpty: break
+        case .none, .ndjson, .text, .other:
+            throw Problem(
+                .unsupportedMediaType,
+                "/increment takes application/x-www-form-urlencoded or application/json")
+        }
+        try endEntry(&increments)
+    }
+
+    private mutating func readMany(
+        _ head: RequestHead, _ body: UnsafeRawBufferPointer, into increments: inout IncrementBuffer
+    ) throws(Problem) {
+        index = 0
+        switch head.mediaType {
+        case .json: try readCollection(body, into: &increments)
+        case .text, .ndjson: try readLines(body, isJSON: head.mediaType == .ndjson, into: &increments)
+        case .none, .form, .other:
+            throw Problem(
+                .unsupportedMediaType, "/increments takes application/json, application/x-ndjson or text/plain")
+        }
+    }
+
+    // MARK: One entry
+
+    mutating func beginEntry() {
+        key.removeAll(keepingCapacity: true)
+        hasKey = false
+        number = nil
+    }
+
+    mutating func endEntry(_ increments: inout IncrementBuffer) throws(Problem) {
+        if !hasKey { throw problem(.unprocessableContent, "the key is missing") }
+        guard let number else { throw problem(.unprocessableContent, "the value is missing") }
+        if let error = key.withUnsafeBytes({ increments.append(key: $0, delta: number) }) { throw problem(error) }
+        try count(increments)
+    }
+
+    /// After each increment: it is too late to be one too many, but nothing has been counted yet.
+    mutating func count(_ increments: IncrementBuffer) throws(Problem) {
+        if increments.count > limits.increments {
+            throw problem(.contentTooLarge, "there are more than \(limits.increments) increments")
+        }
+        if let index { self.index = index + 1 }
+    }
+
+    func problem(_ error: KeyError) -> Problem {
+        problem(error == .notUTF8 ? .badRequest : .unprocessableContent, "\(error)")
+    }
+
+    func integer(_ reading: DecimalText.Reading, isEmpty: Bool) throws(Problem) -> Int64 {
+        switch reading {
+        case .value(let value): return value
+        case .notAnInteger:
+            throw problem(.unprocessableContent, isEmpty ? "the value is empty" : "the value is not an integer")
+        case .outOfRange: throw problem(.unprocessableContent, "the value is outside the range of 64 bits")
+        }
+    }
+
+    /// A problem with the entry being read.
+    func problem(_ status: Status, _ detail: String) -> Problem {
+        let place = line.map { "line \($0): " } ?? ""
+        return Problem(status, place + detail, index: index, key: hasKey && !key.isEmpty ? key : nil)
+    }
+
+    // MARK: Pairs
+
+    /// Reads `level`, and `key` and `value` where they are taken.
+    private mutating func readQuery(
+        _ query: UnsafeRawBufferPointer, takesIncrement: Bool
+    ) throws(Problem) -> Level? {
+        var level: Level?
+        var fields = FormFields(query)
+        while let (rawName, rawValue) = fields.next() {
+            try check(FormFields.decode(rawName, into: &name))
+            try check(FormFields.decode(rawValue, into: &value))
+            let text = String(decoding: name, as: UTF8.self)
+            let isRepeated: Bool
+            switch text {
+            case "level":
+                isRepeated = level != nil
+                level = Level(String(decoding: value, as: UTF8.self))
+                if level == nil { throw Problem(.badRequest, "level is none of memory, queued and stored") }
+            case "key" where takesIncrement: isRepeated = try !setKey()
+            case "value" where takesIncrement: isRepeated = try !setValue()
+            default: throw Problem(.badRequest, "unknown query parameter \(JSONText.quote(text))")
+            }
+            if isRepeated { throw Problem(.badRequest, "the query parameter \(JSONText.quote(text)) is repeated") }
+        }
+        return level
+    }
+
+    private mutating func readForm(_ body: UnsafeRawBufferPointer) throws(Problem) {
+        var fields = FormFields(body)
+        while let (rawName, rawValue) = fields.next() {
+            try check(FormFields.decode(rawName, into: &name))
+            try check(FormFields.decode(rawValue, into: &value))
+            let isNew: Bool
+            if IncrementReader.isName(name, "key") {
+                isNew = try setKey()
+            } else if IncrementReader.isName(name, "value") {
+                isNew = try setValue()
+            } else {
+                throw unknownField()
+            }
+            if !isNew { throw repeatedField() }
+        }
+    }
+
+    /// Takes `value` as the key; false when there is one already.
+    private mutating func setKey() throws(Problem) -> Bool {
+        if hasKey { return false }
+        hasKey = true
+        swap(&key, &value)
+        return true
+    }
+
+    /// Takes `value` as the number; false when there is one already.
+    private mutating func setValue() throws(Problem) -> Bool {
+        if number != nil { return false }
+        let reading = value.withUnsafeBytes { DecimalText.int64($0) }
+        number = try integer(reading, isEmpty: value.isEmpty)
+        return true
+    }
+
+    private func check(_ decoding: FormFields.Decoding) throws(Problem) {
+        switch decoding {
+        case .done: return
+        case .badPercent: throw problem(.badRequest, "a percent sign without two hexadecimal digits")
+        case .notUTF8: throw problem(.badRequest, "a field is not valid UTF-8")
+        }
+    }
+
+    func unknownField() -> Problem {
+        problem(.unprocessableContent, "unknown field \(JSONText.quote(name))")
+    }
+
+    func repeatedField() -> Problem {
+        problem(.unprocessableContent, "the field \(JSONText.quote(name)) is repeated")
+    }
+
+    static func isName(_ name: [UInt8], _ text: StaticString) -> Bool {
+        name.withUnsafeBytes { ASCII.equals($0, text) }
+    }
+}

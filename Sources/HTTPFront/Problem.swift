@@ -1,0 +1,116 @@
+// Everything that can be wrong with a request, as RFC 9457 problem details.
+//
+// `type` is about:blank, which RFC 9457 defines as "the status says it all"; `detail` says what to change, and
+// `index` and `key` name the increment. Values that a client sent appear only as `key`.
+
+import TallyCore
+
+enum Status: UInt16 {
+    case ok = 200
+    case accepted = 202
+    case badRequest = 400
+    case notFound = 404
+    case methodNotAllowed = 405
+    case requestTimeout = 408
+    case lengthRequired = 411
+    case contentTooLarge = 413
+    case uriTooLong = 414
+    case unsupportedMediaType = 415
+    case expectationFailed = 417
+    case unprocessableContent = 422
+    case headerFieldsTooLarge = 431
+    case notImplemented = 501
+    case serviceUnavailable = 503
+    case versionNotSupported = 505
+
+    var title: String {
+        switch self {
+        case .ok: "OK"
+        case .accepted: "Accepted"
+        case .badRequest: "Bad Request"
+        case .notFound: "Not Found"
+        case .methodNotAllowed: "Method Not Allowed"
+        case .requestTimeout: "Request Timeout"
+        case .lengthRequired: "Length Required"
+        case .contentTooLarge: "Content Too Large"
+        case .uriTooLong: "URI Too Long"
+        case .unsupportedMediaType: "Unsupported Media Type"
+        case .expectationFailed: "Expectation Failed"
+        case .unprocessableContent: "Unprocessable Content"
+        case .headerFieldsTooLarge: "Request Header Fields Too Large"
+        case .notImplemented: "Not Implemented"
+        case .serviceUnavailable: "Service Unavailable"
+        case .versionNotSupported: "HTTP Version Not Supported"
+        }
+    }
+}
+
+/// Bytes that cannot be understood as HTTP/1.1: answered, then the connection closes.
+struct Malformed: Error {
+    let status: Status
+    let detail: String
+
+    init(_ status: Status, _ detail: String) {
+        self.status = status
+        self.detail = detail
+    }
+
+    init(_ detail: String) {
+        self.init(.badRequest, detail)
+    }
+}
+
+/// A refusal of one request.
+struct Problem: Error, Hashable {
+    var status: Status
+    var detail: String
+    /// Which increment of the request, from 0.
+    var index: Int?
+    var key: [UInt8]?
+    var allow: String?
+    var retryAfterSeconds: Int?
+
+    init(
+        _ status: Status, _ detail: String, index: Int? = nil, key: [UInt8]? = nil, allow: String? = nil,
+        retryAfterSeconds: Int? = nil
+    ) {
+        self.status = status
+        self.detail = detail
+        self.index = index
+        self.key = key
+        self.allow = allow
+        self.retryAfterSeconds = retryAfterSeconds
+    }
+
+    init(_ malformed: Malformed) {
+        self.init(malformed.status, malformed.detail)
+    }
+
+    init(_ refusal: Refusal) {
+        switch refusal {
+        case .unavailable(let reason, let seconds):
+            self.init(.serviceUnavailable, reason, retryAfterSeconds: seconds)
+        case .unprocessable(let detail): self.init(.unprocessableContent, detail)
+        }
+    }
+
+    /// The body of `application/problem+json`.
+    var json: [UInt8] {
+        var output = Array(#"{"type":"about:blank","title":"#.utf8)
+        JSONText.append(quoted: status.title.utf8, to: &output)
+        output += Array(#","status":"#.utf8)
+        DecimalText.append(status.rawValue, to: &output)
+        output += Array(#","detail":"#.utf8)
+        JSONText.append(quoted: detail.utf8, to: &output)
+        if let index {
+            output += Array(#","index":"#.utf8)
+            DecimalText.append(index, to: &output)
+        }
+        if let key, JSONText.isUTF8(key), key.count <= Limits.keyBytesMax {
+            output += Array(#","key":"#.utf8)
+            JSONText.append(quoted: key, to: &output)
+        }
+        output.append(UInt8(ascii: "}"))
+        return output
+    }
+}

@@ -1,0 +1,29 @@
+// Which machine this is, and which process: what a lease says about its holder.
+
+import Glibc
+public import ServiceKit
+
+/// This machine and process.
+public enum Host {
+    /// The same for all processes of this machine, until it is installed anew.
+    ///
+    /// - Throws: 78 if the machine has no id.
+    public static func identity() throws(Failure) -> String {
+        for path in ["/etc/machine-id", "/proc/sys/kernel/random/boot_id"] {
+            if let bytes = try FileContent.readIfPresent(path, maximumBytes: 4_096) {
+                let text = String(decoding: bytes, as: UTF8.self).prefix { !$0.isWhitespace }
+                if !text.isEmpty { return String(text) }
+            }
+        }
+        throw Failure(
+            .configuration, "this machine has no id", at: "/etc/machine-id", advice: "`systemd-machine-id-setup` makes one.")
+    }
+
+    /// Host name and process number.
+    public static var owner: String {
+        var name = [CChar](repeating: 0, count: 256)
+        let isKnown = gethostname(&name, name.count - 1) == 0
+        let text = isKnown ? String(decoding: name.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self) : "?"
+        return "\(text):\(getpid())"
+    }
+}

@@ -1,0 +1,164 @@
+// `init`: makes a cluster, or completes one that was interrupted. May be run again at any time.
+//
+//   1  cluster file {epoch 1, K, building}
+//   2  shards in a staging folder, deleted and made anew if there is one; renamed into place
+//   3  cluster file {epoch 1, K, ready}: from here on the cluster exists
+//   4  Redis: functions, key groups (create-if-absent) with the shards' uuids, topology (never lowered)
+//
+// A shard that is missing later is never replaced by an empty one: that would count its past again.
+
+import Glibc
+public import RedisQueue
+public import ServiceKit
+import ShardConsumer
+import ShardStore
+public import TallyCore
+
+/// Makes and publishes a cluster.
+public struct Initializer {
+    /// What `run` found and did.
+    public struct Outcome: Hashable, Sendable, CustomStringConvertible {
+        public let topology: Topology
+        public let isNew: Bool
+        /// Partitions whose keys were missing in Redis.
+        public let createdGroups: Int
+        let folder: String
+
+        public var description: String {
+            let state = isNew ? "created" : createdGroups > 0 ? "completed" : "is complete"
+            return "cluster \(topology.cluster) \(state): epoch \(topology.epoch), \(topology.partitions) partitions, "
+                + "data in \(folder)"
+        }
+    }
+
+    private let folder: DataFolder
+    private let access: RedisAccess
+
+    public init(folder: DataFolder, access: RedisAccess) {
+        self.folder = folder
+        self.access = access
+    }
+
+    /// - Parameters:
+    ///   - partitions: K as asked for, nil if whatever exists will do.
+    ///   - otherwise: K of a new cluster if it was not asked for.
+    /// - Throws: 78 for another K, or a Redis that belongs to another cluster; 75 if another tool is at work; 69; 74.
+    public func run(partitions: Int?, otherwise: Int) throws(Failure) -> Outcome {
+        guard mkdir(folder.path, 0o750) == 0 || errno == EEXIST else {
+            throw Failure(cannot: "make the data folder", errno: errno, at: folder.path)
+        }
+        guard case .acquired(let lock) = try FileLock.attempt(folder.clusterLockPath) else {
+            throw Failure(
+                .locked, "another tool is changing this cluster", at: folder.clusterLockPath,
+                advice: "Wait for it to end, then run this again.")
+        }
+        defer { lock.release() }
+        // Before anything is written: a Redis that is not fit leaves no half-made cluster behind.
+        let connection = try access.connect(waitingMilliseconds: RedisAccess.startMilliseconds, needsLibrary: false)
+        let (file, isNew) = try clusterFile(partitions, otherwise)
+        let created = try publish(file.topology, over: connection)
+        return Outcome(topology: file.topology, isNew: isNew, createdGroups: created, folder: folder.path)
+    }
+
+    private func clusterFile(_ asked: Int?, _ otherwise: Int) throws(Failure) -> (ClusterFile, isNew: Bool) {
+        var file: ClusterFile
+        if let existing = try folder.readClusterFile() {
+            let partitions = existing.topology.partitions
+            guard asked == nil || asked == partitions else {
+                throw Failure(
+                    .configuration, "this cluster has \(partitions) partitions, not \(asked ?? 0)",
+                    at: folder.clusterFilePath,
+                    advice: "`tallymill rebalance` changes the number of partitions; leave --partitions out to keep it.")
+            }
+            guard existing.state == .building else { return (existing, false) }
+            guard existing.earlier.isEmpty else { _ = try folder.readyClusterFile(); return (existing, false) }
+            file = existing
+        } else {
+            var random = SystemRandomNumberGenerator()
+            let topology = Topology(cluster: .random(using: &random), epoch: 1, partitions: asked ?? otherwise)
+            file = ClusterFile(topology: topology, state: .building, earlier: [])
+            try write(file)
+        }
+        try makeShards(file.topology)
+        file.state = .ready
+        try write(file)
+        return (file, true)
+    }
+
+    private func write(_ file: ClusterFile) throws(Failure) {
+        try AtomicFile.write(Array(file.json.utf8), to: folder.clusterFilePath)
+    }
+
+    private func makeShards(_ topology: Topology) throws(Failure) {
+        let final = folder.epochPath(topology.epoch)
+        // Renamed by a run that was interrupted before the cluster file was ready: complete, and in use by nobody.
+        if access(final, F_OK) == 0 { return }
+        let staging = folder.stagingPath(topology.epoch)
+        try Folder.removeFiles(staging)
+        guard mkdir(staging, 0o750) == 0 || errno == EEXIST else {
+            throw Failure(cannot: "make the folder", errno: errno, at: staging)
+        }
+        var random = SystemRandomNumberGenerator()
+        for partition in topology.partitionIDs {
+            let identity = ShardIdentity(
+                cluster: topology.cluster, partition: partition, partitions: topology.partitions,
+                uuid: .random(using: &random))
+            do throws(StoreError) {
+                try ShardFile.create(
+                    at: "\(staging)/\(DataFolder.shardName(partition, of: topology.partitions))", identity: identity,
+                    timeMilliseconds: UInt64(WallClock.milliseconds()))
+            } catch {
+                throw Failure(error)
+            }
+        }
+        try AtomicFile.syncFolder(staging)
+        guard rename(staging, final) == 0 else { throw Failure(cannot: "rename", errno: errno, at: staging) }
+        try AtomicFile.syncFolder(folder.path)
+    }
+
+    private func access(_ path: String, _ mode: Int32) -> Int32 { Glibc.access(path, mode) }
+
+    /// Returns how many key groups were missing.
+    private func publish(_ topology: Topology, over connection: RedisConnection) throws(Failure) -> Int {
+        var created = 0
+        do throws(RedisError) {
+            _ = try FunctionLibrary.load(into: connection)  // whether it was there already does not matter
+            let keys = ClusterKeys(connection: connection, names: access.names)
+            // The topology first: it refuses a namespace that belongs to another cluster.
+            if case .newer(let newer) = try keys.publish(topology) {
+                throw Failure(
+                    .configuration, "Redis publishes epoch \(newer.epoch), the cluster file says \(topology.epoch)",
+                    at: folder.clusterFilePath, advice: "Use the newest copy of the data folder.")
+            }
+            for partition in topology.partitionIDs {
+                let uuid = try uuid(of: partition, topology)
+                switch try keys.create(partition, shard: uuid) {
+                case .created: created += 1
+                case .existing(let other, _) where other != uuid:
+                    throw Failure(
+                        .configuration, "partition \(partition.number) in Redis belongs to shard \(other), not \(uuid)",
+                        at: folder.shardPath(partition, of: topology.partitions),
+                        advice: "The file is not the one that this Redis knows: put the newest copy back.")
+                case .existing: break
+                }
+            }
+        } catch let error as RedisError {
+            throw Failure(error)
+        } catch let error as Failure {
+            throw error
+        }
+        return created
+    }
+
+    private func uuid(of partition: PartitionID, _ topology: Topology) throws(Failure) -> ShardUUID {
+        let path = folder.shardPath(partition, of: topology.partitions)
+        do throws(StoreError) {
+            let identity = try ShardReader(path).identity
+            try identity.expect(
+                cluster: topology.cluster, partition: partition, partitions: topology.partitions, path: path)
+            return identity.uuid
+        } catch {
+            throw Failure(error)
+        }
+    }
+}

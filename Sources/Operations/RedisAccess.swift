@@ -1,0 +1,86 @@
+// How commands and roles come to a Redis that is fit for the promises: where it is, who we are, and the check at start.
+
+import Glibc
+public import RedisQueue
+public import ServiceKit
+import TallyCore
+
+/// A checked way to Redis.
+public struct RedisAccess: Sendable {
+    /// How long a role waits for Redis at its start.
+    public static let startMilliseconds: UInt64 = 5_000
+
+    public let link: RedisLink
+    public let names: KeyNames
+    public let allowVolatile: Bool
+
+    /// - Throws: 78 for a URL, password file or namespace that cannot be used.
+    public init(
+        url: String, passwordFile: String?, namespace: String, clientName: String, allowVolatile: Bool
+    ) throws(Failure) {
+        do throws(RedisURLError) {
+            var parsed = try RedisURL(url)
+            if let passwordFile { try parsed.readPassword(fromFile: passwordFile) }
+            link = RedisLink(url: parsed, clientName: clientName)
+        } catch {
+            throw Failure(.configuration, "\(error)", at: "--redis")
+        }
+        do throws(NamespaceError) {
+            names = try KeyNames(namespace: namespace)
+        } catch {
+            throw Failure(.configuration, "\(error)", at: "--namespace")
+        }
+        self.allowVolatile = allowVolatile
+    }
+
+    /// Connects and checks the server.
+    ///
+    /// - Parameters:
+    ///   - waitingMilliseconds: how long an unreachable Redis is tried again.
+    ///   - needsLibrary: false for who loads it.
+    /// - Throws: 69 if it is unreachable, 78 if it is not fit.
+    public func connect(
+        waitingMilliseconds: UInt64, needsLibrary: Bool = true
+    ) throws(Failure) -> RedisConnection {
+        do throws(RedisError) {
+            let connection = try connection(waitingMilliseconds)
+            let problems = try ServerRequirements.problems(
+                of: connection, allowVolatile: allowVolatile, needsLibrary: needsLibrary)
+            if problems.isEmpty { return connection }
+            throw Failure(
+                .configuration, problems.map(\.description).joined(separator: "\n  "), at: "\(link.url)")
+        } catch let error as RedisError {
+            throw Failure(error)
+        } catch let error as Failure {
+            throw error
+        }
+    }
+
+    private func connection(_ waitingMilliseconds: UInt64) throws(RedisError) -> RedisConnection {
+        let deadline = MonotonicClock.milliseconds() + waitingMilliseconds
+        var backoff = JitteredBackoff()
+        var random = SystemRandomNumberGenerator()
+        while true {
+            do throws(RedisError) {
+                return try RedisConnection(link)
+            } catch {
+                // Refused and still loading pass with time; a wrong password does not.
+                if case .server(let code, _) = error, code != "LOADING" { throw error }
+                if MonotonicClock.milliseconds() >= deadline { throw error }
+                usleep(UInt32(backoff.next(using: &random) * 1_000))
+            }
+        }
+    }
+}
+
+extension Failure {
+    /// Redis failed: 78 if it refuses us, 69 otherwise.
+    public init(_ error: RedisError) {
+        let code: ExitCode =
+            switch error {
+            case .server: .configuration
+            case .unreachable, .connectionLost, .timedOut, .protocolViolation: .unavailable
+            }
+        self.init(code, error.description, advice: error.hint.map { "\($0)." })
+    }
+}

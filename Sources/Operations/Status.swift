@@ -1,0 +1,117 @@
+// `status`: what waits in Redis, how long, and who takes care of it.
+
+public import RedisQueue
+public import ServiceKit
+import ShardConsumer
+import ShardStore
+public import TallyCore
+
+/// A look at all partitions.
+public struct Status: Sendable {
+    public struct Partition: Sendable {
+        public let number: UInt32
+        /// Batches in the list.
+        public let length: Int
+        /// Bytes of them.
+        public let bytes: Int
+        /// Age of the oldest batch; nil if there is none.
+        public let oldestSeconds: Double?
+        /// Who holds the lease; nil if nobody.
+        public let owner: String?
+        /// Milliseconds since 1970; nil if the shard was never written, or is not on this host.
+        public let lastCommitMilliseconds: UInt64?
+        /// What is wrong with it; nil if nothing.
+        public let finding: String?
+    }
+
+    public let topology: Topology
+    public let partitions: [Partition]
+    /// What is wrong with the cluster as a whole; nil if nothing.
+    public let finding: String?
+
+    /// - Throws: 69 if Redis is unreachable, 78 if there is no topology.
+    public init(_ folder: DataFolder, _ access: RedisAccess) throws(Failure) {
+        let connection = try access.connect(waitingMilliseconds: 0)
+        let keys = ClusterKeys(connection: connection, names: access.names)
+        let file = try folder.readClusterFile()
+        do throws(RedisError) {
+            let published = try keys.readTopology()
+            guard let topology = file?.topology ?? published else {
+                throw Failure(
+                    .configuration, "there is no cluster, neither in \(folder.path) nor in Redis",
+                    advice: "`tallymill init` makes one.")
+            }
+            self.topology = topology
+            finding = Self.finding(file, published)
+            var partitions: [Partition] = []
+            for partition in topology.partitionIDs {
+                partitions.append(Self.partition(partition, topology, folder, try keys.inspect(partition)))
+            }
+            self.partitions = partitions
+        } catch let error as RedisError {
+            throw Failure(error)
+        } catch let error as Failure {
+            throw error
+        }
+    }
+
+    private static func finding(_ file: ClusterFile?, _ published: Topology?) -> String? {
+        guard let file else { return nil }
+        if file.state == .building { return "epoch \(file.topology.epoch) is being built" }
+        guard let published else { return "Redis has no topology: run `tallymill init`" }
+        if published == file.topology { return nil }
+        if published.cluster != file.topology.cluster { return "Redis belongs to another cluster, \(published.cluster)" }
+        return "Redis publishes epoch \(published.epoch), the cluster file says \(file.topology.epoch)"
+    }
+
+    private static func partition(
+        _ partition: PartitionID, _ topology: Topology, _ folder: DataFolder, _ reply: InspectReply
+    ) -> Partition {
+        let path = folder.shardPath(partition, of: topology.partitions)
+        // A status has no opinion on files: they may be on another host.
+        let commit = try? ShardReader(path).lastCommitMilliseconds()
+        guard case .group(let group) = reply else {
+            return Partition(
+                number: partition.number, length: 0, bytes: 0, oldestSeconds: nil, owner: nil,
+                lastCommitMilliseconds: commit, finding: "no keys in Redis: run `tallymill init`")
+        }
+        return Partition(
+            number: partition.number, length: group.length, bytes: group.bytes,
+            oldestSeconds: oldestSeconds(group.head), owner: group.lease?.owner, lastCommitMilliseconds: commit,
+            finding: group.sealed ? "sealed" : nil)
+    }
+
+    private static func oldestSeconds(_ head: [UInt8]?) -> Double? {
+        guard let head else { return nil }
+        let header = head.withUnsafeBytes { try? BatchHeader(reading: $0) }  // unreadable: the consumer will say so
+        guard let header else { return nil }
+        return max(0, Double(WallClock.milliseconds() - Int64(header.frozenAt)) / 1_000)
+    }
+
+    public var json: String {
+        let rows = partitions.map { partition in
+            let oldest = partition.oldestSeconds.map { "\($0)" } ?? "null"
+            let owner = partition.owner.map { JSONText.quote($0) } ?? "null"
+            let commit = partition.lastCommitMilliseconds.map { "\($0)" } ?? "null"
+            return #"{"partition":\#(partition.number),"length":\#(partition.length),"bytes":\#(partition.bytes),"#
+                + #""oldest_s":\#(oldest),"owner":\#(owner),"last_commit_ms":\#(commit)}"#
+        }
+        return #"{"epoch":\#(topology.epoch),"partitions":[\#(rows.joined(separator: ","))]}"#
+    }
+
+    public var table: String {
+        var table = TextTable([.right, .right, .right, .right, .left, .left, .left])
+        table.add(["PARTITION", "BATCHES", "BYTES", "OLDEST", "OWNER", "LAST COMMIT", ""])
+        for partition in partitions {
+            table.add([
+                "\(partition.number)", "\(partition.length)", Humanized.bytes(partition.bytes),
+                partition.oldestSeconds.map { Humanized.duration(milliseconds: Int($0 * 1_000)) } ?? "-",
+                partition.owner ?? "nobody",
+                partition.lastCommitMilliseconds.map { Timestamp.rfc3339(milliseconds: Int64($0)) } ?? "-",
+                partition.finding ?? "",
+            ])
+        }
+        let head = "epoch \(topology.epoch), \(topology.partitions) partitions\n"
+        return head + table.text + (finding.map { "DUE: \($0)\n" } ?? "")
+    }
+}

@@ -1,0 +1,97 @@
+// The key groups and the topology, for those who make, close and look at them: init, rebalance, repair, status.
+
+public import TallyCore
+
+/// All keys of one cluster over one connection. Not thread-safe.
+public final class ClusterKeys {
+    /// What `inspect` returns of the oldest batch: enough for its header.
+    public static let inspectedHeadBytes = 128
+    private let connection: RedisConnection
+    private let names: KeyNames
+
+    public init(connection: RedisConnection, names: KeyNames) {
+        self.connection = connection
+        self.names = names
+    }
+
+    /// Whether the connection can be used further.
+    public var isConnected: Bool { connection.failure == nil }
+
+    /// Creates the partition's key group for a shard file, unless there is one.
+    public func create(_ partition: PartitionID, shard: ShardUUID) throws(RedisError) -> CreateReply {
+        let answer = try call(.create, partition) { $0.append(shard.description) }
+        switch answer.word {
+        case "CREATED": return .created
+        case "EXISTING": return .existing(try answer.shard(1), sealed: try answer.isSealed(2))
+        default: throw answer.unexpected
+        }
+    }
+
+    /// From now on nothing new enters the partition.
+    public func seal(_ partition: PartitionID) throws(RedisError) -> SealReply {
+        let answer = try call(.seal, partition)
+        switch answer.word {
+        case "OK": return .sealed
+        case "NOTOPO": return .noTopology
+        default: throw answer.unexpected
+        }
+    }
+
+    /// Deletes the partition's key group if it is sealed and empty.
+    public func collect(_ partition: PartitionID) throws(RedisError) -> CollectReply {
+        let answer = try call(.collect, partition)
+        switch answer.word {
+        case "OK": return .collected
+        case "OPEN": return .open
+        case "FILLED": return .filled(batches: try answer.count(1))
+        case "NOTOPO": return .noTopology
+        default: throw answer.unexpected
+        }
+    }
+
+    public func inspect(_ partition: PartitionID) throws(RedisError) -> InspectReply {
+        let answer = try call(.inspect, partition) { $0.append(Self.inspectedHeadBytes) }
+        switch answer.word {
+        case "OK":
+            let left = try answer.signed(9)
+            let lease =
+                left < 0
+                ? nil
+                : Lease(owner: try answer.text(7), host: try answer.text(8), millisecondsLeft: UInt64(left))
+            return .group(
+                Inspection(
+                    shard: try answer.shard(2), sealed: try answer.isSealed(1), length: try answer.count(3),
+                    bytes: try answer.count(4), duplicates: try answer.integer(5), token: try answer.integer(6),
+                    lease: lease, head: try answer.bytes(10)))
+        case "NOTOPO": return .noTopology
+        default: throw answer.unexpected
+        }
+    }
+
+    /// Sets the topology, unless Redis has a higher epoch.
+    ///
+    /// - Throws: `RedisError.server` with the code `OTHERCLUSTER` if the namespace belongs to another cluster, or
+    ///   `OTHERPARTITIONS` if this epoch was published with another K; the message names both.
+    public func publish(_ topology: Topology) throws(RedisError) -> PublishReply {
+        let answer = try connection.call(.topology, keys: [names.topology]) { $0.append(topology.json) }
+        switch answer.word {
+        case "OK": return .published
+        case "NEWER":
+            let text = RedisReply.bytes(try answer.bytes(1))
+            guard let newer = try Topology(published: text, at: names.topology) else { throw answer.unexpected }
+            return .newer(newer)
+        default: throw answer.unexpected
+        }
+    }
+
+    /// What Redis publishes; nil if there is none.
+    public func readTopology() throws(RedisError) -> Topology? {
+        try Topology(published: connection.command(RedisCommand("GET", names.topology)), at: names.topology)
+    }
+
+    private func call(
+        _ function: FunctionName, _ partition: PartitionID, _ fill: (inout RedisCommand) -> Void = { _ in }
+    ) throws(RedisError) -> FunctionAnswer {
+        try connection.call(function, keys: names.group(of: partition).all, fill)
+    }
+}

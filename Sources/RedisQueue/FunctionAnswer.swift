@@ -1,0 +1,102 @@
+// The answer of a library function: a word, then fields. Reading one never traps: what does not fit is a
+// `protocolViolation` that names the function.
+
+import TallyCore
+
+/// A word and its fields.
+struct FunctionAnswer {
+    let function: FunctionName
+    let word: String
+    private let fields: [RedisReply]
+
+    /// An error reply is thrown as `RedisError.server`.
+    init(_ reply: RedisReply, to function: FunctionName) throws(RedisError) {
+        self.function = function
+        switch reply {
+        case .error(let code, let message): throw .server(code: code, message: message)
+        case .array(let elements):
+            guard let word = elements.first?.text else { throw .protocolViolation("\(function) answered no word") }
+            self.word = word
+            fields = elements
+        case .status, .integer, .bytes, .null: throw .protocolViolation("\(function) answered \(reply)")
+        }
+    }
+
+    /// An answer that the caller does not know.
+    var unexpected: RedisError { .protocolViolation("\(function) answered \(word)") }
+
+    /// Field `index`, from 1.
+    func integer(_ index: Int) throws(RedisError) -> UInt64 {
+        guard let value = UInt64(exactly: try signed(index)) else { throw damaged(index) }
+        return value
+    }
+
+    func signed(_ index: Int) throws(RedisError) -> Int64 {
+        guard case .integer(let value) = try field(index) else { throw damaged(index) }
+        return value
+    }
+
+    func count(_ index: Int) throws(RedisError) -> Int {
+        guard let value = Int(exactly: try integer(index)) else { throw damaged(index) }
+        return value
+    }
+
+    func bytes(_ index: Int) throws(RedisError) -> [UInt8] {
+        guard case .bytes(let bytes) = try field(index) else { throw damaged(index) }
+        return bytes
+    }
+
+    /// Bytes that are not UTF-8 are repaired: a text of ours is, and a foreign one must not stop `status`.
+    func text(_ index: Int) throws(RedisError) -> String {
+        String(decoding: try bytes(index), as: UTF8.self)
+    }
+
+    func array(_ index: Int) throws(RedisError) -> [RedisReply] {
+        guard case .array(let elements) = try field(index) else { throw damaged(index) }
+        return elements
+    }
+
+    func shard(_ index: Int) throws(RedisError) -> ShardUUID {
+        guard let shard = ShardUUID(try text(index)) else { throw damaged(index) }
+        return shard
+    }
+
+    func isSealed(_ index: Int) throws(RedisError) -> Bool {
+        switch try text(index) {
+        case "open": return false
+        case "sealed": return true
+        default: throw damaged(index)
+        }
+    }
+
+    /// Producer and watermark, alternating.
+    func watermarks(_ index: Int) throws(RedisError) -> [ProducerID: UInt64] {
+        let elements = try array(index)
+        var watermarks: [ProducerID: UInt64] = [:]
+        for position in stride(from: 0, to: elements.count - 1, by: 2) {
+            guard case .bytes(let name) = elements[position], let producer = Bytes16(name),
+                let watermark = elements[position + 1].text.flatMap({ UInt64($0) })
+            else { throw damaged(index) }
+            watermarks[ProducerID(producer)] = watermark
+        }
+        return watermarks
+    }
+
+    func batches(_ index: Int) throws(RedisError) -> [[UInt8]] {
+        var batches: [[UInt8]] = []
+        for element in try array(index) {
+            guard case .bytes(let bytes) = element else { throw damaged(index) }
+            batches.append(bytes)
+        }
+        return batches
+    }
+
+    private func field(_ index: Int) throws(RedisError) -> RedisReply {
+        guard index < fields.count else { throw damaged(index) }
+        return fields[index]
+    }
+
+    private func damaged(_ index: Int) -> RedisError {
+        .protocolViolation("\(function) answered \(word) with a field \(index) that does not fit")
+    }
+}

@@ -1,0 +1,92 @@
+// The functions of init, rebalance, repair and status. Each may be repeated at any time: create only creates, seal only
+// seals, the topology's epoch only rises, and only a group that is sealed and empty can be collected.
+
+extension FunctionLibrary {
+    static let administrationSource = #"""
+        -- keys: queue, seqs, applied, meta; arguments: shard (32 hex digits)
+        -- CREATED | EXISTING shard state
+        register('create', {}, function(keys, args)
+          count(keys, 4, args, 1)
+          if #args[1] ~= 32 or not string.find(args[1], '^%x+$') then fail('a shard is named by 32 hex digits') end
+          local meta = read_meta(keys[4])
+          if meta then return {'EXISTING', meta.shard, meta.state} end
+          if redis.call('EXISTS', keys[1], keys[2], keys[3]) > 0 then
+            fail('keys of the group are left without ' .. keys[4] .. ': they come and go together')
+          end
+          must_be_allowed('HSET', keys[4], 'state', '')
+          redis.call('HSET', keys[4], 'state', 'open', 'shard', args[1], 'bytes', '0', 'token', '0')
+          return {'CREATED'}
+        end)
+
+        -- keys: queue, seqs, applied, meta
+        -- NOTOPO | OK
+        register('seal', {'allow-oom'}, function(keys, args)
+          count(keys, 4, args, 0)
+          if not read_meta(keys[4]) then return {'NOTOPO'} end
+          must_be_allowed('HSET', keys[4], 'state', '')
+          redis.call('HSET', keys[4], 'state', 'sealed')
+          return {'OK'}
+        end)
+
+        -- keys: queue, seqs, applied, meta
+        -- NOTOPO | OPEN | FILLED length | OK
+        register('collect', {'allow-oom'}, function(keys, args)
+          count(keys, 4, args, 0)
+          local meta = read_meta(keys[4])
+          if not meta then return {'NOTOPO'} end
+          if meta.state ~= 'sealed' then return {'OPEN'} end
+          local length = redis.call('LLEN', keys[1])
+          if length > 0 then return {'FILLED', length} end
+          must_be_allowed('DEL', keys[1], keys[2], keys[3], keys[4])
+          redis.call('DEL', keys[1], keys[2], keys[3], keys[4])
+          return {'OK'}
+        end)
+
+        -- keys: queue, seqs, applied, meta; arguments: most bytes of the oldest batch
+        -- NOTOPO | OK state shard length bytes duplicates token owner host ms-left(-1: released) head
+        register('inspect', {'no-writes'}, function(keys, args)
+          count(keys, 4, args, 1)
+          local most = number(args[1], 'most bytes')
+          local meta = read_meta(keys[4])
+          if not meta then return {'NOTOPO'} end
+          local head = redis.call('LINDEX', keys[1], 0) or ''
+          local left = meta.lease > 0 and math.max(0, meta.lease - now_ms()) or -1
+          return {'OK', meta.state, meta.shard, redis.call('LLEN', keys[1]), meta.bytes, meta.duplicates, meta.token,
+            meta.owner, meta.host, left, string.sub(head, 1, most)}
+        end)
+
+        local function read_topology(text)
+          local is_json, value = pcall(cjson.decode, text)
+          if not is_json or type(value) ~= 'table' or type(value.cluster) ~= 'string'
+            or type(value.epoch) ~= 'number' or type(value.partitions) ~= 'number' then
+            return nil
+          end
+          return value
+        end
+
+        -- keys: topology; arguments: JSON text
+        -- NEWER text | OK
+        register('topology', {}, function(keys, args)
+          count(keys, 1, args, 1)
+          local new = read_topology(args[1])
+          if not new then fail('the new topology cannot be read') end
+          local text = redis.call('GET', keys[1])
+          if text then
+            local old = read_topology(text)
+            if not old then fail(keys[1] .. ' cannot be read: delete it and run `tallymill repair`') end
+            if old.cluster ~= new.cluster then
+              error({err = 'OTHERCLUSTER ' .. keys[1] .. ' belongs to cluster ' .. old.cluster .. ', not to '
+                .. new.cluster})
+            end
+            if old.epoch > new.epoch then return {'NEWER', text} end
+            if old.epoch == new.epoch and old.partitions ~= new.partitions then
+              error({err = 'OTHERPARTITIONS epoch ' .. digits(old.epoch) .. ' has ' .. digits(old.partitions)
+                .. ' partitions, not ' .. digits(new.partitions)})
+            end
+          end
+          must_be_allowed('SET', keys[1], '')
+          redis.call('SET', keys[1], args[1])
+          return {'OK'}
+        end)
+        """#
+}

@@ -1,0 +1,97 @@
+// What all functions of the library use: refusing, reading numbers and groups, walking the list in small pieces.
+//
+// `fail` raises an error with the code TALLYMILL; it is called before the first write only.
+
+extension FunctionLibrary {
+    static let sharedSource = #"""
+        local LIMIT = 9007199254740992  -- 2^53: beyond it a double skips integers
+        local NAME_BYTES_MAX = 255
+
+        local function fail(text)
+          error({err = 'TALLYMILL ' .. text})
+        end
+
+        local function register(name, flags, callback)
+          redis.register_function{function_name = PREFIX .. name, callback = callback, flags = flags}
+        end
+
+        local function count(keys, key_count, args, argument_count)
+          if #keys ~= key_count or #args ~= argument_count then
+            fail('wrong number of keys or arguments: run the same version of tallymill everywhere')
+          end
+        end
+
+        local function digits(value)
+          return string.format('%.0f', value)
+        end
+
+        -- The number in a decimal text; `what` names it in the refusal.
+        local function number(text, what)
+          if type(text) ~= 'string' or #text > 16 or not string.find(text, '^%d+$') then
+            fail(what .. ' is not a number')
+          end
+          local value = tonumber(text)
+          if value >= LIMIT then fail(what .. ' is not below 2^53') end
+          return value
+        end
+
+        local function number_or_zero(text, what)
+          return text and number(text, what) or 0
+        end
+
+        -- 8 bytes, little-endian.
+        local function sequence_at(bytes, position)
+          local a, b, c, d, e, f, g, h = string.byte(bytes, position, position + 7)
+          if h ~= 0 or g > 31 then fail('a sequence is not below 2^53') end
+          return ((((((g * 256 + f) * 256 + e) * 256 + d) * 256 + c) * 256 + b) * 256) + a
+        end
+
+        -- Refuses unless the caller may run the write: an ACL would stop it half-way otherwise.
+        local function must_be_allowed(...)
+          if not redis.acl_check_cmd(...) then
+            local name = ...
+            error({err = 'NOPERM tallymill needs the permission for ' .. name .. ' on its keys'})
+          end
+        end
+
+        -- The group's meta, or nil if there is no group.
+        local function read_meta(key)
+          local field = redis.call('HMGET', key, 'state', 'shard', 'bytes', 'token', 'lease', 'host', 'owner',
+            'duplicates')
+          if not field[1] then
+            if redis.call('EXISTS', key) == 1 then fail(key .. ' has no state') end
+            return nil
+          end
+          if field[1] ~= 'open' and field[1] ~= 'sealed' then fail(key .. ' has an unknown state') end
+          if not field[2] or #field[2] ~= 32 then fail(key .. ' has no shard') end
+          return {
+            state = field[1], shard = field[2], bytes = number_or_zero(field[3], 'bytes'),
+            token = number_or_zero(field[4], 'token'), lease = number_or_zero(field[5], 'lease'),
+            host = field[6] or '', owner = field[7] or '', duplicates = number_or_zero(field[8], 'duplicates'),
+          }
+        end
+
+        local function now_ms()
+          local time = redis.call('TIME')
+          return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+        end
+
+        -- Calls `visit` with the entries, oldest first, until it returns false. About 256 KiB are in Lua at a time.
+        local function walk(key, length, bytes, visit)
+          local average = math.max(1, bytes / math.max(1, length))
+          local step = math.max(1, math.min(128, math.floor(262144 / average)))
+          local first = 0
+          while first < length do
+            local entries = redis.call('LRANGE', key, first, first + step - 1)
+            for _, entry in ipairs(entries) do
+              if not visit(entry) then return end
+            end
+            first = first + step
+          end
+        end
+
+        register('revision', {'no-writes'}, function(keys, args)
+          return REVISION
+        end)
+        """#
+}

@@ -1,0 +1,163 @@
+// The door to hiredis: one connection, from connect to its first failure.
+//
+// It blocks, and belongs to the thread that made it. It never connects again by itself: after any error but a refusal
+// the context is dead (hiredis says so, and answers that are still under way would be taken for those of later
+// commands), `failure` says why, and the owner makes a new connection when it sees fit.
+//
+// Commands may be sent ahead (`send`) and their answers read one by one (`receive`). What is sent is written out in
+// slices, so that Redis works on the first commands of a pipeline while the last are still being laid out. Redis never
+// stops reading while answers wait, so a pipeline of any length cannot lock up.
+
+import CHiredis
+import Glibc
+
+/// A connection to Redis. Not thread-safe.
+public final class RedisConnection {
+    private let context: UnsafeMutablePointer<redisContext>
+    public let link: RedisLink
+    /// Why the connection is of no more use, or nil.
+    public private(set) var failure: RedisError?
+    private var unwrittenBytes = 0
+    private var unanswered = 0
+
+    private static let sliceBytes = 1 << 20
+    /// A write to a connection that Redis has closed must be an error, not the end of the process.
+    private static let ignoreBrokenPipes: Void = {
+        _ = signal(SIGPIPE, SIG_IGN)  // fails for invalid signal numbers only
+    }()
+
+    /// Connects, logs in, selects the database and names the connection.
+    public init(_ link: RedisLink) throws(RedisError) {
+        Self.ignoreBrokenPipes
+        self.link = link
+        let limit = Self.interval(link.connectMilliseconds)
+        let opened =
+            switch link.url.address {
+            case .unix(let path): redisConnectUnixWithTimeout(path, limit)
+            case .tcp(let host, let port): redisConnectWithTimeout(host, Int32(port), limit)
+            }
+        guard let opened else { throw .unreachable("\(link.url): out of memory") }
+        context = opened
+        guard opened.pointee.err == 0 else { throw .unreachable("\(link.url): \(Self.errorText(opened))") }
+        // A child process must not hold the connection open.
+        guard fcntl(opened.pointee.fd, F_SETFD, FD_CLOEXEC) == 0 else { throw fail() }
+        try setTimeout(milliseconds: link.commandMilliseconds)
+        if case .tcp = link.url.address, redisEnableKeepAlive(opened) != REDIS_OK {
+            throw .unreachable("\(link.url): \(Self.errorText(opened))")
+        }
+        try introduce()
+    }
+
+    deinit {
+        redisFree(context)
+    }
+
+    /// Sends a command and waits for its answer; an error reply is thrown.
+    ///
+    /// - Parameter blockingMilliseconds: how long Redis itself may wait before it answers.
+    public func command(
+        _ command: RedisCommand, blockingMilliseconds: UInt64 = 0
+    ) throws(RedisError) -> RedisReply {
+        precondition(unanswered == 0, "answers of a pipeline have not been received")
+        if blockingMilliseconds > 0 {
+            try setTimeout(milliseconds: link.commandMilliseconds + blockingMilliseconds)
+        }
+        try send(command)
+        let reply = try receive()
+        if blockingMilliseconds > 0 { try setTimeout(milliseconds: link.commandMilliseconds) }
+        if case .error(let code, let message) = reply { throw .server(code: code, message: message) }
+        return reply
+    }
+
+    /// Sends a command ahead; `receive` returns its answer after those of the commands before it.
+    public func send(_ command: RedisCommand) throws(RedisError) {
+        if let failure { throw failure }
+        guard command.append(to: context) == REDIS_OK else { throw fail() }
+        unanswered += 1
+        unwrittenBytes += command.byteCount
+        if unwrittenBytes >= Self.sliceBytes { try write() }
+    }
+
+    /// The next answer; an error reply is a value here.
+    public func receive() throws(RedisError) -> RedisReply {
+        if let failure { throw failure }
+        precondition(unanswered > 0, "no answer is due")
+        var pointer: UnsafeMutableRawPointer?
+        guard redisGetReply(context, &pointer) == REDIS_OK, let pointer else { throw fail() }
+        defer { freeReplyObject(pointer) }
+        unwrittenBytes = 0
+        unanswered -= 1
+        do throws(RedisError) {
+            return try RedisReply(copying: pointer.assumingMemoryBound(to: redisReply.self).pointee)
+        } catch {
+            failure = error
+            throw error
+        }
+    }
+
+    /// Declares the connection dead: an answer made no sense, so those behind it cannot be trusted.
+    func abandon(_ reason: RedisError) {
+        if failure == nil { failure = reason }
+    }
+
+    private func write() throws(RedisError) {
+        var isDone: Int32 = 0
+        while isDone == 0 {
+            guard redisBufferWrite(context, &isDone) == REDIS_OK else { throw fail() }
+        }
+        unwrittenBytes = 0
+    }
+
+    private func introduce() throws(RedisError) {
+        if let password = link.url.password {
+            var login = RedisCommand("AUTH")
+            if let user = link.url.user { login.append(user) }
+            login.append(password.text)
+            try expectOK(login)
+        }
+        if link.url.database != 0 { try expectOK(RedisCommand("SELECT", String(link.url.database))) }
+        let name = link.clientName.utf8.map { (0x21...0x7E).contains($0) ? $0 : UInt8(ascii: "-") }
+        do throws(RedisError) {
+            try expectOK(RedisCommand("CLIENT", "SETNAME", String(decoding: name, as: UTF8.self)))
+        } catch .server(let code, _) where code == "NOPERM" {
+            // The name is for CLIENT LIST alone: a user who may not set it does without.
+        }
+    }
+
+    private func expectOK(_ command: RedisCommand) throws(RedisError) {
+        let reply = try self.command(command)
+        guard reply == .status("OK") else {
+            abandon(.protocolViolation("\(reply) while connecting"))
+            throw .protocolViolation("\(reply) while connecting")
+        }
+    }
+
+    private func setTimeout(milliseconds: UInt64) throws(RedisError) {
+        guard redisSetTimeout(context, Self.interval(milliseconds)) == REDIS_OK else { throw fail() }
+    }
+
+    /// Notes why the context is dead. To be called directly after hiredis failed, for errno's sake.
+    private func fail() -> RedisError {
+        let number = errno
+        let error: RedisError =
+            switch context.pointee.err {
+            case REDIS_ERR_IO where number == EAGAIN || number == EWOULDBLOCK || number == ETIMEDOUT:
+                .timedOut(milliseconds: link.commandMilliseconds)
+            case REDIS_ERR_PROTOCOL: .protocolViolation(Self.errorText(context))
+            default: .connectionLost(Self.errorText(context))
+            }
+        failure = error
+        return error
+    }
+
+    private static func errorText(_ context: UnsafeMutablePointer<redisContext>) -> String {
+        withUnsafeBytes(of: &context.pointee.errstr) { bytes in
+            String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
+        }
+    }
+
+    private static func interval(_ milliseconds: UInt64) -> timeval {
+        precondition(milliseconds > 0, "a timeout of zero means none")
+        return timeval(tv_sec: Int(milliseconds / 1000), tv_usec: Int(milliseconds % 1000) * 1000)
+    }
+}

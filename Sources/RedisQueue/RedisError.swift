@@ -1,0 +1,64 @@
+// What can go wrong between us and Redis, in a closed list.
+//
+// The cases differ in what is known about the command under way: after `unreachable` it was never sent, after `server`
+// it was refused and the connection is as good as before, after the other three its fate is unknown and the connection
+// is of no more use. An empty queue or a missing key is no error: those are values of the reply types.
+
+/// Why Redis gave no usable answer.
+public enum RedisError: Error, Hashable, Sendable {
+    /// No connection came about: address and reason. Nothing was sent.
+    case unreachable(String)
+    /// The connection broke. What was sent may or may not have been executed.
+    case connectionLost(String)
+    /// No answer within this time. What was sent may still be executed.
+    case timedOut(milliseconds: UInt64)
+    /// Redis refused the command: its error code (`OOM`, `READONLY`, `WRONGTYPE`, ...) and text.
+    case server(code: String, message: String)
+    /// An answer that the protocol does not know.
+    case protocolViolation(String)
+
+    /// Whether the connection can be used further.
+    public var leavesConnectionUsable: Bool {
+        if case .server = self { true } else { false }
+    }
+
+    /// What the operator can do, if we know.
+    public var hint: String? {
+        switch self {
+        case .unreachable: "check --redis, and that Redis runs"
+        case .connectionLost, .timedOut: nil
+        case .server(let code, let message): Self.hint(code: code, message: message)
+        case .protocolViolation: "run the same version of tallymill everywhere"
+        }
+    }
+
+    private static func hint(code: String, message: String) -> String? {
+        switch code {
+        case "OOM": "Redis is over its maxmemory: raise it, or let the consumers catch up"
+        case "READONLY": "this Redis is a replica: point --redis to the primary"
+        case "LOADING": "Redis reads its data files and will serve soon"
+        case "MISCONF": "Redis cannot write its data files: look at its disk and its log"
+        case "NOAUTH": "Redis wants a password: put it into the URL or the password file"
+        case "WRONGPASS": "user or password is wrong"
+        case "NOPERM": "give the Redis user the permission with ACL SETUSER"
+        case "BUSY": "a script keeps Redis busy: SCRIPT KILL or FUNCTION KILL ends it"
+        case "NOREPLICAS": "Redis wants more replicas (min-replicas-to-write) before it accepts writes"
+        case "MOVED", "ASK", "CROSSSLOT", "CLUSTERDOWN": "Redis Cluster is not supported: use a single Redis"
+        case "ERR" where message.hasPrefix("Function not found"): "run `tallymill init`: it loads the functions"
+        default: nil
+        }
+    }
+}
+
+extension RedisError: CustomStringConvertible {
+    /// One sentence without the hint.
+    public var description: String {
+        switch self {
+        case .unreachable(let reason): "cannot reach Redis at \(reason)"
+        case .connectionLost(let reason): "lost the connection to Redis: \(reason)"
+        case .timedOut(let milliseconds): "Redis did not answer within \(milliseconds) ms"
+        case .server(let code, let message): "Redis refused: \(code) \(message)"
+        case .protocolViolation(let text): "Redis answered what nobody expects: \(text)"
+        }
+    }
+}

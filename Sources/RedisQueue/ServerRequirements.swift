@@ -1,0 +1,142 @@
+// What a Redis must be so that the promises hold, checked once at the start of every role.
+//
+// `queued` means: in a list that is on disk and that nobody throws away. So Redis must not evict (it would delete
+// whole key groups), and must fsync before it answers, unless the operator says that a loss is acceptable. What cannot
+// be read is not assumed: if an ACL hides the configuration, INFO tells most of it, and the rest is a problem.
+// All problems are returned at once, so that they can be mended at once.
+
+/// One reason not to work with this Redis.
+public enum ServerProblem: Error, Hashable, Sendable {
+    case tooOld(version: String)
+    case cluster
+    case replica
+    case evicting(policy: String)
+    case notAppendOnly
+    case notSynchronous(appendfsync: String)
+    /// The settings could not be read.
+    case unreadable(String)
+    case libraryMissing
+    case libraryOutdated(revision: Int)
+}
+
+/// Checks a server.
+public enum ServerRequirements {
+    public static let majorVersionMin = 7
+
+    /// Everything that is wrong, nothing if it serves.
+    ///
+    /// - Parameters:
+    ///   - allowVolatile: accept a Redis that may lose what it has confirmed.
+    ///   - needsLibrary: false for who is about to load it.
+    public static func problems(
+        of connection: RedisConnection, allowVolatile: Bool, needsLibrary: Bool = true
+    ) throws(RedisError) -> [ServerProblem] {
+        guard let info = try ServerInfo(connection) else { return [.unreadable("INFO")] }
+        let version = info["redis_version"] ?? "unknown"
+        guard let major = version.split(separator: ".").first.flatMap({ Int($0) }), major >= majorVersionMin else {
+            return [.tooOld(version: version)]
+        }
+        var problems: [ServerProblem] = []
+        if info["redis_mode"] == "cluster" || info["cluster_enabled"] == "1" { problems.append(.cluster) }
+        if info["role"] == "slave" { problems.append(.replica) }
+        let settings = try configuration(connection)
+        problems += keeping(settings, info, allowVolatile: allowVolatile)
+        if needsLibrary {
+            switch try FunctionLibrary.loadedRevision(in: connection) {
+            case nil: problems.append(.libraryMissing)
+            case .some(let revision) where revision < FunctionLibrary.revision:
+                problems.append(.libraryOutdated(revision: revision))
+            case .some: break
+            }
+        }
+        return problems
+    }
+
+    private static func keeping(
+        _ settings: [String: String]?, _ info: ServerInfo, allowVolatile: Bool
+    ) -> [ServerProblem] {
+        var problems: [ServerProblem] = []
+        if let policy = settings?["maxmemory-policy"] ?? info["maxmemory_policy"] {
+            if policy != "noeviction" { problems.append(.evicting(policy: policy)) }
+        } else {
+            problems.append(.unreadable("maxmemory-policy"))
+        }
+        if allowVolatile { return problems }
+        if settings?["appendonly"] == "no" || info["aof_enabled"] == "0" {
+            problems.append(.notAppendOnly)
+        } else if let appendfsync = settings?["appendfsync"] {
+            if appendfsync != "always" { problems.append(.notSynchronous(appendfsync: appendfsync)) }
+        } else {
+            problems.append(.unreadable("appendfsync"))
+        }
+        return problems
+    }
+
+    /// The settings, nil if we may not read them.
+    private static func configuration(_ connection: RedisConnection) throws(RedisError) -> [String: String]? {
+        let reply: RedisReply
+        do throws(RedisError) {
+            reply = try connection.command(
+                RedisCommand("CONFIG", "GET", "maxmemory-policy", "appendonly", "appendfsync"))
+        } catch .server {
+            // Denied by an ACL, or renamed away by a provider: INFO has to do.
+            return nil
+        }
+        guard case .array(let pairs) = reply else { throw .protocolViolation("CONFIG GET answered \(reply)") }
+        var settings: [String: String] = [:]
+        for index in stride(from: 0, to: pairs.count - 1, by: 2) {
+            if let name = pairs[index].text { settings[name] = pairs[index + 1].text }
+        }
+        return settings
+    }
+}
+
+/// The fields of INFO.
+private struct ServerInfo {
+    private var fields: [Substring: Substring] = [:]
+
+    /// nil if we may not read it.
+    init?(_ connection: RedisConnection) throws(RedisError) {
+        let reply: RedisReply
+        do throws(RedisError) {
+            reply = try connection.command(RedisCommand("INFO"))
+        } catch .server("NOPERM", _) {
+            return nil
+        }
+        guard let text = reply.text else { throw .protocolViolation("INFO answered \(reply)") }
+        for line in text.split(whereSeparator: \.isNewline) {
+            guard let colon = line.firstIndex(of: ":") else { continue }
+            fields[line[..<colon]] = line[line.index(after: colon)...]
+        }
+    }
+
+    subscript(name: Substring) -> String? { fields[name].map(String.init) }
+}
+
+extension ServerProblem: CustomStringConvertible {
+    /// What is wrong and what to change.
+    public var description: String {
+        switch self {
+        case .tooOld(let version):
+            "Redis \(version) has no functions: use Redis \(ServerRequirements.majorVersionMin).0 or newer"
+        case .cluster: "this Redis runs in cluster mode, which is not supported: use a Redis without cluster-enabled"
+        case .replica: "this Redis is a replica and takes no writes: point --redis to its primary"
+        case .evicting(let policy):
+            "this Redis deletes keys when memory runs short (maxmemory-policy \(policy)), and increments with them: "
+                + "run `CONFIG SET maxmemory-policy noeviction` and write `maxmemory-policy noeviction` into redis.conf"
+        case .notAppendOnly:
+            "this Redis does not log writes (appendonly no), a restart would lose increments: write `appendonly yes` "
+                + "and `appendfsync always` into redis.conf and set both with CONFIG SET, or pass --allow-volatile-redis"
+        case .notSynchronous(let appendfsync):
+            "this Redis confirms writes before they are on disk (appendfsync \(appendfsync)): write "
+                + "`appendfsync always` into redis.conf and run `CONFIG SET appendfsync always`, or pass --allow-volatile-redis"
+        case .unreadable(let what):
+            "\(what) of this Redis cannot be read: allow it with `ACL SETUSER <user> +info +config|get`"
+                + (what == "appendfsync" ? ", or pass --allow-volatile-redis" : "")
+        case .libraryMissing: "this Redis has no functions of tallymill: run `tallymill init`"
+        case .libraryOutdated(let revision):
+            "the functions in this Redis have revision \(revision), this program needs \(FunctionLibrary.revision): "
+                + "run `tallymill init`"
+        }
+    }
+}

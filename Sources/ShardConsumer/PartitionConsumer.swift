@@ -1,0 +1,239 @@
+// One partition's consumer: a thread, a Redis connection, a shard file, and the straight loop that the machine drives.
+//
+// The loop holds no state of its own beside the two handles: killed anywhere, the next one starts from the lease. An
+// I/O error of the file ends it, because SQLite's view of a file is not to be trusted after one; a Redis that fails is
+// connected to anew and asked again.
+
+import Logging
+import RedisQueue
+import ServiceKit
+import ShardStore
+import Synchronization
+import TallyCore
+
+/// Runs a `Consumer` against the real Redis and the real file. Owned by one thread.
+final class PartitionConsumer {
+    private let configuration: ShardConsumer.Configuration
+    private let file: ShardFile
+    private let stopRequest: StopRequest
+    private let logger: Logger
+    private var machine: Consumer
+    private var queue: PartitionQueue?
+    /// What the log has been told last.
+    private var reportedPause: Consumer.Pause?
+    private var purgeAt: UInt64 = 0
+
+    /// How often expired idempotency keys are removed, and how many rows at a time.
+    private static let purgeMilliseconds: UInt64 = 10_000
+    private static let purgeRows = 20_000
+
+    init(
+        configuration: ShardConsumer.Configuration, file: ShardFile, stopRequest: StopRequest, logger: Logger
+    ) {
+        self.configuration = configuration
+        self.file = file
+        self.stopRequest = stopRequest
+        self.logger = logger
+        machine = Consumer(partition: file.identity.partition, shard: file.identity.uuid)
+    }
+
+    /// Consumes until told to stop; a transaction under way is finished and trimmed.
+    ///
+    /// - Throws: 74 after an I/O error of the file, 65 if it is corrupt, 78 if it is not the file that belongs here.
+    func run() throws(Failure) {
+        while true {
+            let action = machine.next(now: MonotonicClock.milliseconds())
+            if stopRequest.isSet, isSafeToStop(before: action) {
+                release()
+                return
+            }
+            if case .stop(let stop) = action { throw failure(of: stop) }
+            let event = try perform(action)
+            report(event)
+            machine.handle(event, now: MonotonicClock.milliseconds())
+            reportPause()
+        }
+    }
+
+    /// What was committed is trimmed first: the next consumer would skip it, but need not.
+    private func isSafeToStop(before action: Consumer.Action) -> Bool {
+        if case .trim = action { queue == nil } else { true }
+    }
+
+    private func perform(_ action: Consumer.Action) throws(Failure) -> Consumer.Event {
+        switch action {
+        case .inspect(let claim):
+            return try onFile { file throws(StoreError) in .inspected(missing: try file.missing(from: claim.applied)) }
+        case .checkpoint:
+            return try onFile { file throws(StoreError) in
+                try file.checkpoint()
+                return .checkpointed
+            }
+        case .apply(let batches):
+            return try onFile { file throws(StoreError) in
+                .applied(try file.apply(batches, timeMilliseconds: UInt64(WallClock.milliseconds())))
+            }
+        case .pause(let milliseconds, _):
+            stopRequest.wait(milliseconds: milliseconds)
+            return .paused
+        case .waitForBatch: try purge()
+        case .claim, .peek, .trim, .renew: break
+        case .stop: preconditionFailure("the loop ends before it performs a stop")
+        }
+        let isRetired = action == .claim ? try isFileRetired() : false
+        do throws(RedisError) {
+            return try onQueue(action, queue: try connected(), isRetired: isRetired)
+        } catch {
+            if !error.leavesConnectionUsable { queue = nil }
+            return .redisFailed(error.hint.map { "\(error): \($0)" } ?? error.description)
+        }
+    }
+
+    private func onQueue(
+        _ action: Consumer.Action, queue: PartitionQueue, isRetired: Bool
+    ) throws(RedisError) -> Consumer.Event {
+        switch action {
+        case .claim:
+            let newest = try queue.readTopology()?.epoch ?? 0
+            let reply = try queue.claim(
+                host: configuration.host, owner: configuration.owner, milliseconds: Limits.leaseMilliseconds)
+            return .claimed(reply, isRetired: isRetired, newestEpoch: newest)
+        case .peek: return .peeked(try queue.peek(bytes: Limits.peekBytes, batches: Limits.peekBatches))
+        case .trim(let request): return .trimmed(try queue.trim(request))
+        case .renew(let token):
+            return .renewed(isFenced: try queue.renew(token: token, milliseconds: Limits.leaseMilliseconds) != .ok)
+        case .waitForBatch:
+            _ = try queue.waitForBatch(milliseconds: Limits.waitForBatchMilliseconds)  // the next peek will tell
+            return .waited
+        case .inspect, .checkpoint, .apply, .pause, .stop:
+            preconditionFailure("\(action) is no action on the queue")
+        }
+    }
+}
+
+// The file.
+extension PartitionConsumer {
+    /// A full disk and a busy file are waited out; everything else ends the consumer.
+    private func onFile(
+        _ body: (ShardFile) throws(StoreError) -> Consumer.Event
+    ) throws(Failure) -> Consumer.Event {
+        do throws(StoreError) {
+            return try body(file)
+        } catch {
+            if error.isTemporary { return .applyDeferred(error.description) }
+            throw Failure(error)
+        }
+    }
+
+    private func isFileRetired() throws(Failure) -> Bool {
+        do throws(StoreError) { return try file.isRetired() } catch { throw Failure(error) }
+    }
+
+    /// Removes idempotency keys that are older than the retention; while the queue is empty, a bounded number at a time.
+    private func purge() throws(Failure) {
+        let now = MonotonicClock.milliseconds()
+        guard now >= purgeAt else { return }
+        purgeAt = now + Self.purgeMilliseconds
+        let oldest = WallClock.milliseconds() - Int64(configuration.idempotencyRetentionMilliseconds)
+        guard oldest > 0 else { return }
+        _ = try onFile { file throws(StoreError) in
+            let removed = try file.purgeIdempotency(olderThan: UInt64(oldest), limit: Self.purgeRows)
+            if removed > 0 { logger.debug("expired idempotency keys removed", metadata: ["rows": "\(removed)"]) }
+            return .waited
+        }  // a full disk shows at the next apply, too
+    }
+}
+
+// The connection.
+extension PartitionConsumer {
+    private func connected() throws(RedisError) -> PartitionQueue {
+        if let queue { return queue }
+        let connection = try RedisConnection(configuration.link)
+        let made = PartitionQueue(
+            connection: connection, names: configuration.names, partition: file.identity.partition)
+        queue = made
+        return made
+    }
+
+    private func release() {
+        guard let queue, machine.leaseToken > 0 else { return }
+        do throws(RedisError) {
+            _ = try queue.release(token: machine.leaseToken)  // whoever has it now does not mind
+        } catch {
+            logger.debug("the lease was not given back, it expires", metadata: ["reason": "\(error)"])
+        }
+    }
+}
+
+// What an operator is told.
+extension PartitionConsumer {
+    private func report(_ event: Consumer.Event) {
+        switch event {
+        case .applied(.commit(let applied)):
+            if applied.dead != .zero {
+                logger.error(
+                    "increments went to the dead letters",
+                    metadata: ["increments": "\(applied.dead.increments)", "file": "\(file.path)"])
+            }
+            logger.debug(
+                "committed",
+                metadata: [
+                    "batches": "\(applied.committed.count)", "increments": "\(applied.applied.increments)",
+                    "keys": "\(applied.keys)", "repeated": "\(applied.repeated.increments)",
+                    "skipped": "\(applied.skippedBatches)", "backlog": "\(machine.backlog)",
+                ])
+        case .claimed(.granted(let claim), _, _):
+            logger.info("consuming", metadata: ["token": "\(claim.token)", "file": "\(file.path)"])
+        default: break
+        }
+    }
+
+    /// One line when the consumer begins to wait for something, one when it goes on.
+    private func reportPause() {
+        if case .pause(_, let reason) = machine.next(now: 0) {
+            if reason != reportedPause { logger.warning("waiting", metadata: ["reason": "\(reason.sentence)"]) }
+            reportedPause = reason
+        } else if case .waitForBatch = machine.next(now: 0), reportedPause != nil {
+            logger.info("going on")
+            reportedPause = nil
+        }
+    }
+
+    private func failure(of stop: Consumer.Stop) -> Failure {
+        switch stop {
+        case .retired:
+            Failure(
+                .configuration, "a rebalance has closed this shard", at: file.path,
+                advice: "Start consumers for the partitions of the newest epoch: `tallymill status` shows it.")
+        case .superseded(let epoch):
+            Failure(
+                .configuration, "Redis publishes epoch \(epoch), this shard belongs to epoch \(machine.partition.epoch)",
+                at: file.path, advice: "Finish the rebalance, or copy the newest topology.json and shards to this host.")
+        case .fileTooOld(let ranges):
+            Failure(
+                .configuration,
+                "this shard is older than its queue: \(ranges.count) producers' batches were committed and are missing ("
+                    + ranges.prefix(5).map {
+                        "\($0.producer) \($0.sequences.lowerBound)-\($0.sequences.upperBound)"
+                    }.joined(separator: ", ") + (ranges.count > 5 ? ", ..." : "") + ")",
+                at: file.path,
+                advice: "A backup was put in its place. Put the newest copy back; what is missing is in no queue any more.")
+        case .alarm(let alarm):
+            Failure(
+                .corrupt, alarm.description, at: file.path,
+                advice: "Nothing was changed. Keep the list in Redis as it is and look at the newest release notes.")
+        }
+    }
+}
+
+extension Consumer.Pause {
+    var sentence: String {
+        switch self {
+        case .noTopology: "the partition has no keys in Redis: `tallymill repair` or `tallymill init` creates them"
+        case .held(let holder): "the lease is held by \(holder)"
+        case .otherShard(let uuid): "the partition's keys in Redis belong to another shard file, \(uuid)"
+        case .storage(let reason): reason
+        case .redis(let reason): reason
+        }
+    }
+}

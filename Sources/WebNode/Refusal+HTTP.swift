@@ -1,0 +1,32 @@
+// How a refusal of the counting side reads on the HTTP side: 503 with a moment to come back, or 422.
+
+import HTTPFront
+import TallyCore
+
+extension HTTPFront.Refusal {
+    init(_ refusal: TallyCore.Refusal) {
+        switch refusal {
+        case .sumOutOfRange: self = .unprocessable(detail: refusal.sentence)
+        case .repairDue: self = .unavailable(reason: refusal.sentence, retryAfterSeconds: 5)
+        case .noTopology, .draining, .redisUnreachable, .outboxFull, .queueFull, .redisRefuses:
+            self = .unavailable(reason: refusal.sentence, retryAfterSeconds: 1)
+        }
+    }
+}
+
+extension TallyCore.Refusal {
+    /// For clients and the log, without a full stop.
+    var sentence: String {
+        switch self {
+        case .noTopology: "the cluster is not initialised yet: no topology was found in Redis"
+        case .draining: "this node is shutting down"
+        case .redisUnreachable: "Redis does not answer"
+        case .outboxFull: "too much is waiting for the consumers on this node"
+        case .queueFull(let partition): "the queue of partition \(partition) is full: its consumer is behind"
+        case .repairDue(let partition): "partition \(partition) is closed or missing in Redis: run `tallymill repair`"
+        case .redisRefuses(let text): "Redis refuses: \(text)"
+        case .sumOutOfRange(let key):
+            "the increments of key \(JSONText.quote(key)) add up to more than a signed 64-bit integer holds"
+        }
+    }
+}

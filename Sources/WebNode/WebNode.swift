@@ -1,0 +1,115 @@
+// The web role: a listener, one producer per event loop, and the order in which they stop.
+//
+// Stopping: /readyz fails and no connection is accepted; every loop delivers what it has admitted; the connections get
+// their last answers; the delivery threads end. A second signal cuts this short and says what was not delivered.
+
+public import HTTPFront
+public import Logging
+public import RedisQueue
+public import ServiceKit
+import Synchronization
+public import TallyCore
+
+/// A running web node.
+public final class WebNode: Sendable {
+    public struct Configuration: Sendable {
+        public var address: ListenAddress
+        /// From 1.
+        public var eventLoops: Int
+        public var http: HTTPLimits
+        /// For the whole node; each event loop gets its share of the outbox.
+        public var producer: Producer.Configuration
+        public var link: RedisLink
+        public var names: KeyNames
+
+        public init(
+            address: ListenAddress, eventLoops: Int, http: HTTPLimits, producer: Producer.Configuration,
+            link: RedisLink, names: KeyNames
+        ) {
+            self.address = address
+            self.eventLoops = eventLoops
+            self.http = http
+            self.producer = producer
+            self.link = link
+            self.names = names
+        }
+    }
+
+    private struct Part: Sendable {
+        let loop: LoopHandle
+        let node: NodeLoop
+        let delivery: Delivery
+    }
+
+    private let server: HTTPServer
+    private let parts: [Part]
+    /// Loops that hold something that Redis has not confirmed.
+    private let undrained: Atomic<Int>
+
+    /// Where it listens, with the port that the system chose if 0 was asked for.
+    public var address: ListenAddress { server.address }
+
+    private init(server: HTTPServer, parts: [Part]) {
+        self.server = server
+        self.parts = parts
+        undrained = Atomic(parts.count)
+    }
+
+    /// Listens and serves. Redis may still be away: requests get 503 until it is there.
+    ///
+    /// - Throws: 69 if the address cannot be had.
+    public static func start(_ configuration: Configuration, logger: Logger) async throws(Failure) -> WebNode {
+        let parts = Mutex<[Part]>([])
+        var share = configuration.producer
+        share.outboxBytes = max(share.batchBytes, share.outboxBytes / configuration.eventLoops)
+        let producerConfiguration = share
+        let makeService: @Sendable (LoopHandle) -> any IncrementService = { loop in
+            var random = SystemRandomNumberGenerator()
+            let producer = Producer(id: .random(using: &random), configuration: producerConfiguration)
+            var logger = logger
+            logger[metadataKey: "loop"] = "\(loop.index)"
+            let delivery = Delivery(link: configuration.link, names: configuration.names)
+            let node = NodeLoop(loop: loop, producer: producer, delivery: delivery, logger: logger)
+            parts.withLock { $0.append(Part(loop: loop, node: node, delivery: delivery)) }
+            return node
+        }
+        do throws(HTTPServerError) {
+            let server = try await HTTPServer.start(
+                on: configuration.address, eventLoops: configuration.eventLoops, limits: configuration.http,
+                makeService: makeService)
+            let node = WebNode(server: server, parts: parts.withLock { $0 })
+            for part in node.parts { part.loop.execute { part.node.start() } }
+            return node
+        } catch {
+            throw Failure(
+                .unavailable, error.description, advice: "Another program may have it: --listen takes another address.")
+        }
+    }
+
+    /// Accepts no connection and admits no request from now on, and delivers what was admitted.
+    public func drain() async {
+        await server.stopAccepting()
+        for part in parts { part.loop.execute { part.node.drain { self.undrained.subtract(1, ordering: .releasing) } } }
+    }
+
+    /// Whether everything admitted is in Redis, after `drain`.
+    public var isDrained: Bool { undrained.load(ordering: .acquiring) == 0 }
+
+    /// Gives the connections their last answers and ends the threads.
+    ///
+    /// - Returns: bytes of batches that Redis has not confirmed: 0 if `isDrained`.
+    public func finish() async -> Int {
+        var held = 0
+        for part in parts {
+            held += await withCheckedContinuation { continuation in
+                part.loop.execute { continuation.resume(returning: part.node.heldBytes) }
+            }
+        }
+        // Who does not read the answer in time does not get it.
+        _ = await server.drain(withinMilliseconds: 5_000)
+        for part in parts { part.loop.execute { part.node.stop() } }
+        for part in parts { part.delivery.stop() }
+        await server.shutdown()
+        return held
+    }
+}

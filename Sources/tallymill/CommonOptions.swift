@@ -1,0 +1,122 @@
+// The options that every command has, and the way from flags to settings.
+//
+// Help texts, ranges and defaults come from the table of settings; a flag that is absent here falls back to the
+// environment, the file of --config, and the default.
+
+import ArgumentParser
+import Glibc
+import Operations
+import RedisQueue
+import ServiceKit
+
+/// Options of all commands.
+struct CommonOptions: ParsableArguments {
+    @Option(help: .setting(.redis)) var redis: String?
+    @Option(help: .setting(.redisPasswordFile)) var redisPasswordFile: String?
+    @Option(help: .setting(.namespace)) var namespace: String?
+    @Option(help: .setting(.dataDir)) var dataDir: String?
+    @Option(help: .setting(.config)) var config: String?
+    @Option(help: .setting(.logLevel)) var logLevel: String?
+    @Option(help: .setting(.logFormat)) var logFormat: String?
+
+    var flags: Flags {
+        var flags = Flags()
+        flags.set(.redis, redis)
+        flags.set(.redisPasswordFile, redisPasswordFile)
+        flags.set(.namespace, namespace)
+        flags.set(.dataDir, dataDir)
+        flags.set(.config, config)
+        flags.set(.logLevel, logLevel)
+        flags.set(.logFormat, logFormat)
+        return flags
+    }
+}
+
+/// Options of what runs a web node.
+struct WebOptions: ParsableArguments {
+    @Option(help: .setting(.listen)) var listen: String?
+    @Option(help: .setting(.eventLoops)) var eventLoops: String?
+    @Option(help: .setting(.outboxBytes)) var outboxBytes: String?
+    @Option(help: .setting(.queueBytes)) var queueBytes: String?
+    @Option(help: .setting(.batchBytes)) var batchBytes: String?
+    @Option(help: .setting(.requestBodyBytes)) var requestBodyBytes: String?
+    @Option(help: .setting(.requestIncrements)) var requestIncrements: String?
+    @Option(help: .setting(.unansweredRequests)) var unansweredRequests: String?
+    @Option(help: .setting(.maxConnections)) var maxConnections: String?
+
+    func add(to flags: inout Flags) {
+        flags.set(.listen, listen)
+        flags.set(.eventLoops, eventLoops)
+        flags.set(.outboxBytes, outboxBytes)
+        flags.set(.queueBytes, queueBytes)
+        flags.set(.batchBytes, batchBytes)
+        flags.set(.requestBodyBytes, requestBodyBytes)
+        flags.set(.requestIncrements, requestIncrements)
+        flags.set(.unansweredRequests, unansweredRequests)
+        flags.set(.maxConnections, maxConnections)
+    }
+}
+
+/// Flags as the settings read them.
+struct Flags {
+    private(set) var values: [String: String] = [:]
+
+    mutating func set(_ setting: Setting, _ text: String?) {
+        if let text { values[setting.name] = text }
+    }
+
+    mutating func set(_ setting: Setting, _ isOn: Bool) {
+        if isOn { values[setting.name] = "true" }
+    }
+}
+
+extension ArgumentHelp {
+    /// One line, and what applies without the flag.
+    static func setting(_ setting: Setting) -> ArgumentHelp {
+        let fallback = setting.defaultText.map { " (default: \($0))" } ?? setting.absence.map { " (default: \($0))" } ?? ""
+        return ArgumentHelp("\(setting.help)\(fallback)", valueName: setting.kind.placeholder)
+    }
+}
+
+extension ParsableCommand {
+    /// Runs `body`; a failure is printed once and becomes the exit code.
+    func run(_ body: () throws(Failure) -> ServiceKit.ExitCode) throws {
+        let code: ServiceKit.ExitCode
+        do throws(Failure) {
+            code = try body()
+        } catch {
+            Output.error(error.report)
+            code = error.code
+        }
+        if code != .ok { throw ArgumentParser.ExitCode(code.rawValue) }
+    }
+}
+
+/// The settings of a run, and what they mean for Redis and the data folder.
+struct Session {
+    let settings: Settings
+    let folder: DataFolder
+    let log: LogOutput
+
+    init(_ command: CommandName, _ flags: Flags) throws(Failure) {
+        let environment = Environment.current
+        do throws(SettingsError) {
+            settings = try Settings.load(command: command, flags: flags.values, environment: environment)
+        } catch {
+            throw Failure(error)
+        }
+        folder = DataFolder(settings.text(.dataDir))
+        log = LogOutput(settings)
+        log.bootstrap()
+        _ = try ParentDeath.arm(environment: environment)  // false: nobody asked for it
+    }
+
+    /// How to reach Redis. - Parameter clientName: what `CLIENT LIST` shows.
+    func redis(clientName: String) throws(Failure) -> RedisAccess {
+        let text =
+            settings.optionalText(.redis) ?? "redis://127.0.0.1:6379"
+        return try RedisAccess(
+            url: text, passwordFile: settings.optionalText(.redisPasswordFile), namespace: settings.text(.namespace),
+            clientName: clientName, allowVolatile: settings.isOn(.allowVolatileRedis))
+    }
+}

@@ -1,0 +1,37 @@
+import ArgumentParser
+import Operations
+import ServiceKit
+
+/// `tallymill init`: makes a cluster, or completes one.
+struct InitCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "init", abstract: "Makes a cluster: its cluster file, its shards, and its keys in Redis.",
+        discussion: """
+            EXAMPLES
+              tallymill init --partitions 4
+              tallymill init --partitions 8 --data-dir /srv/tally --redis redis://127.0.0.1:6379
+
+            May be run again at any time: it creates what is missing in Redis and changes nothing else. Another number of
+            partitions is refused: that is a rebalance.
+            """)
+
+    @OptionGroup var common: CommonOptions
+    @Option(help: .setting(.partitions)) var partitions: String?
+    @Flag(help: .setting(.allowVolatileRedis)) var allowVolatileRedis = false
+
+    func run() throws {
+        try run { () throws(Failure) in
+            var flags = common.flags
+            flags.set(.partitions, partitions)
+            flags.set(.allowVolatileRedis, allowVolatileRedis)
+            let session = try Session(.initialize, flags)
+            let access = try session.redis(clientName: "tallymill-init")
+            let asked = session.settings.origin(of: .partitions) == .builtIn
+                ? nil : session.settings.integer(.partitions)
+            let outcome = try Initializer(folder: session.folder, access: access).run(
+                partitions: asked, otherwise: session.settings.integer(.partitions))
+            Output.line(outcome.description)
+            return .ok
+        }
+    }
+}

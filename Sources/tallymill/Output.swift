@@ -1,0 +1,84 @@
+// Where commands write: results to stdout, everything else to stderr; and what they need of the process.
+
+import Dispatch
+import Glibc
+import ServiceKit
+import Synchronization
+
+enum Output {
+    /// A line of a result.
+    static func line(_ text: String) {
+        write(Array((text + "\n").utf8), to: STDOUT_FILENO)
+    }
+
+    /// A message for a person.
+    static func error(_ text: String) {
+        write(Array((text + "\n").utf8), to: STDERR_FILENO)
+    }
+
+    /// All bytes, or the end of the process: nobody reads on, as with any filter in a pipe.
+    static func write(_ all: [UInt8], to descriptor: Int32) {
+        var bytes = all[...]
+        while !bytes.isEmpty {
+            let count = bytes.withUnsafeBytes { Glibc.write(descriptor, $0.baseAddress, $0.count) }
+            if count > 0 { bytes = bytes.dropFirst(count) } else if errno != EINTR { exit(74) }
+        }
+    }
+}
+
+/// Waits for asynchronous work on a thread that may block: the main one.
+enum Blocking {
+    static func run<Value: Sendable>(_ work: @escaping @Sendable () async -> Value) -> Value {
+        let result = Mutex<Value?>(nil)
+        let done = DispatchSemaphore(value: 0)
+        Task {
+            let value = await work()
+            result.withLock { $0 = value }
+            done.signal()
+        }
+        done.wait()
+        guard let value = result.withLock({ $0 }) else { preconditionFailure("the work ended without a result") }
+        return value
+    }
+
+    static func run<Value: Sendable>(
+        _ work: @escaping @Sendable () async throws(Failure) -> Value
+    ) throws(Failure) -> Value {
+        let outcome: Result<Value, Failure> = run {
+            do throws(Failure) { return .success(try await work()) } catch { return .failure(error) }
+        }
+        return try outcome.get()
+    }
+}
+
+enum Environment {
+    /// All variables of the process.
+    static var current: [String: String] {
+        var variables: [String: String] = [:]
+        var entry = environ
+        while let text = entry.pointee {
+            let pair = String(cString: text)
+            if let equals = pair.firstIndex(of: "=") {
+                variables[String(pair[..<equals])] = String(pair[pair.index(after: equals)...])
+            }
+            entry += 1
+        }
+        return variables
+    }
+}
+
+enum ResourceLimits {
+    static var processors: Int { max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN))) }
+
+    /// Raises the soft limit of open files to the hard one: every connection is a file.
+    static func raiseOpenFiles() throws(Failure) {
+        var limit = rlimit()
+        guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else {
+            throw Failure(cannot: "read the limit of open files", errno: errno, code: .failure)
+        }
+        limit.rlim_cur = limit.rlim_max
+        guard setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else {
+            throw Failure(cannot: "raise the limit of open files", errno: errno, code: .failure)
+        }
+    }
+}

@@ -1,0 +1,34 @@
+// The command line: one file a command, each thin. What they do lives in the rooms that they join.
+
+import ArgumentParser
+import ServiceKit
+
+@main
+struct Tallymill: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "tallymill",
+        abstract: "Counts, exactly: an acknowledged increment counts once, whatever is killed or retried.",
+        discussion: """
+            EXAMPLES
+              tallymill up                                              a whole cluster in this terminal
+              curl -d 'key=hello&value=1' http://127.0.0.1:3333/increment
+              tallymill report                                          the totals
+              tallymill report --top 10                                 the largest counters
+              tallymill status                                          what waits in Redis
+
+            BY HAND, WITH A REDIS OF YOUR OWN (appendonly yes, appendfsync always, noeviction)
+              tallymill init --redis redis://127.0.0.1:6379 --data-dir /srv/tally --partitions 4
+              tallymill web --redis redis://127.0.0.1:6379 --listen 127.0.0.1:3333
+              tallymill consume --redis redis://127.0.0.1:6379 --data-dir /srv/tally --partitions 0-3
+
+            Every option can also be set as TALLYMILL_<NAME> in the environment or in the file of --config.
+            EXIT CODES
+              0 ok, 1 failure, 3 partial, 64 usage, 65 corrupt shard, 69 Redis unreachable, 74 I/O error,
+              75 locked by another process, 78 configuration
+            """,
+        version: Version.text,
+        subcommands: [
+            InitCommand.self, WebCommand.self, ConsumeCommand.self, ReportCommand.self,
+            StatusCommand.self,
+        ])
+}
