@@ -1,27 +1,32 @@
-// SQLite, and the few of its calls and constants that Swift cannot import: variadic functions and casts.
-#ifndef TALLYMILL_CSQLITE_H
-#define TALLYMILL_CSQLITE_H
+// The system's SQLite, and the two things of it that Swift cannot import: a variadic function and a macro that casts
+// an integer to a function pointer.
+
+#ifndef TALLYMILL_CSQLITE_SHIM_H
+#define TALLYMILL_CSQLITE_SHIM_H
 
 #include <sqlite3.h>
 
-/// The bound bytes are copied by SQLite.
-static inline sqlite3_destructor_type tm_sqlite_transient(void) { return SQLITE_TRANSIENT; }
-
-/// The bound bytes stay where they are until the statement is reset.
-static inline sqlite3_destructor_type tm_sqlite_static(void) { return SQLITE_STATIC; }
-
-/// Keeps the write-ahead log and its index when the last connection closes, for readers without write permission.
-static inline int tm_sqlite_persist_wal(sqlite3 *database) {
-    int on = 1;
-    return sqlite3_file_control(database, "main", SQLITE_FCNTL_PERSIST_WAL, &on);
+// Identifiers in double quotes never become strings, SQL text cannot damage the file on purpose, and the schema of a
+// file that somebody else wrote is not trusted to call functions.
+static inline int csqlite_harden(sqlite3 *connection) {
+    static const struct { int option, value; } settings[] = {
+        {SQLITE_DBCONFIG_DQS_DDL, 0},
+        {SQLITE_DBCONFIG_DQS_DML, 0},
+        {SQLITE_DBCONFIG_DEFENSIVE, 1},
+        {SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0},
+        {SQLITE_DBCONFIG_ENABLE_TRIGGER, 0},
+        {SQLITE_DBCONFIG_ENABLE_VIEW, 0},
+    };
+    for (unsigned i = 0; i < sizeof settings / sizeof settings[0]; i++) {
+        int code = sqlite3_db_config(connection, settings[i].option, settings[i].value, (int *)0);
+        if (code != SQLITE_OK) return code;
+    }
+    return SQLITE_OK;
 }
 
-/// No SQL may harm the file's own structure; a name in double quotes is no string.
-static inline int tm_sqlite_harden(sqlite3 *database) {
-    int code = sqlite3_db_config(database, SQLITE_DBCONFIG_DEFENSIVE, 1, (int *)0);
-    if (code == SQLITE_OK) code = sqlite3_db_config(database, SQLITE_DBCONFIG_DQS_DML, 0, (int *)0);
-    if (code == SQLITE_OK) code = sqlite3_db_config(database, SQLITE_DBCONFIG_DQS_DDL, 0, (int *)0);
-    return code;
+// SQLite copies what is bound.
+static inline sqlite3_destructor_type csqlite_copying(void) {
+    return SQLITE_TRANSIENT;
 }
 
 #endif

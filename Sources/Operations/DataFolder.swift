@@ -9,6 +9,7 @@
 
 public import ServiceKit
 public import ShardConsumer
+import ShardStore
 public import TallyCore
 
 /// Paths below one folder, and the cluster file in it.
@@ -36,8 +37,9 @@ public struct DataFolder: Sendable {
     public func shard(_ number: UInt32, of topology: Topology) -> ShardLocation {
         let partition = PartitionID(epoch: topology.epoch, number: number)
         return ShardLocation(
-            path: shardPath(partition, of: topology.partitions), cluster: topology.cluster, partition: partition,
-            partitions: topology.partitions)
+            path: shardPath(partition, of: topology.partitions),
+            expected: ShardExpectation(
+                cluster: topology.cluster, partition: partition, partitions: topology.partitions))
     }
 
     static func shardName(_ partition: PartitionID, of partitions: Int) -> String {

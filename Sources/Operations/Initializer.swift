@@ -8,7 +8,7 @@
 // A shard that is missing later is never replaced by an empty one: that would count its past again.
 
 import Glibc
-public import RedisQueue
+import RedisQueue
 public import ServiceKit
 import ShardConsumer
 import ShardStore
@@ -52,7 +52,7 @@ public struct Initializer {
                 .locked, "another tool is changing this cluster", at: folder.clusterLockPath,
                 advice: "Wait for it to end, then run this again.")
         }
-        defer { lock.release() }
+        defer { withExtendedLifetime(lock) {} }
         // Before anything is written: a Redis that is not fit leaves no half-made cluster behind.
         let connection = try access.connect(waitingMilliseconds: RedisAccess.startMilliseconds, needsLibrary: false)
         let (file, isNew) = try clusterFile(partitions, otherwise)
@@ -92,7 +92,7 @@ public struct Initializer {
     private func makeShards(_ topology: Topology) throws(Failure) {
         let final = folder.epochPath(topology.epoch)
         // Renamed by a run that was interrupted before the cluster file was ready: complete, and in use by nobody.
-        if access(final, F_OK) == 0 { return }
+        if Glibc.access(final, F_OK) == 0 { return }
         let staging = folder.stagingPath(topology.epoch)
         try Folder.removeFiles(staging)
         guard mkdir(staging, 0o750) == 0 || errno == EEXIST else {
@@ -103,12 +103,10 @@ public struct Initializer {
             let identity = ShardIdentity(
                 cluster: topology.cluster, partition: partition, partitions: topology.partitions,
                 uuid: .random(using: &random))
-            do throws(StoreError) {
+            try onStore { () throws(StoreError) in
                 try ShardFile.create(
                     at: "\(staging)/\(DataFolder.shardName(partition, of: topology.partitions))", identity: identity,
                     timeMilliseconds: UInt64(WallClock.milliseconds()))
-            } catch {
-                throw Failure(error)
             }
         }
         try AtomicFile.syncFolder(staging)
@@ -116,49 +114,34 @@ public struct Initializer {
         try AtomicFile.syncFolder(folder.path)
     }
 
-    private func access(_ path: String, _ mode: Int32) -> Int32 { Glibc.access(path, mode) }
-
     /// Returns how many key groups were missing.
     private func publish(_ topology: Topology, over connection: RedisConnection) throws(Failure) -> Int {
-        var created = 0
-        do throws(RedisError) {
+        let keys = ClusterKeys(connection: connection, names: access.names)
+        // The topology first: it refuses a namespace that belongs to another cluster.
+        let published = try onRedis { () throws(RedisError) in
             _ = try FunctionLibrary.load(into: connection)  // whether it was there already does not matter
-            let keys = ClusterKeys(connection: connection, names: access.names)
-            // The topology first: it refuses a namespace that belongs to another cluster.
-            if case .newer(let newer) = try keys.publish(topology) {
+            return try keys.publish(topology)
+        }
+        if case .newer(let newer) = published {
+            throw Failure(
+                .configuration, "Redis publishes epoch \(newer.epoch), the cluster file says \(topology.epoch)",
+                at: folder.clusterFilePath, advice: "Use the newest copy of the data folder.")
+        }
+        var created = 0
+        for partition in topology.partitionIDs {
+            let location = folder.shard(partition.number, of: topology)
+            let uuid = try onStore { () throws(StoreError) in
+                try ShardReader(at: location.path, expecting: location.expected).identity.uuid
+            }
+            switch try onRedis({ () throws(RedisError) in try keys.create(partition, shard: uuid) }) {
+            case .created: created += 1
+            case .existing(let other, _) where other != uuid:
                 throw Failure(
-                    .configuration, "Redis publishes epoch \(newer.epoch), the cluster file says \(topology.epoch)",
-                    at: folder.clusterFilePath, advice: "Use the newest copy of the data folder.")
+                    .configuration, "partition \(partition.number) in Redis belongs to shard \(other), not \(uuid)",
+                    at: location.path, advice: "The file is not the one that this Redis knows: put the newest copy back.")
+            case .existing: break
             }
-            for partition in topology.partitionIDs {
-                let uuid = try uuid(of: partition, topology)
-                switch try keys.create(partition, shard: uuid) {
-                case .created: created += 1
-                case .existing(let other, _) where other != uuid:
-                    throw Failure(
-                        .configuration, "partition \(partition.number) in Redis belongs to shard \(other), not \(uuid)",
-                        at: folder.shardPath(partition, of: topology.partitions),
-                        advice: "The file is not the one that this Redis knows: put the newest copy back.")
-                case .existing: break
-                }
-            }
-        } catch let error as RedisError {
-            throw Failure(error)
-        } catch let error as Failure {
-            throw error
         }
         return created
-    }
-
-    private func uuid(of partition: PartitionID, _ topology: Topology) throws(Failure) -> ShardUUID {
-        let path = folder.shardPath(partition, of: topology.partitions)
-        do throws(StoreError) {
-            let identity = try ShardReader(path).identity
-            try identity.expect(
-                cluster: topology.cluster, partition: partition, partitions: topology.partitions, path: path)
-            return identity.uuid
-        } catch {
-            throw Failure(error)
-        }
     }
 }

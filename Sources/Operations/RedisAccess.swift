@@ -42,18 +42,14 @@ public struct RedisAccess: Sendable {
     public func connect(
         waitingMilliseconds: UInt64, needsLibrary: Bool = true
     ) throws(Failure) -> RedisConnection {
-        do throws(RedisError) {
+        let (connection, problems) = try onRedis { () throws(RedisError) in
             let connection = try connection(waitingMilliseconds)
             let problems = try ServerRequirements.problems(
                 of: connection, allowVolatile: allowVolatile, needsLibrary: needsLibrary)
-            if problems.isEmpty { return connection }
-            throw Failure(
-                .configuration, problems.map(\.description).joined(separator: "\n  "), at: "\(link.url)")
-        } catch let error as RedisError {
-            throw Failure(error)
-        } catch let error as Failure {
-            throw error
+            return (connection, problems)
         }
+        if problems.isEmpty { return connection }
+        throw Failure(.configuration, problems.map(\.description).joined(separator: "\n  "), at: "\(link.url)")
     }
 
     private func connection(_ waitingMilliseconds: UInt64) throws(RedisError) -> RedisConnection {
@@ -73,14 +69,16 @@ public struct RedisAccess: Sendable {
     }
 }
 
-extension Failure {
-    /// Redis failed: 78 if it refuses us, 69 otherwise.
-    public init(_ error: RedisError) {
+/// Does something with Redis; what fails carries 78 if Redis refuses us, 69 otherwise.
+func onRedis<Value>(_ body: () throws(RedisError) -> Value) throws(Failure) -> Value {
+    do throws(RedisError) {
+        return try body()
+    } catch {
         let code: ExitCode =
             switch error {
             case .server: .configuration
             case .unreachable, .connectionLost, .timedOut, .protocolViolation: .unavailable
             }
-        self.init(code, error.description, advice: error.hint.map { "\($0)." })
+        throw Failure(code, error.description, advice: error.hint.map { "\($0)." })
     }
 }

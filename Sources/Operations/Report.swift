@@ -5,13 +5,14 @@
 // A shard that cannot be read makes the report partial, visibly.
 
 public import ServiceKit
+import ShardConsumer
 public import ShardStore
 public import TallyCore
 
 /// What to report.
 public struct ReportQuery: Sendable {
     /// Only these keys, if there are any.
-    public var keys: [[UInt8]] = []
+    public var keys: [Key] = []
     public var prefix: [UInt8] = []
     /// Only the largest so many, by value.
     public var top: Int?
@@ -21,13 +22,19 @@ public struct ReportQuery: Sendable {
     public init() {}
 }
 
+/// A key and its sum.
+public struct ReportedCounter: Hashable, Sendable {
+    public let key: [UInt8]
+    public let value: Int64
+}
+
 /// The shards of one epoch, opened for reading.
 public struct Report {
     /// A shard that could be read.
     public struct Shard {
         public let partition: UInt32
         public let path: String
-        public let totals: ShardReader.Totals
+        public let totals: ShardTotals
         public let lastCommitMilliseconds: UInt64?
         let reader: ShardReader
     }
@@ -43,7 +50,7 @@ public struct Report {
     public private(set) var missing: [Missing] = []
     private let query: ReportQuery
     /// Those of the query's keys that exist, in byte order.
-    private var found: [ShardReader.Counter] = []
+    private var found: [ReportedCounter] = []
 
     /// Opens all shards and adds up what the query selects.
     ///
@@ -52,82 +59,80 @@ public struct Report {
         topology = try folder.readyClusterFile().topology
         self.query = query
         for partition in topology.partitionIDs {
-            let path = folder.shardPath(partition, of: topology.partitions)
-            do throws(StoreError) {
-                shards.append(try open(partition, path))
+            let location = folder.shard(partition.number, of: topology)
+            do throws(Failure) {
+                let shard = try onStore { () throws(StoreError) in try open(location) }
+                shards.append(shard)
             } catch {
-                missing.append(Missing(partition: partition.number, reason: Failure(error)))
+                missing.append(Missing(partition: partition.number, reason: error))
             }
         }
         found.sort { $0.key.lexicographicallyPrecedes($1.key) }
     }
 
-    private mutating func open(_ partition: PartitionID, _ path: String) throws(StoreError) -> Shard {
-        let reader = try ShardReader(path)
-        try reader.identity.expect(
-            cluster: topology.cluster, partition: partition, partitions: topology.partitions, path: path)
-        let totals: ShardReader.Totals
-        if query.keys.isEmpty {
-            totals = try reader.totals(prefix: query.prefix)
-        } else {
-            totals = try look(for: query.keys, in: reader, partition)
-        }
+    private mutating func open(_ location: ShardLocation) throws(StoreError) -> Shard {
+        let reader = try ShardReader(at: location.path, expecting: location.expected)
         return Shard(
-            partition: partition.number, path: path, totals: totals,
+            partition: location.partition.number, path: location.path,
+            totals: query.keys.isEmpty
+                ? try reader.totals(prefix: query.prefix) : try look(in: reader, location.partition),
             lastCommitMilliseconds: try reader.lastCommitMilliseconds(), reader: reader)
     }
 
-    private mutating func look(
-        for keys: [[UInt8]], in reader: ShardReader, _ partition: PartitionID
-    ) throws(StoreError) -> ShardReader.Totals {
-        var totals = ShardReader.Totals(keys: 0, total: 0)
-        for key in Set(keys) where topology.partitioner.partition(ofHash: XXH64.hash(key)) == Int(partition.number) {
-            guard let counter = try reader.counter(key) else { continue }
-            found.append(counter)
-            totals.keys += 1
-            totals.total += Int128(counter.value)
+    /// Looks up those of the query's keys that belong into this shard.
+    private mutating func look(in reader: ShardReader, _ partition: PartitionID) throws(StoreError) -> ShardTotals {
+        let partitioner = topology.partitioner
+        let keys = Set(query.keys).filter { partitioner.partition(of: $0) == Int(partition.number) }.sorted()
+        var counters: [ReportedCounter] = []
+        for (key, value) in zip(keys, try reader.values(of: keys)) {
+            if let value { counters.append(ReportedCounter(key: key.bytes, value: value)) }
         }
-        return totals
+        found += counters
+        return ShardTotals(keys: counters.count, sum: counters.reduce(0) { $0 + Int128($1.value) })
     }
 
     public var isPartial: Bool { !missing.isEmpty }
 
     /// Over all shards that could be read.
-    public var totals: ShardReader.Totals {
-        shards.reduce(into: ShardReader.Totals(keys: 0, total: 0)) { sum, shard in
-            sum.keys += shard.totals.keys
-            sum.total += shard.totals.total
-        }
+    public var totals: ShardTotals {
+        ShardTotals(
+            keys: shards.reduce(0) { $0 + $1.totals.keys }, sum: shards.reduce(0) { $0 + $1.totals.sum })
     }
 
     /// Calls `body` with each selected counter, in byte order of the keys, or by value with `top`.
     ///
     /// - Throws: 65 or 74 if a shard fails while it is read.
-    public func forEachCounter(_ body: (ShardReader.Counter) -> Void) throws(Failure) {
-        do throws(StoreError) {
-            if let top = query.top {
-                for counter in try largest(top) { body(counter) }
-            } else if !query.keys.isEmpty {
-                for counter in found.prefix(query.limit ?? .max) { body(counter) }
-            } else {
-                var merge = try ShardMerge(try shards.map { shard throws(StoreError) in
-                    try shard.reader.cursor(prefix: query.prefix)
-                })
-                var left = query.limit ?? .max
-                while left > 0, let counter = try merge.next() {
-                    body(counter)
-                    left -= 1
-                }
-            }
-        } catch {
-            throw Failure(error)
+    public func forEachCounter(_ body: (ReportedCounter) -> Void) throws(Failure) {
+        if let top = query.top {
+            for counter in try largest(top) { body(counter) }
+        } else if !query.keys.isEmpty {
+            for counter in found.prefix(query.limit ?? .max) { body(counter) }
+        } else {
+            try onStore { () throws(StoreError) in try merge(body) }
         }
     }
 
-    private func largest(_ count: Int) throws(StoreError) -> [ShardReader.Counter] {
+    private func merge(_ body: (ReportedCounter) -> Void) throws(StoreError) {
+        var merge = try ShardMerge(
+            try shards.map { shard throws(StoreError) in try shard.reader.counters(prefix: query.prefix) })
+        var left = query.limit ?? .max
+        while left > 0, let counter = merge.current {
+            body(ReportedCounter(key: Array(counter.key), value: counter.value))
+            left -= 1
+            try merge.advance()
+        }
+    }
+
+    private func largest(_ count: Int) throws(Failure) -> [ReportedCounter] {
         var counters = found
         if query.keys.isEmpty {
-            for shard in shards { counters += try shard.reader.largest(count, prefix: query.prefix) }
+            try onStore { () throws(StoreError) in
+                for shard in shards {
+                    counters += try shard.reader.largest(count, prefix: query.prefix).map {
+                        ReportedCounter(key: $0.key, value: $0.value)
+                    }
+                }
+            }
         }
         counters.sort { $0.value != $1.value ? $0.value > $1.value : $0.key.lexicographicallyPrecedes($1.key) }
         return Array(counters.prefix(min(count, query.limit ?? .max)))

@@ -4,7 +4,6 @@
 // keys are escaped, so that none can pose as another line or cell.
 
 public import ServiceKit
-import ShardStore
 import TallyCore
 
 /// The form of a report.
@@ -67,18 +66,18 @@ public struct ReportWriter {
         let missing = report.missing.map { "\($0.partition)" }.joined(separator: ",")
         let topology = report.topology
         return #""cluster":"\#(topology.cluster)","epoch":\#(topology.epoch),"partitions":\#(topology.partitions),"#
-            + #""keys":\#(report.totals.keys),"total":\#(report.totals.total),"#
+            + #""keys":\#(report.totals.keys),"total":\#(report.totals.sum),"#
             + #""partial":\#(report.isPartial),"missing":[\#(missing)]"#
     }
 
-    private static func json(_ counter: ShardReader.Counter) -> String {
+    private static func json(_ counter: ReportedCounter) -> String {
         #"{"key":\#(JSONText.quote(counter.key)),"value":\#(counter.value)}"#
     }
 
     private static func json(_ shard: Report.Shard) -> String {
         let commit = shard.lastCommitMilliseconds.map { "\($0)" } ?? "null"
         return #"{"partition":\#(shard.partition),"file":\#(JSONText.quote(shard.path)),"keys":\#(shard.totals.keys),"#
-            + #""total":\#(shard.totals.total),"last_commit_ms":\#(commit)}"#
+            + #""total":\#(shard.totals.sum),"last_commit_ms":\#(commit)}"#
     }
 
     private mutating func writeJSON() throws(Failure) {
@@ -113,12 +112,12 @@ public struct ReportWriter {
         case .summary:
             put("epoch,partitions,keys,total,partial\r\n")
             let topology = report.topology
-            put("\(topology.epoch),\(topology.partitions),\(report.totals.keys),\(report.totals.total),\(report.isPartial)\r\n")
+            put("\(topology.epoch),\(topology.partitions),\(report.totals.keys),\(report.totals.sum),\(report.isPartial)\r\n")
         case .shards:
             put("partition,file,keys,total,last_commit_ms\r\n")
             for shard in report.shards {
                 let commit = shard.lastCommitMilliseconds.map { "\($0)" } ?? ""
-                put("\(shard.partition),\(Self.cell(shard.path)),\(shard.totals.keys),\(shard.totals.total),\(commit)\r\n")
+                put("\(shard.partition),\(Self.cell(shard.path)),\(shard.totals.keys),\(shard.totals.sum),\(commit)\r\n")
             }
         case .counters:
             put("key,value\r\n")
@@ -147,17 +146,18 @@ public struct ReportWriter {
             }
         }
         let totals = report.totals
-        put("\(Self.right("\(totals.total)"))  total of \(Humanized.count(totals.keys)) keys in ")
+        put("\(Self.right("\(totals.sum)"))  total of \(Humanized.count(totals.keys)) keys in ")
         put("\(report.topology.partitions) partitions, epoch \(report.topology.epoch)\n")
         for missing in report.missing { put("PARTIAL: partition \(missing.partition): \(missing.reason.sentence)\n") }
     }
 
     private mutating func putShards() {
-        var table = TextTable([.right, .right, .right, .left, .left])
-        table.add(["PARTITION", "KEYS", "TOTAL", "LAST COMMIT", "FILE"])
+        var table = TextTable([
+            .right("PARTITION"), .right("KEYS"), .right("TOTAL"), .left("LAST COMMIT"), .left("FILE"),
+        ])
         for shard in report.shards {
             let commit = shard.lastCommitMilliseconds.map { Timestamp.rfc3339(milliseconds: Int64($0)) } ?? "never"
-            table.add(["\(shard.partition)", "\(shard.totals.keys)", "\(shard.totals.total)", commit, shard.path])
+            table.add(["\(shard.partition)", "\(shard.totals.keys)", "\(shard.totals.sum)", commit, shard.path])
         }
         put(table.text)
     }

@@ -1,63 +1,54 @@
 // One view over K shards: a k-way merge of their cursors in byte order of the keys, in constant memory.
 //
-// No key is in two shards, so the merge only interleaves. A binary heap holds the next counter of each shard.
+// No key is in two shards, so the merge only interleaves. A binary heap holds the cursor of each shard by the key that
+// it stands on; the keys stay where SQLite has them.
 
 import ShardStore
+import TallyCore
 
 /// Counters of several shards in byte order of their keys.
 struct ShardMerge {
-    private struct Head {
-        let counter: ShardReader.Counter
-        let cursor: ShardReader.Cursor
+    /// A heap: no cursor's key precedes its parent's, at half its index.
+    private var cursors: [CounterCursor] = []
 
-        func precedes(_ other: Head) -> Bool {
-            counter.key.lexicographicallyPrecedes(other.counter.key)
+    /// Takes over cursors that have not been moved yet.
+    init(_ cursors: [CounterCursor]) throws(StoreError) {
+        for cursor in cursors where try cursor.next() {
+            self.cursors.append(cursor)
+            rise(from: self.cursors.count - 1)
         }
     }
 
-    /// A heap: no head precedes its parent, at half its index.
-    private var heads: [Head] = []
+    /// The cursor on the next counter, nil at the end. To be followed by `advance`.
+    var current: CounterCursor? { cursors.first }
 
-    init(_ cursors: [ShardReader.Cursor]) throws(StoreError) {
-        for cursor in cursors {
-            guard let counter = try cursor.next() else { continue }
-            heads.append(Head(counter: counter, cursor: cursor))
-            rise(from: heads.count - 1)
-        }
-    }
-
-    /// The next counter, nil at the end.
-    mutating func next() throws(StoreError) -> ShardReader.Counter? {
-        guard let first = heads.first else { return nil }
-        if let counter = try first.cursor.next() {
-            heads[0] = Head(counter: counter, cursor: first.cursor)
-        } else {
-            heads.swapAt(0, heads.count - 1)
-            heads.removeLast()
+    mutating func advance() throws(StoreError) {
+        if try !cursors[0].next() {
+            cursors.swapAt(0, cursors.count - 1)
+            cursors.removeLast()
         }
         sink()
-        return first.counter
+    }
+
+    private func precedes(_ left: Int, _ right: Int) -> Bool {
+        Bytes.compare(cursors[left].key, cursors[right].key) < 0
     }
 
     private mutating func rise(from start: Int) {
         var child = start
-        while child > 0 {
-            let parent = (child - 1) / 2
-            guard heads[child].precedes(heads[parent]) else { return }
-            heads.swapAt(child, parent)
-            child = parent
+        while child > 0, precedes(child, (child - 1) / 2) {
+            cursors.swapAt(child, (child - 1) / 2)
+            child = (child - 1) / 2
         }
     }
 
     private mutating func sink() {
         var parent = 0
-        while true {
+        while 2 * parent + 1 < cursors.count {
             let left = 2 * parent + 1
-            guard left < heads.count else { return }
-            let right = left + 1
-            let child = right < heads.count && heads[right].precedes(heads[left]) ? right : left
-            guard heads[child].precedes(heads[parent]) else { return }
-            heads.swapAt(child, parent)
+            let child = left + 1 < cursors.count && precedes(left + 1, left) ? left + 1 : left
+            guard precedes(child, parent) else { return }
+            cursors.swapAt(child, parent)
             parent = child
         }
     }

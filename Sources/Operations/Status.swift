@@ -1,6 +1,6 @@
 // `status`: what waits in Redis, how long, and who takes care of it.
 
-public import RedisQueue
+import RedisQueue
 public import ServiceKit
 import ShardConsumer
 import ShardStore
@@ -34,24 +34,18 @@ public struct Status: Sendable {
         let connection = try access.connect(waitingMilliseconds: 0)
         let keys = ClusterKeys(connection: connection, names: access.names)
         let file = try folder.readClusterFile()
-        do throws(RedisError) {
-            let published = try keys.readTopology()
-            guard let topology = file?.topology ?? published else {
-                throw Failure(
-                    .configuration, "there is no cluster, neither in \(folder.path) nor in Redis",
-                    advice: "`tallymill init` makes one.")
+        let published = try onRedis { () throws(RedisError) in try keys.readTopology() }
+        guard let topology = file?.topology ?? published else {
+            throw Failure(
+                .configuration, "there is no cluster, neither in \(folder.path) nor in Redis",
+                advice: "`tallymill init` makes one.")
+        }
+        self.topology = topology
+        finding = Self.finding(file, published)
+        partitions = try onRedis { () throws(RedisError) in
+            try topology.partitionIDs.map { partition throws(RedisError) in
+                Self.partition(partition, topology, folder, try keys.inspect(partition))
             }
-            self.topology = topology
-            finding = Self.finding(file, published)
-            var partitions: [Partition] = []
-            for partition in topology.partitionIDs {
-                partitions.append(Self.partition(partition, topology, folder, try keys.inspect(partition)))
-            }
-            self.partitions = partitions
-        } catch let error as RedisError {
-            throw Failure(error)
-        } catch let error as Failure {
-            throw error
         }
     }
 
@@ -69,7 +63,7 @@ public struct Status: Sendable {
     ) -> Partition {
         let path = folder.shardPath(partition, of: topology.partitions)
         // A status has no opinion on files: they may be on another host.
-        let commit = try? ShardReader(path).lastCommitMilliseconds()
+        let commit = try? ShardReader(at: path).lastCommitMilliseconds()
         guard case .group(let group) = reply else {
             return Partition(
                 number: partition.number, length: 0, bytes: 0, oldestSeconds: nil, owner: nil,
@@ -100,8 +94,10 @@ public struct Status: Sendable {
     }
 
     public var table: String {
-        var table = TextTable([.right, .right, .right, .right, .left, .left, .left])
-        table.add(["PARTITION", "BATCHES", "BYTES", "OLDEST", "OWNER", "LAST COMMIT", ""])
+        var table = TextTable([
+            .right("PARTITION"), .right("BATCHES"), .right("BYTES"), .right("OLDEST"), .left("OWNER"),
+            .left("LAST COMMIT"), .left(""),
+        ])
         for partition in partitions {
             table.add([
                 "\(partition.number)", "\(partition.length)", Humanized.bytes(partition.bytes),

@@ -1,6 +1,8 @@
 // Everything that a connection needs to come about: a value that may be handed from thread to thread, while a
 // connection stays with the thread that made it.
 
+import CHiredis
+
 /// Where Redis is, who we are, and how long we wait.
 public struct RedisLink: Hashable, Sendable {
     public static let connectMillisecondsDefault: UInt64 = 2_000
@@ -24,4 +26,9 @@ public struct RedisLink: Hashable, Sendable {
         self.connectMilliseconds = connectMilliseconds
         self.commandMilliseconds = commandMilliseconds
     }
+}
+
+/// The client library in use.
+public enum RedisLibrary {
+    public static var version: String { "\(HIREDIS_MAJOR).\(HIREDIS_MINOR).\(HIREDIS_PATCH)" }
 }

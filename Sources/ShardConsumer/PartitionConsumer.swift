@@ -117,16 +117,20 @@ extension PartitionConsumer {
     private func onFile(
         _ body: (ShardFile) throws(StoreError) -> Consumer.Event
     ) throws(Failure) -> Consumer.Event {
-        do throws(StoreError) {
-            return try body(file)
-        } catch {
-            if error.isTemporary { return .applyDeferred(error.description) }
-            throw Failure(error)
+        var deferred: String?
+        let event = try onStore { () throws(StoreError) -> Consumer.Event? in
+            do throws(StoreError) {
+                return try body(file)
+            } catch where error.isTemporary {
+                deferred = error.description
+                return nil
+            }
         }
+        return event ?? .applyDeferred(deferred ?? "")
     }
 
     private func isFileRetired() throws(Failure) -> Bool {
-        do throws(StoreError) { return try file.isRetired() } catch { throw Failure(error) }
+        try onStore { () throws(StoreError) in try file.isRetired() }
     }
 
     /// Removes idempotency keys that are older than the retention; while the queue is empty, a bounded number at a time.

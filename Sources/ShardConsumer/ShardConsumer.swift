@@ -6,7 +6,6 @@
 public import Logging
 public import RedisQueue
 public import ServiceKit
-public import ShardStore
 import Synchronization
 import TallyCore
 
@@ -57,9 +56,8 @@ public final class ShardConsumer: Sendable {
                 var logger = logger
                 logger[metadataKey: "partition"] = "\(shard.partition.number)"
                 do throws(Failure) {
-                    let open = try shard.open()
                     let consumer = PartitionConsumer(
-                        configuration: configuration, file: open.file, stopRequest: stopRequest, logger: logger)
+                        configuration: configuration, file: try shard.open(), stopRequest: stopRequest, logger: logger)
                     try consumer.run()
                 } catch {
                     // The first failure names the code; the others are told to finish.

@@ -1,64 +1,40 @@
-// The one writer of a shard file.
+// One shard, opened by its one writer. Everything the consumer does to the file is a method here, each at most one
+// transaction: killed at any line, the file holds the state before or after it and nothing between.
 //
-// Everything durable happens in `apply`: one transaction, `synchronous = FULL`, committed or as if it had never been.
-// The lock that keeps a second writer of this host away is taken by the caller; exactness does not depend on it.
+// An I/O error ends the file for this process: after a failed fsync nobody knows what the kernel still holds, so the
+// error is repeated for every later call and only a new process, which recovers from the log, may go on.
 
 import CSQLite
-import Glibc
 public import TallyCore
 
-/// A shard opened for writing. Owned by one thread at a time.
+/// The writer's view of a shard file. It is not Sendable: one thread owns it. Releasing the last reference closes the
+/// file and gives its lock up.
 public final class ShardFile {
     public let path: String
     public let identity: ShardIdentity
-    private let connection: SQLiteConnection
-    private let meta: Meta
-    private var tables: ShardFileTables
+    let connection: SQLiteConnection
+    private var transaction: ShardTransaction
+    private let begin: SQLiteStatement
+    private let commit: SQLiteStatement
+    private let rollback: SQLiteStatement
+    /// Why this process may not use the file any more.
+    private var failure: StoreError?
 
-    /// Makes an empty shard, complete and fsynced.
-    ///
-    /// - Throws: `StoreError.other` if there is a file of that name already.
-    public static func create(
-        at path: String, identity: ShardIdentity, timeMilliseconds: UInt64
-    ) throws(StoreError) {
-        guard access(path, F_OK) != 0 else { throw .other(path: path, detail: "there is a file of that name already") }
-        let connection = try SQLiteConnection(path, .create)
-        try connection.execute(
-            """
-            PRAGMA journal_mode = DELETE; PRAGMA synchronous = FULL;
-            BEGIN IMMEDIATE;
-            PRAGMA application_id = \(ShardSchema.applicationID);
-            PRAGMA user_version = \(ShardSchema.version);
-            \(ShardSchema.tables)
-            """)
-        let meta = try Meta(connection)
-        try meta.set(.cluster, identity.cluster.description)
-        try meta.set(.epoch, "\(identity.partition.epoch)")
-        try meta.set(.partition, "\(identity.partition.number)")
-        try meta.set(.partitions, "\(identity.partitions)")
-        try meta.set(.shard, identity.uuid.description)
-        try meta.set(.hash, ShardSchema.hash)
-        try meta.set(.state, "open")
-        try meta.set(.createdAt, "\(timeMilliseconds)")
-        for name in [MetaName.carriedIncrements, .carriedSum, .importedIncrements, .importedSum] {
-            try meta.set(name, "0")
-        }
-        try connection.execute("COMMIT")
-        guard chmod(path, 0o640) == 0 else { throw .denied(path: path) }
-    }
+    /// Of the name under which a file is made.
+    static let unfinishedSuffix = ".new"
 
-    /// Opens the shard of one partition for its consumer.
+    /// Opens a shard for writing and takes its lock, `<path>.lock`.
     ///
-    /// - Throws: `missing`, `corrupt`, `mismatch` naming the field, `denied`, `io`.
-    public static func open(
-        at path: String, cluster: ClusterID, partition: PartitionID, partitions: Int
-    ) throws(StoreError) -> ShardFile {
-        guard access(path, F_OK) == 0 else { throw .missing(path: path) }
-        let connection = try SQLiteConnection(path, .readWrite)
-        let identity = try ShardIdentity(connection)
-        try identity.expect(cluster: cluster, partition: partition, partitions: partitions, path: path)
-        try connection.execute(ShardSchema.writerSettings)
-        try connection.keepLogOnClose()
+    /// - Throws: `missing`; `locked` with the other process; `mismatch` if it is not the file that `expected`
+    ///   describes or has another format; `corrupt`; `permission`; `io`.
+    public static func open(at path: String, expecting expected: ShardExpectation) throws(StoreError) -> ShardFile {
+        try SystemFile.requireExists(path)
+        let lock = try ShardLock(path)
+        // A second name of this file, if its creation was interrupted between two calls.
+        try SystemFile.removeLeftover(path + unfinishedSuffix)
+        let connection = try SQLiteConnection(path, .readWrite, under: lock)
+        let identity = try ShardIdentity.read(connection)
+        try identity.verify(expected, path: path)
         return try ShardFile(connection, identity)
     }
 
@@ -66,74 +42,132 @@ public final class ShardFile {
         path = connection.path
         self.identity = identity
         self.connection = connection
-        meta = try Meta(connection)
-        tables = try ShardFileTables(connection, meta)
+        try connection.execute(ShardSchema.writerSettings)
+        transaction = try ShardTransaction(connection)
+        begin = try connection.prepare("BEGIN IMMEDIATE")
+        commit = try connection.prepare("COMMIT")
+        rollback = try connection.prepare("ROLLBACK")
     }
 
-    /// Applies batches, oldest first, as one durable transaction; the outcome is `commit`, `retired` or `stop`.
+    /// Applies `batches`, oldest first, in one transaction, by the rules of PROTOCOL.md. Batches that are in the file
+    /// already are skipped, so the same list may be applied any number of times.
     ///
-    /// - Parameter timeMilliseconds: now, since 1970.
-    /// - Throws: `busy` and `full`, after which it may be called again; any other error ends the use of this object.
+    /// If sums that were folded in memory do not fit a counter, the transaction is rolled back and repeated entry by
+    /// entry, so `.foldingOverflows` is never returned. After any outcome but `.commit` nothing was written.
+    ///
+    /// - Parameter timeMilliseconds: now, in ms since 1970; changed counters carry it.
+    /// - Throws: `busy` and `full` after a rollback: back off and call again with the same batches. `io` and `corrupt`
+    ///   end the file for this process.
     public func apply(_ batches: [[UInt8]], timeMilliseconds: UInt64) throws(StoreError) -> ApplyOutcome {
-        let outcome = try transaction(batches, timeMilliseconds, folding: true)
-        guard outcome == .foldingOverflows else { return outcome }
-        return try transaction(batches, timeMilliseconds, folding: false)
+        let outcome = try apply(batches, timeMilliseconds, folding: true)
+        guard case .foldingOverflows = outcome else { return outcome }
+        return try apply(batches, timeMilliseconds, folding: false)
     }
 
-    private func transaction(
+    private func apply(
         _ batches: [[UInt8]], _ time: UInt64, folding: Bool
     ) throws(StoreError) -> ApplyOutcome {
-        try connection.execute("BEGIN IMMEDIATE")
-        do throws(StoreError) {
+        try inTransaction { () throws(StoreError) in
             let outcome = try ApplyRules.apply(
-                batches, to: &tables, partition: identity.partition, time: time, folding: folding)
-            if case .commit = outcome {
-                try meta.set(.lastCommitAt, "\(time)")
-                try connection.execute("COMMIT")
-            } else {
-                try connection.execute("ROLLBACK")
-            }
-            return outcome
-        } catch {
-            try rollBack()
-            throw error
+                batches, to: &transaction, partition: identity.partition, time: time, folding: folding)
+            guard case .commit(let applied) = outcome else { return (outcome, false) }
+            let isNew = applied.committed.count > applied.skippedBatches
+            if isNew { try transaction.finish(applied.applied, time: time) }
+            return (outcome, isNew)
         }
     }
 
-    /// SQLite has rolled back by itself after some errors.
-    private func rollBack() throws(StoreError) {
-        if connection.isInTransaction { try connection.execute("ROLLBACK") }
+    /// Closes the file for ever: no later transaction, by anyone, changes it. Repeating it does nothing.
+    public func retire() throws(StoreError) {
+        try inTransaction { () throws(StoreError) in
+            if try transaction.isRetired() { return ((), false) }
+            try transaction.retire()
+            return ((), true)
+        }
+        try checkpoint(emptyingLog: true)
     }
 
-    /// What `applied` says was committed once and is not in this file, by producer.
-    public func missing(from applied: [ProducerID: UInt64]) throws(StoreError) -> [Consumer.MissingRange] {
-        var ranges: [Consumer.MissingRange] = []
-        for (producer, watermark) in applied {
-            let stream = StreamID(partition: identity.partition, producer: producer)
-            let held = try tables.record(of: stream)?.watermark ?? 0
-            if watermark > held { ranges.append(.init(producer: producer, sequences: held + 1...watermark)) }
+    /// Forgets idempotency keys that were first seen before a time, at most `limit` rows of them in one transaction.
+    ///
+    /// - Returns: the rows removed; fewer than `limit` if no more are left. 0 for a retired file.
+    public func purgeIdempotency(olderThan milliseconds: UInt64, limit: Int) throws(StoreError) -> Int {
+        try inTransaction { () throws(StoreError) in
+            if try transaction.isRetired() { return (0, false) }
+            let removed = try transaction.purgeIdempotency(olderThan: milliseconds, limit: limit)
+            return (removed, removed > 0)
         }
-        return ranges.sorted { $0.producer.description < $1.producer.description }
+    }
+
+    /// Makes the file independent of its write-ahead log.
+    ///
+    /// - Throws: `busy` while a reader still needs what the file held before.
+    public func checkpoint() throws(StoreError) {
+        try checkpoint(emptyingLog: false)
+    }
+
+    private func checkpoint(emptyingLog: Bool) throws(StoreError) {
+        try failing { () throws(StoreError) in try connection.checkpoint(emptyingLog: emptyingLog) }
     }
 
     /// Whether a rebalance has closed the file for ever.
-    public func isRetired() throws(StoreError) -> Bool { try tables.isRetired() }
-
-    /// Folds the write-ahead log back into the file, as far as readers permit.
-    public func checkpoint() throws(StoreError) {
-        try connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+    public func isRetired() throws(StoreError) -> Bool {
+        try failing { () throws(StoreError) in try transaction.isRetired() }
     }
 
-    /// Forgets idempotency keys seen before a time in ms since 1970; at most `limit` rows. Returns how many.
-    public func purgeIdempotency(olderThan time: UInt64, limit: Int) throws(StoreError) -> Int {
-        let statement = try connection.prepare(
-            """
-            DELETE FROM idempotency WHERE (id, key) IN
-                (SELECT id, key FROM idempotency WHERE seen_ms < ?1 ORDER BY seen_ms LIMIT ?2)
-            """)
-        statement.bind(Int64(clamping: time), at: 1)
-        statement.bind(Int64(limit), at: 2)
-        try statement.run()
-        return connection.changes
+    /// Up to which sequence each producer of `partition` is committed here. Partitions of earlier epochs are those that
+    /// a rebalance brought along.
+    public func watermarks(of partition: PartitionID) throws(StoreError) -> [ProducerID: UInt64] {
+        try failing { () throws(StoreError) in
+            try StreamTable.records(of: partition, connection).mapValues(\.watermark)
+        }
+    }
+
+    /// What `applied`, the watermarks that the queue has seen committed, covers and this file does not hold: empty
+    /// unless the file was replaced by an older copy. Sorted by producer.
+    public func missing(from applied: [ProducerID: UInt64]) throws(StoreError) -> [Consumer.MissingRange] {
+        let watermarks = try watermarks(of: identity.partition)
+        var missing: [Consumer.MissingRange] = []
+        for (producer, sequence) in applied {
+            let watermark = watermarks[producer] ?? 0
+            if sequence > watermark {
+                missing.append(Consumer.MissingRange(producer: producer, sequences: watermark + 1...sequence))
+            }
+        }
+        return missing.sorted { $0.producer.description < $1.producer.description }
+    }
+
+    /// The running figures; no scan of the counters.
+    public func statistics() throws(StoreError) -> ShardStatistics {
+        try failing { () throws(StoreError) in try MetaTable(connection).statistics() }
+    }
+
+    /// Runs `body` between BEGIN IMMEDIATE and COMMIT; its second result false, or an error, rolls back instead.
+    private func inTransaction<Result>(
+        _ body: () throws(StoreError) -> (Result, commits: Bool)
+    ) throws(StoreError) -> Result {
+        try failing { () throws(StoreError) in
+            try begin.run()
+            transaction.start()
+            do throws(StoreError) {
+                let (result, commits) = try body()
+                if commits { try commit.run() } else { try rollback.run() }
+                return result
+            } catch {
+                // SQLite has rolled back by itself after some errors.
+                if connection.isInTransaction { try rollback.run() }
+                throw error
+            }
+        }
+    }
+
+    /// Lets an error that leaves the file in doubt end it for this process.
+    private func failing<Result>(_ body: () throws(StoreError) -> Result) throws(StoreError) -> Result {
+        if let failure { throw failure }
+        do throws(StoreError) {
+            return try body()
+        } catch {
+            if error.code == .io || error.code == .corrupt { failure = error }
+            throw error
+        }
     }
 }

@@ -1,93 +1,105 @@
-// Which shard a file is. It is checked field by field, so that a wrong file is refused with the reason.
+// Whose counts a file holds. A shard that is sound but belongs elsewhere is as dangerous as a broken one: every field
+// is compared before the first byte is written, and a difference names the field, both values and what to do.
 
 public import TallyCore
 
-/// The identity in a shard file's `meta`.
+/// What a shard file says about itself.
 public struct ShardIdentity: Hashable, Sendable {
     public let cluster: ClusterID
     public let partition: PartitionID
-    /// K of the epoch.
+    /// K of the partition's epoch.
     public let partitions: Int
+    /// Tells this file from every other that was ever made for the same partition.
     public let uuid: ShardUUID
 
     public init(cluster: ClusterID, partition: PartitionID, partitions: Int, uuid: ShardUUID) {
+        precondition((1...Limits.partitionsMax).contains(partitions) && partition.number < partitions)
         self.cluster = cluster
         self.partition = partition
         self.partitions = partitions
         self.uuid = uuid
     }
+}
 
-    /// Reads and checks what every shard must have, whichever it is.
-    init(_ connection: SQLiteConnection) throws(StoreError) {
-        let path = connection.path
-        try Self.expect("application id", Self.pragma("application_id", connection), ShardSchema.applicationID, path)
-        try Self.expect("schema version", Self.pragma("user_version", connection), ShardSchema.version, path)
-        let meta = try Meta(connection)
-        let hash = try meta.text(.hash)
-        guard hash == ShardSchema.hash else {
-            throw .mismatch(path: path, field: "hash", found: hash, expected: ShardSchema.hash)
-        }
-        guard let cluster = ClusterID(try meta.text(.cluster)), let uuid = ShardUUID(try meta.text(.shard)),
-            let epoch = UInt32(try meta.text(.epoch)), let number = UInt32(try meta.text(.partition)),
-            let partitions = Int(try meta.text(.partitions))
-        else { throw .corrupt(path: path, detail: "its identity does not decode") }
-        self.init(
-            cluster: cluster, partition: PartitionID(epoch: epoch, number: number), partitions: partitions, uuid: uuid)
-    }
+/// What a shard file has to be.
+public struct ShardExpectation: Hashable, Sendable {
+    public let cluster: ClusterID
+    public let partition: PartitionID
+    public let partitions: Int
+    /// nil if any will do: the caller compares it with the key group's `shard`.
+    public let uuid: ShardUUID?
 
-    /// - Throws: `StoreError.mismatch` naming the first field that differs.
-    public func expect(
-        cluster: ClusterID, partition: PartitionID, partitions: Int, path: String
-    ) throws(StoreError) {
-        try Self.expect("cluster", self.cluster, cluster, path)
-        try Self.expect("epoch", self.partition.epoch, partition.epoch, path)
-        try Self.expect("partition", self.partition.number, partition.number, path)
-        try Self.expect("a total of partitions of", self.partitions, partitions, path)
-    }
-
-    private static func expect<Value: Equatable>(
-        _ field: String, _ found: Value, _ expected: Value, _ path: String
-    ) throws(StoreError) {
-        guard found == expected else {
-            throw .mismatch(path: path, field: field, found: "\(found)", expected: "\(expected)")
-        }
-    }
-
-    private static func pragma(_ name: String, _ connection: SQLiteConnection) throws(StoreError) -> Int64 {
-        let statement = try connection.prepare("PRAGMA \(name)")
-        defer { statement.reset() }
-        return try statement.step() ? statement.integer(0) : 0
+    public init(cluster: ClusterID, partition: PartitionID, partitions: Int, uuid: ShardUUID? = nil) {
+        self.cluster = cluster
+        self.partition = partition
+        self.partitions = partitions
+        self.uuid = uuid
     }
 }
 
-/// The table `meta`.
-struct Meta {
-    private let connection: SQLiteConnection
-    private let select: SQLiteStatement
-    private let replace: SQLiteStatement
-
-    init(_ connection: SQLiteConnection) throws(StoreError) {
-        self.connection = connection
-        select = try connection.prepare("SELECT value FROM meta WHERE name = ?1")
-        replace = try connection.prepare("INSERT OR REPLACE INTO meta(name, value) VALUES (?1, ?2)")
-    }
-
-    func optionalText(_ name: MetaName) throws(StoreError) -> String? {
-        select.bind(name.rawValue, at: 1)
-        defer { select.reset() }
-        return try select.step() ? select.text(0) : nil
-    }
-
-    func text(_ name: MetaName) throws(StoreError) -> String {
-        guard let text = try optionalText(name) else {
-            throw .corrupt(path: connection.path, detail: "meta has no \(name.rawValue)")
+extension ShardIdentity {
+    /// Reads the identity behind a connection, after making sure that it is a shard that this release understands.
+    static func read(_ connection: SQLiteConnection) throws(StoreError) -> ShardIdentity {
+        func different(_ field: String, _ found: Int64, _ expected: Int64, _ remedy: String) -> StoreError {
+            .mismatch(connection.path, field, found: "\(found)", expected: "\(expected)", remedy)
         }
-        return text
+        if SystemFile.bytes(connection.path) == 0 {
+            throw StoreError(.corrupt, connection.path, "the file is empty", StoreError.Remedy.corrupt)
+        }
+        let application = try connection.integer("PRAGMA application_id") ?? 0
+        if application != ShardSchema.applicationID {
+            throw different(
+                "application_id", application, ShardSchema.applicationID,
+                "this is not a Tallymill shard: check the path")
+        }
+        let version = try connection.integer("PRAGMA user_version") ?? 0
+        if version != ShardSchema.version {
+            let remedy = version > ShardSchema.version ? "upgrade tallymill" : "use the release that made the file"
+            throw different("format version", version, ShardSchema.version, remedy)
+        }
+        let meta = try MetaTable(connection)
+        let hash = try meta.text(.hash)
+        if hash != ShardSchema.hashVersion {
+            throw .mismatch(
+                connection.path, "hash version", found: hash, expected: ShardSchema.hashVersion,
+                "use the release that made the file")
+        }
+        let number: UInt32 = try meta.number(.partition)
+        let partitions: Int = try meta.number(.partitions)
+        guard (1...Limits.partitionsMax).contains(partitions), number < partitions else {
+            throw StoreError(
+                .corrupt, connection.path, "its table meta says partition \(number) of \(partitions)",
+                StoreError.Remedy.corrupt)
+        }
+        return ShardIdentity(
+            cluster: try meta.id(.cluster) { ClusterID($0) },
+            partition: PartitionID(epoch: try meta.number(.epoch), number: number), partitions: partitions,
+            uuid: try meta.id(.uuid) { ShardUUID($0) })
     }
 
-    func set(_ name: MetaName, _ value: String) throws(StoreError) {
-        replace.bind(name.rawValue, at: 1)
-        replace.bind(value, at: 2)
-        try replace.run()
+    /// - Throws: `mismatch` for the first field that differs.
+    func verify(_ expected: ShardExpectation, path: String) throws(StoreError) {
+        let folder = "check the data folder: each file belongs where its name says"
+        let fields: [(name: String, found: String, expected: String, remedy: String)] = [
+            ("cluster", "\(cluster)", "\(expected.cluster)", "the file is of another cluster: check the data folder"),
+            ("epoch", "\(partition.epoch)", "\(expected.partition.epoch)", folder),
+            ("partition", "\(partition.number)", "\(expected.partition.number)", folder),
+            ("partitions", "\(partitions)", "\(expected.partitions)", folder),
+            (
+                "uuid", "\(uuid)", "\(expected.uuid ?? uuid)",
+                "another copy of this shard is in use: put that one back, or run repair if this one is to stay"
+            ),
+        ]
+        for field in fields where field.found != field.expected {
+            throw .mismatch(path, field.name, found: field.found, expected: field.expected, field.remedy)
+        }
+    }
+}
+
+extension StoreError {
+    static func mismatch(
+        _ path: String, _ field: String, found: String, expected: String, _ remedy: String
+    ) -> StoreError {
+        StoreError(.mismatch, path, "its \(field) is \(found), expected \(expected)", remedy)
     }
 }

@@ -1,120 +1,144 @@
-// Reading a shard while its consumer writes, or after it has gone: one read-only connection, one consistent snapshot.
+// Reads a shard as it is at one moment, while the consumer writes, after it stopped and after it was killed, with or
+// without the right to write the file. One read transaction spans the reader's life: everything it returns belongs to
+// the same snapshot. It holds the writer's log back meanwhile, so a reader is opened, read and released.
 //
-// Reports, exports and checks use this. A reader never blocks the writer, and needs no right to write: the writer
-// leaves the write-ahead log in place when it closes.
+// SQLite needs the write-ahead log's files for that; they are there from a file's creation on. Only where they are
+// missing and nobody can write, on a file system mounted read-only, the file is read by itself (immutable). Anywhere
+// else that would be a guess, and a wrong one would show half a transaction.
 
-import Glibc
-import TallyCore
+public import TallyCore
 
-/// A snapshot of one shard. Owned by one thread.
+/// One snapshot of a shard file. It is not Sendable: one thread owns it.
 public final class ShardReader {
     public let path: String
     public let identity: ShardIdentity
-    private let connection: SQLiteConnection
-    private let meta: Meta
+    public let state: ShardState
+    let connection: SQLiteConnection
+    private let meta: MetaTable
 
-    /// One counter.
-    public struct Counter: Hashable, Sendable {
-        public let key: [UInt8]
-        public let value: Int64
-
-        public init(key: [UInt8], value: Int64) {
-            self.key = key
-            self.value = value
-        }
-    }
-
-    /// Counters and their sum.
-    public struct Totals: Hashable, Sendable {
-        public var keys: UInt64
-        public var total: Int128
-
-        public init(keys: UInt64, total: Int128) {
-            self.keys = keys
-            self.total = total
-        }
-    }
-
-    /// - Throws: `missing`, `corrupt`, `mismatch` if it is no shard of this release, `denied`, `io`.
-    public init(_ path: String) throws(StoreError) {
-        guard access(path, F_OK) == 0 else { throw .missing(path: path) }
-        guard access(path, R_OK) == 0 else { throw .denied(path: path) }
+    /// Opens a shard and takes the snapshot.
+    ///
+    /// - Parameter expected: what the file has to be; nil for any shard.
+    /// - Throws: `missing`, `mismatch`, `corrupt`, `permission`, `busy`, `io`.
+    public init(at path: String, expecting expected: ShardExpectation? = nil) throws(StoreError) {
+        try SystemFile.requireExists(path)
         self.path = path
-        connection = try SQLiteConnection(path, .read)
-        // The snapshot begins with the first read, which is that of the identity.
-        try connection.execute("BEGIN")
-        identity = try ShardIdentity(connection)
-        meta = try Meta(connection)
+        connection = try Self.connect(path)
+        try connection.execute("PRAGMA cell_size_check = ON; PRAGMA temp_store = MEMORY; BEGIN")
+        identity = try ShardIdentity.read(connection)
+        if let expected { try identity.verify(expected, path: path) }
+        meta = try MetaTable(connection)
+        state = try meta.state()
     }
 
-    /// Milliseconds since 1970 of the last commit, nil if there was none.
+    private static func connect(_ path: String) throws(StoreError) -> SQLiteConnection {
+        let log = path + "-wal"
+        if SystemFile.bytes(log) == 0, SystemFile.isOnReadOnlyMount(path) {
+            return try SQLiteConnection(path, .immutable)
+        }
+        let connection = try SQLiteConnection(path, .readOnly)
+        do throws(StoreError) {
+            // The first access opens the log.
+            _ = try connection.integer("PRAGMA schema_version")  // the value is of no interest
+            return connection
+        } catch {
+            guard error.code == .permission || error.code == .missing else { throw error }
+            throw StoreError(
+                .permission, path, error.cause,
+                SystemFile.exists(log)
+                    ? StoreError.Remedy.permission
+                    : "its write-ahead log is missing: start its consumer once, or run as the user that owns it")
+        }
+    }
+
+    /// When a consumer last committed, in ms since 1970; nil if none ever did.
     public func lastCommitMilliseconds() throws(StoreError) -> UInt64? {
-        try meta.optionalText(.lastCommitAt).flatMap { UInt64($0) }
+        try meta.lastCommitMilliseconds()
     }
 
-    /// Counts and adds up all counters whose keys begin with `prefix`, by reading all of them.
-    public func totals(prefix: [UInt8] = []) throws(StoreError) -> Totals {
-        // sum() refuses to leave Int64, so both halves are summed apart; `>>` keeps the sign.
-        let statement = try select("count(*), coalesce(sum(value >> 32), 0), coalesce(sum(value & 4294967295), 0)", prefix)
-        guard try statement.step() else { return Totals(keys: 0, total: 0) }
-        return Totals(
-            keys: UInt64(statement.integer(0)), total: Int128(statement.integer(1)) << 32 + Int128(statement.integer(2)))
+    /// The running figures; no scan of the counters.
+    public func statistics() throws(StoreError) -> ShardStatistics {
+        try meta.statistics()
     }
 
-    /// The counter of a key, or nil.
-    public func counter(_ key: [UInt8]) throws(StoreError) -> Counter? {
-        let statement = try connection.prepare("SELECT value FROM counters WHERE key = ?1")
-        statement.bind(text: key, at: 1)
-        return try statement.step() ? Counter(key: key, value: statement.integer(0)) : nil
+    /// What the counters held before the first batch.
+    public func start() throws(StoreError) -> ShardStart {
+        try meta.start()
     }
 
-    /// The `count` largest counters, by value and then in byte order of their keys.
+    /// Watermarks and ledgers of the streams of `partition`, which may be one of an earlier epoch.
+    public func records(of partition: PartitionID) throws(StoreError) -> [ProducerID: StreamRecord] {
+        try StreamTable.records(of: partition, connection)
+    }
+
+    /// A cursor over the counters in byte order of their keys, before the first of them.
+    ///
+    /// - Parameters:
+    ///   - prefix: only keys that begin with these bytes.
+    ///   - lowest: only this key and those after it.
+    public func counters(prefix: [UInt8] = [], from lowest: [UInt8] = []) throws(StoreError) -> CounterCursor {
+        try CounterCursor(connection, KeyRange(prefix: prefix, from: lowest))
+    }
+
+    /// The values of `keys`, in their order; nil for a key that is not here.
+    public func values(of keys: [Key]) throws(StoreError) -> [Int64?] {
+        let select = try connection.prepare("SELECT value FROM counters WHERE key = ?1")
+        var values: [Int64?] = []
+        values.reserveCapacity(keys.count)
+        for key in keys {
+            try select.bind(1, text: key.bytes)
+            values.append(try select.step() ? select.integer(0) : nil)
+            select.reset()
+        }
+        return values
+    }
+
+    /// The `count` largest counters, largest first, those of equal value in byte order of their keys.
     public func largest(_ count: Int, prefix: [UInt8] = []) throws(StoreError) -> [Counter] {
-        let statement = try select("key, value", prefix, "ORDER BY value DESC, key LIMIT \(count)")
+        let range = KeyRange(prefix: prefix, from: [])
+        let select = try connection.prepare(
+            """
+            SELECT key, value, updated_ms FROM counters WHERE \(range.condition)
+            ORDER BY value DESC, key LIMIT ?3
+            """)
+        try range.bind(to: select)
+        try select.bind(3, Int64(count))
         var counters: [Counter] = []
-        while try statement.step() {
-            counters.append(Counter(key: statement.bytes(0), value: statement.integer(1)))
+        while try select.step() {
+            counters.append(
+                Counter(
+                    key: Array(select.bytes(0)), value: select.integer(1),
+                    updatedMilliseconds: UInt64(clamping: select.integer(2))))
         }
         return counters
     }
 
-    /// All counters whose keys begin with `prefix`, in byte order of their keys.
-    public func cursor(prefix: [UInt8] = []) throws(StoreError) -> Cursor {
-        Cursor(try select("key, value", prefix, "ORDER BY key"))
+    /// Counts and adds up the counters by looking at every one of them.
+    public func totals(prefix: [UInt8] = []) throws(StoreError) -> ShardTotals {
+        let range = KeyRange(prefix: prefix, from: [])
+        // SQLite's sum of integers fails beyond Int64; the halves of the values stay below it for 2^31 rows.
+        let select = try connection.prepare(
+            """
+            SELECT count(*), sum(value >> 32), sum(value & 0xFFFFFFFF) FROM counters WHERE \(range.condition)
+            """)
+        try range.bind(to: select)
+        guard try select.step() else { preconditionFailure("an aggregate returned no row") }
+        defer { select.reset() }
+        return ShardTotals(
+            keys: Int(select.integer(0)), sum: Int128(select.integer(1)) << 32 + Int128(select.integer(2)))
     }
+}
 
-    /// Counters in byte order of their keys, one after the other.
-    public final class Cursor {
-        private let statement: SQLiteStatement
+/// One counter, copied.
+public struct Counter: Hashable, Sendable {
+    public let key: [UInt8]
+    public let value: Int64
+    /// When it last changed, in ms since 1970.
+    public let updatedMilliseconds: UInt64
+}
 
-        init(_ statement: SQLiteStatement) {
-            self.statement = statement
-        }
-
-        /// The next counter, nil at the end.
-        public func next() throws(StoreError) -> Counter? {
-            guard try statement.step() else { return nil }
-            return Counter(key: statement.bytes(0), value: statement.integer(1))
-        }
-    }
-
-    /// Dead letters: how many there are, and what they hold.
-    public func deadLetters() throws(StoreError) -> Int {
-        let statement = try connection.prepare("SELECT count(*) FROM dead_letter")
-        return try statement.step() ? Int(statement.integer(0)) : 0
-    }
-
-    /// Bytes as they sort are compared with bounds, so a prefix costs a range of the tree and not a scan.
-    private func select(
-        _ columns: String, _ prefix: [UInt8], _ rest: String = ""
-    ) throws(StoreError) -> SQLiteStatement {
-        if prefix.isEmpty { return try connection.prepare("SELECT \(columns) FROM counters \(rest)") }
-        var end = prefix
-        // No byte of UTF-8 is 0xFF: the successor of the last byte exists.
-        end[end.count - 1] += 1
-        let statement = try connection.prepare("SELECT \(columns) FROM counters WHERE key >= ?1 AND key < ?2 \(rest)")
-        statement.bind(text: prefix, at: 1)
-        statement.bind(text: end, at: 2)
-        return statement
-    }
+/// What a scan of the counters found.
+public struct ShardTotals: Hashable, Sendable {
+    public let keys: Int
+    public let sum: Int128
 }

@@ -1,62 +1,133 @@
-// What is in a shard file, schema version 1.
+// The tables of a shard file, format version 1. Anyone may read them with `sqlite3`; the consumer alone writes.
 //
-//   counters     the sums. Keys are UTF-8 and sort byte by byte
-//   applied      per stream: the watermark, and the ledger: through = applied + repeated + dead
-//   routed       (origin, key) of re-routed batches that were counted
-//   idempotency  (idempotency key, key) that were counted, with the time for their expiry
-//   dead_letter  what could not be counted
-//   meta         identity, state and what the file started with
+//   counters      what was counted
+//   applied       per stream, how far it is committed and what became of it: through = applied + repeated + dead.
+//                 Streams of the file's own epoch and partition advance; those of earlier epochs came with a rebalance
+//   routed        (origin, key) of re-routed increments that were counted here
+//   idempotency   (idempotency key, key) pairs that were counted, and when
+//   dead_letter   increments that could not be counted
+//   meta          identity, state, what the file started with, and running figures of `counters`
 //
-// Sums of 128 bits are decimal text. Anyone may read the file with sqlite3; only its consumer writes.
+// Keys are text with the BINARY collation, which compares UTF-8 with memcmp: byte order, as everywhere in Tallymill.
+// They are the primary key of tables without row ids, so that a counter lives in one b-tree, once. Sums of 128 bits
+// are decimal text, and increment counts INTEGER: both can be read without a tool. Producers are blobs of 16 bytes.
+//
+// Pages of 4096 bytes are what file systems write at once. A checkpoint every 4096 of them (16 MiB) writes a page that
+// many transactions touched only once, and keeps recovery after a crash short; 64 MiB of cache hold the inner pages of
+// a b-tree of 15 million keys many times over.
 
-/// The tables, and the marks by which a shard is recognised.
+import CSQLite
+import TallyCore
+
+/// Format constants and the statements that create a file.
 enum ShardSchema {
-    /// "TMSH", in the header of the file.
-    static let applicationID: Int64 = 0x544D_5348
+    /// "TMsh": what `file` and `PRAGMA application_id` show.
+    static let applicationID: Int64 = 0x544D_7368
+    /// In `PRAGMA user_version`. A change of any statement below is a new version.
     static let version: Int64 = 1
-    static let hash = "xxh64-jump"
+    /// How keys find their partition: the hash of a key, the jump function, and the revision of both together.
+    static let hashVersion = "xxh64-jump-1"
 
     static let tables = """
         CREATE TABLE counters(
-            key TEXT PRIMARY KEY, value INTEGER NOT NULL, updated_ms INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+            key TEXT PRIMARY KEY,
+            value INTEGER NOT NULL,
+            updated_ms INTEGER NOT NULL
+        ) STRICT, WITHOUT ROWID;
         CREATE TABLE applied(
-            epoch INTEGER NOT NULL, partition INTEGER NOT NULL, producer BLOB NOT NULL, watermark INTEGER NOT NULL,
-            through_increments INTEGER NOT NULL, through_sum TEXT NOT NULL,
-            applied_increments INTEGER NOT NULL, applied_sum TEXT NOT NULL,
-            repeated_increments INTEGER NOT NULL, repeated_sum TEXT NOT NULL,
-            dead_increments INTEGER NOT NULL, dead_sum TEXT NOT NULL,
-            PRIMARY KEY(epoch, partition, producer)) STRICT, WITHOUT ROWID;
+            epoch INTEGER NOT NULL,
+            partition INTEGER NOT NULL,
+            producer BLOB NOT NULL,
+            watermark INTEGER NOT NULL,
+            through_increments INTEGER NOT NULL,
+            through_sum TEXT NOT NULL,
+            applied_increments INTEGER NOT NULL,
+            applied_sum TEXT NOT NULL,
+            repeated_increments INTEGER NOT NULL,
+            repeated_sum TEXT NOT NULL,
+            dead_increments INTEGER NOT NULL,
+            dead_sum TEXT NOT NULL,
+            PRIMARY KEY(epoch, partition, producer)
+        ) STRICT, WITHOUT ROWID;
         CREATE TABLE routed(
-            epoch INTEGER NOT NULL, partition INTEGER NOT NULL, producer BLOB NOT NULL, sequence INTEGER NOT NULL,
-            key TEXT NOT NULL, PRIMARY KEY(epoch, partition, producer, sequence, key)) STRICT, WITHOUT ROWID;
+            origin_epoch INTEGER NOT NULL,
+            origin_partition INTEGER NOT NULL,
+            origin_producer BLOB NOT NULL,
+            origin_sequence INTEGER NOT NULL,
+            key TEXT NOT NULL,
+            PRIMARY KEY(origin_epoch, origin_partition, origin_producer, origin_sequence, key)
+        ) STRICT, WITHOUT ROWID;
         CREATE TABLE idempotency(
-            id TEXT NOT NULL, key TEXT NOT NULL, seen_ms INTEGER NOT NULL, PRIMARY KEY(id, key)) STRICT, WITHOUT ROWID;
+            id TEXT NOT NULL,
+            key TEXT NOT NULL,
+            seen_ms INTEGER NOT NULL,
+            PRIMARY KEY(id, key)
+        ) STRICT, WITHOUT ROWID;
         CREATE INDEX idempotency_by_age ON idempotency(seen_ms);
         CREATE TABLE dead_letter(
-            number INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL, reason TEXT NOT NULL, detail TEXT NOT NULL,
-            epoch INTEGER NOT NULL, partition INTEGER NOT NULL, producer BLOB NOT NULL, sequence INTEGER NOT NULL,
-            idempotency_key TEXT, key TEXT, increments INTEGER NOT NULL, sum TEXT NOT NULL, payload BLOB NOT NULL) STRICT;
-        CREATE TABLE meta(name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            time_ms INTEGER NOT NULL,
+            reason TEXT NOT NULL,
+            detail TEXT NOT NULL,
+            epoch INTEGER NOT NULL,
+            partition INTEGER NOT NULL,
+            producer BLOB NOT NULL,
+            sequence INTEGER NOT NULL,
+            idempotency_id TEXT,
+            key TEXT,
+            increments INTEGER NOT NULL,
+            sum TEXT NOT NULL,
+            payload BLOB NOT NULL
+        ) STRICT;
+        CREATE TABLE meta(
+            name TEXT PRIMARY KEY,
+            value TEXT NOT NULL
+        ) STRICT, WITHOUT ROWID;
         """
 
-    /// How the one writer works: durable before it says so; the log is folded back every 16 MiB.
+    /// For the one writer, once per connection.
     static let writerSettings = """
-        PRAGMA journal_mode = WAL;
         PRAGMA synchronous = FULL;
         PRAGMA wal_autocheckpoint = 4096;
         PRAGMA journal_size_limit = 67108864;
         PRAGMA cache_size = -65536;
         PRAGMA temp_store = MEMORY;
+        PRAGMA secure_delete = OFF;
+        PRAGMA cell_size_check = ON;
         """
-}
 
-/// Names in `meta`.
-enum MetaName: String {
-    case cluster, epoch, partition, partitions, shard, hash, state
-    case createdAt = "created_ms"
-    case lastCommitAt = "last_commit_ms"
-    case carriedIncrements = "carried_increments"
-    case carriedSum = "carried_sum"
-    case importedIncrements = "imported_increments"
-    case importedSum = "imported_sum"
+    /// Creates the tables of an empty database, and what every row of `meta` starts with.
+    static func install(
+        on connection: SQLiteConnection, identity: ShardIdentity, start: ShardStart, timeMilliseconds: UInt64
+    ) throws(StoreError) {
+        try connection.execute(
+            """
+            PRAGMA page_size = 4096;
+            PRAGMA application_id = \(applicationID);
+            PRAGMA user_version = \(version);
+            BEGIN;
+            """)
+        try connection.execute(tables)
+        let insert = try connection.prepare("INSERT INTO meta(name, value) VALUES(?1, ?2)")
+        for (name, value) in rows(identity, start, timeMilliseconds) {
+            try insert.bind(1, name.rawValue)
+            try insert.bind(2, value)
+            try insert.run()
+        }
+        try connection.execute("COMMIT")
+    }
+
+    private static func rows(
+        _ identity: ShardIdentity, _ start: ShardStart, _ time: UInt64
+    ) -> [(MetaName, String)] {
+        [
+            (.cluster, "\(identity.cluster)"), (.epoch, "\(identity.partition.epoch)"),
+            (.partition, "\(identity.partition.number)"), (.partitions, "\(identity.partitions)"),
+            (.uuid, "\(identity.uuid)"), (.hash, hashVersion), (.createdMilliseconds, "\(time)"),
+            (.state, ShardState.open.rawValue),
+            (.carriedIncrements, "\(start.carried.increments)"), (.carriedSum, "\(start.carried.sum)"),
+            (.importedIncrements, "\(start.imported.increments)"), (.importedSum, "\(start.imported.sum)"),
+            (.keys, "0"), (.sum, "0"), (.lastCommitMilliseconds, "0"),
+        ]
+    }
 }

@@ -1,65 +1,133 @@
-// What can go wrong with a shard file, in a closed list. Which exit code or back-off follows is decided by the roles.
+// What can be wrong with a shard file: a closed list, because every entry has its own consequence. Full and busy pass
+// by themselves: the consumer backs off. Everything else ends the process with the exit code that stands here.
+//
+// A message says which file, what is wrong with it and what to do; keys and values never appear in one.
 
-/// Why a shard file could not be opened, read or written.
-public enum StoreError: Error, Hashable, Sendable {
-    case missing(path: String)
-    /// The file is no SQLite database or damaged.
-    case corrupt(path: String, detail: String)
-    /// A sound file, but not the one that belongs here.
-    case mismatch(path: String, field: String, found: String, expected: String)
-    /// Another connection writes; it may work later.
-    case busy(path: String)
-    /// No space on the device; it may work later.
-    case full(path: String)
-    case denied(path: String)
-    /// Reading or writing the device failed: the connection must not be used further.
-    case io(path: String, detail: String)
-    case other(path: String, detail: String)
+import CSQLite
+import Glibc
+public import TallyCore
 
-    /// Whether the same call may succeed later, on the same connection.
-    public var isTemporary: Bool {
-        switch self {
-        case .busy, .full: true
-        case .missing, .corrupt, .mismatch, .denied, .io, .other: false
-        }
+/// Why a shard file cannot be used, now or at all.
+public struct StoreError: Error, Hashable, Sendable {
+    /// What kind of failure it is.
+    public enum Code: String, Hashable, Sendable, CaseIterable {
+        /// SQLite cannot make sense of the file.
+        case corrupt
+        /// Another connection holds SQLite's lock. Nothing was written; it may work later.
+        case busy
+        /// No space on the disk. Nothing was written; it may work later.
+        case full
+        /// Reading or writing failed. Only a new process may use the file again.
+        case io
+        /// It is a sound file, but another one than expected.
+        case mismatch
+        /// Batches that were once committed are not in the file: it was replaced by a backup.
+        case tooOld
+        /// Another process is the file's writer.
+        case locked
+        /// There is no such file.
+        case missing
+        /// There is a file where one was to be created.
+        case exists
+        /// The process may not read or write it.
+        case permission
+        /// Anything else that SQLite reports.
+        case other
     }
 
-    public var path: String {
-        switch self {
-        case .missing(let path), .busy(let path), .full(let path), .denied(let path), .corrupt(let path, _),
-            .mismatch(let path, _, _, _), .io(let path, _), .other(let path, _):
-            path
-        }
+    public let code: Code
+    /// The shard file.
+    public let path: String
+    /// What is wrong.
+    public let cause: String
+    /// What an operator can do about it.
+    public let remedy: String
+    /// The process that is the file's writer, for `locked`, as far as the lock file tells it.
+    public let holder: Int32?
+
+    init(_ code: Code, _ path: String, _ cause: String, _ remedy: String, holder: Int32? = nil) {
+        self.code = code
+        self.path = path
+        self.cause = cause
+        self.remedy = remedy
+        self.holder = holder
     }
 
-    /// What to do next.
-    public var advice: String {
-        switch self {
-        case .missing: "Put the shard's newest copy back; an empty one would count again what is in it."
-        case .corrupt: "Put the shard's newest copy back, or recover it with `sqlite3 FILE .recover`."
-        case .mismatch: "Check --data-dir, and that the cluster file and the shards were copied together."
-        case .busy: "Another program writes to the file: only the consumer may."
-        case .full: "Free space on its device: the consumer goes on by itself."
-        case .denied: "Give this user the right to read the folder and the file, for a consumer also to write them."
-        case .io: "Look at the system's log for errors of the device."
-        case .other: "This is most likely a mistake of ours: please report it."
+    /// Whether the same call may succeed later in this process: back off and try again.
+    public var isTemporary: Bool { code == .busy || code == .full }
+
+    /// What a process that cannot go on because of this ends with.
+    public var exitCode: Int32 {
+        switch code {
+        case .corrupt: 65
+        case .full, .io: 74
+        case .busy, .locked: 75
+        case .mismatch, .tooOld, .missing, .exists, .permission: 78
+        case .other: 1
         }
     }
 }
 
 extension StoreError: CustomStringConvertible {
-    /// One sentence, without the path.
-    public var description: String {
-        switch self {
-        case .missing: "the shard file is missing"
-        case .corrupt(_, let detail): "the shard file is corrupt: \(detail)"
-        case .mismatch(_, let field, let found, let expected):
-            "the shard file has \(field) \(found), expected \(expected)"
-        case .busy: "the shard file is busy"
-        case .full: "the disk of the shard file is full"
-        case .denied: "no permission for the shard file"
-        case .io(_, let detail): "the shard file cannot be read or written: \(detail)"
-        case .other(_, let detail): "SQLite refuses: \(detail)"
+    public var description: String { "\(path): \(cause); \(remedy)" }
+}
+
+extension StoreError {
+    /// The file does not hold `missing`, which its queue has seen committed.
+    public static func tooOld(_ path: String, missing: [Consumer.MissingRange]) -> StoreError {
+        let ranges = missing.map { range in
+            let (first, last) = (range.sequences.lowerBound, range.sequences.upperBound)
+            return "\(range.producer) \(first == last ? "\(first)" : "\(first)-\(last)")"
         }
+        return StoreError(
+            .tooOld, path,
+            "the file is older than its queue, these batches (producer, sequences) were committed once and are missing: "
+                + ranges.joined(separator: ", "),
+            "put back the newest copy of the file")
+    }
+
+    static func system(_ number: Int32, _ doing: String, _ path: String) -> StoreError {
+        let cause = "cannot \(doing): \(String(cString: strerror(number)))"
+        return switch number {
+        case ENOENT, ENOTDIR: StoreError(.missing, path, cause, Remedy.missing)
+        case EACCES, EPERM, EROFS: StoreError(.permission, path, cause, Remedy.permission)
+        case ENOSPC, EDQUOT: StoreError(.full, path, cause, Remedy.full)
+        default: StoreError(.io, path, cause, Remedy.io)
+        }
+    }
+
+    /// - Parameters:
+    ///   - result: SQLite's extended result code.
+    ///   - lastNumber: the error number of the last system call of the connection that failed, ever.
+    static func sqlite(
+        _ result: Int32, system lastNumber: Int32, message: String, doing: String, path: String
+    ) -> StoreError {
+        let comesFromSystem = [SQLITE_IOERR, SQLITE_CANTOPEN, SQLITE_FULL].contains(result & 0xFF)
+        let number = comesFromSystem ? lastNumber : 0
+        var cause = "cannot \(doing): \(message) (SQLite \(result)"
+        if number != 0 { cause += ", \(String(cString: strerror(number)))" }
+        cause += ")"
+        return switch result & 0xFF {
+        case SQLITE_CORRUPT, SQLITE_NOTADB: StoreError(.corrupt, path, cause, Remedy.corrupt)
+        case SQLITE_BUSY, SQLITE_LOCKED:
+            StoreError(.busy, path, cause, "end the transaction that another program has open on the file")
+        case SQLITE_FULL: StoreError(.full, path, cause, Remedy.full)
+        // SQLite reports a full disk in some places, such as the shared memory file, as an I/O error.
+        case SQLITE_IOERR where number == ENOSPC || number == EDQUOT:
+            StoreError(.full, path, cause, Remedy.full)
+        case SQLITE_IOERR: StoreError(.io, path, cause, Remedy.io)
+        case SQLITE_CANTOPEN where number == ENOENT: StoreError(.missing, path, cause, Remedy.missing)
+        case SQLITE_CANTOPEN, SQLITE_READONLY, SQLITE_PERM, SQLITE_AUTH:
+            StoreError(.permission, path, cause, Remedy.permission)
+        default: StoreError(.other, path, cause, "report it with this message")
+        }
+    }
+
+    enum Remedy {
+        static let corrupt = "restore the file from a backup"
+        static let full = "free space on its disk"
+        static let io = "check the disk and the system log"
+        static let missing = "check the data folder, or restore the file from a backup"
+        static let permission = "run as the user that owns it, or give this user access to the file and its folder"
     }
 }

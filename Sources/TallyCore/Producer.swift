@@ -68,7 +68,7 @@ public struct Producer {
     var topologyReadAt: UInt64 = 0
     var topologyFailures = 0
     private var nextChannel = 0
-    private(set) var isConnected = false
+    public private(set) var isConnected = false
     private var flightSince: UInt64?
 
     public init(id: ProducerID, configuration: Configuration) {

@@ -51,7 +51,7 @@ final class NodeLoop: IncrementService, @unchecked Sendable {
     func start() {
         loop.assertInLoop()
         delivery.start { [weak self, loop] report in
-            loop.execute { self?.received(report) }
+            loop.execute { [weak self] in self?.received(report) }
         }
         ticking = loop.scheduleRepeated(milliseconds: Self.tickMilliseconds) { [weak self] in self?.tick() }
     }

@@ -2,6 +2,7 @@ import ArgumentParser
 import Glibc
 import Operations
 import ServiceKit
+import TallyCore
 
 /// `tallymill report`: one view over all shards.
 struct ReportCommand: ParsableCommand {
@@ -42,7 +43,9 @@ struct ReportCommand: ParsableCommand {
         try run { () throws(Failure) in
             let session = try Session(.report, common.flags)
             var query = ReportQuery()
-            query.keys = keys.map { Array($0.utf8) }
+            query.keys = try keys.map { text throws(Failure) in
+                do throws(KeyError) { return try Key(text) } catch { throw Failure(.usage, "\(error)", at: text) }
+            }
             query.prefix = Array((prefix ?? "").utf8)
             query.top = top
             query.limit = limit

@@ -10,7 +10,7 @@ enum Version {
     static var text: String {
         """
         tallymill \(number) (\(String(cString: tm_commit())))
-        Swift \(swift), SQLite \(SQLiteLibrary.version), hiredis \(RedisConnection.libraryVersion)
+        Swift \(swift), SQLite \(SQLiteLibrary.version), hiredis \(RedisLibrary.version)
         """
     }
 
