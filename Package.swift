@@ -68,6 +68,8 @@ let package = Package(
             name: "TestSupport", dependencies: ["CPlatform", "RedisQueue", "TallyCore"], path: "Tests/TestSupport",
             swiftSettings: strict),
         tests("RedisQueueTests", ["RedisQueue", "TallyCore", "TestSupport"]),
+        probe("shard-probe", path: "Tests/ShardProbe", ["ShardStore", "TallyCore"]),
+        tests("ShardStoreTests", ["ShardStore", "TallyCore", "shard-probe"]),
         tests("HTTPFrontTests", ["HTTPFront", "TallyCore", nioCore, nioPosix, nioEmbedded, nioHTTP1]),
         probe("servicekit-probe", path: "Tests/ServiceKitProbe", ["ServiceKit", logging]),
         tests("ServiceKitTests", ["ServiceKit", "servicekit-probe", logging]),

@@ -42,17 +42,15 @@ public struct RedisAccess: Sendable {
     public func connect(
         waitingMilliseconds: UInt64, needsLibrary: Bool = true
     ) throws(Failure) -> RedisConnection {
-        let (connection, problems) = try onRedis { () throws(RedisError) in
-            let connection = try connection(waitingMilliseconds)
-            let problems = try ServerRequirements.problems(
-                of: connection, allowVolatile: allowVolatile, needsLibrary: needsLibrary)
-            return (connection, problems)
+        let connection = try onRedis { () throws(RedisError) in try reach(waitingMilliseconds) }
+        let problems = try onRedis { () throws(RedisError) in
+            try ServerRequirements.problems(of: connection, allowVolatile: allowVolatile, needsLibrary: needsLibrary)
         }
         if problems.isEmpty { return connection }
-        throw Failure(.configuration, problems.map(\.description).joined(separator: "\n  "), at: "\(link.url)")
+        throw Failure(.configuration, problems.map { $0.description }.joined(separator: "\n  "), at: "\(link.url)")
     }
 
-    private func connection(_ waitingMilliseconds: UInt64) throws(RedisError) -> RedisConnection {
+    private func reach(_ waitingMilliseconds: UInt64) throws(RedisError) -> RedisConnection {
         let deadline = MonotonicClock.milliseconds() + waitingMilliseconds
         var backoff = JitteredBackoff()
         var random = SystemRandomNumberGenerator()

@@ -4,6 +4,7 @@
 // keys are escaped, so that none can pose as another line or cell.
 
 public import ServiceKit
+import ShardStore
 import TallyCore
 
 /// The form of a report.

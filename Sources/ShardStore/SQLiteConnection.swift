@@ -131,3 +131,8 @@ final class SQLiteConnection {
         return String(decoding: encoded, as: UTF8.self)
     }
 }
+
+/// The SQLite library in use.
+public enum SQLiteLibrary {
+    public static var version: String { String(cString: sqlite3_libversion()) }
+}

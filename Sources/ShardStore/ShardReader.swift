@@ -141,4 +141,9 @@ public struct Counter: Hashable, Sendable {
 public struct ShardTotals: Hashable, Sendable {
     public let keys: Int
     public let sum: Int128
+
+    public init(keys: Int, sum: Int128) {
+        self.keys = keys
+        self.sum = sum
+    }
 }

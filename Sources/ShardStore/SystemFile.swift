@@ -67,7 +67,7 @@ enum SystemFile {
     /// Whether the file lies on a file system that is mounted read-only.
     static func isOnReadOnlyMount(_ path: String) -> Bool {
         var status = statvfs()
-        return statvfs(path, &status) == 0 && status.f_flag & UInt(ST_RDONLY.rawValue) != 0
+        return statvfs(path, &status) == 0 && status.f_flag & UInt(ST_RDONLY) != 0
     }
 }
 

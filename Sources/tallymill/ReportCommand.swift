@@ -1,6 +1,6 @@
-import ArgumentParser
+public import ArgumentParser
 import Glibc
-import Operations
+public import Operations
 import ServiceKit
 import TallyCore
 

@@ -64,3 +64,10 @@ extension ApplyOutcome {
 
 /// The first byte behind a batch's header: damage here leaves its identity readable.
 let bodyOffset = BatchFormat.headerBytes
+
+/// Batches as `shard-probe apply` reads them.
+func framed(_ batches: [[UInt8]]) -> [UInt8] {
+    batches.flatMap { batch in
+        (0..<8).map { UInt8(truncatingIfNeeded: batch.count >> ($0 * 8)) } + batch
+    }
+}

@@ -1,6 +1,10 @@
 // A child process whose output is read line by line, with a bound on every wait.
 
 import Glibc
+import Synchronization
+
+/// Tests run side by side: a child must not inherit the pipes of another that is being started.
+private let starting = Mutex(())
 
 final class Child {
     private let pid: pid_t
@@ -12,14 +16,17 @@ final class Child {
     static let limitMilliseconds: Int32 = 60_000
 
     init(_ executable: String, _ arguments: [String]) {
-        var toChild: [Int32] = [0, 0]
-        var fromChild: [Int32] = [0, 0]
-        precondition(pipe2(&toChild, O_CLOEXEC) == 0 && pipe2(&fromChild, O_CLOEXEC) == 0)
+        (pid, input, output) = starting.withLock { _ in Self.start(executable, arguments) }
+    }
+
+    private static func start(_ executable: String, _ arguments: [String]) -> (pid_t, Int32, Int32) {
+        let toChild = makePipe()
+        let fromChild = makePipe()
         var actions = posix_spawn_file_actions_t()
         posix_spawn_file_actions_init(&actions)
-        posix_spawn_file_actions_adddup2(&actions, toChild[0], 0)
-        posix_spawn_file_actions_adddup2(&actions, fromChild[1], 1)
-        posix_spawn_file_actions_adddup2(&actions, fromChild[1], 2)
+        posix_spawn_file_actions_adddup2(&actions, toChild.read, 0)
+        posix_spawn_file_actions_adddup2(&actions, fromChild.write, 1)
+        posix_spawn_file_actions_adddup2(&actions, fromChild.write, 2)
         var argv: [UnsafeMutablePointer<CChar>?] = ([executable] + arguments).map { strdup($0) }
         argv.append(nil)
         var pid: pid_t = 0
@@ -27,11 +34,16 @@ final class Child {
         precondition(code == 0, "cannot start \(executable): \(String(cString: strerror(code)))")
         posix_spawn_file_actions_destroy(&actions)
         argv.forEach { free($0) }
-        close(toChild[0])
-        close(fromChild[1])
-        self.pid = pid
-        input = toChild[1]
-        output = fromChild[0]
+        close(toChild.read)
+        close(fromChild.write)
+        return (pid, toChild.write, fromChild.read)
+    }
+
+    private static func makePipe() -> (read: Int32, write: Int32) {
+        var ends: [Int32] = [0, 0]
+        precondition(pipe(&ends) == 0)
+        for end in ends { precondition(fcntl(end, F_SETFD, FD_CLOEXEC) == 0) }
+        return (ends[0], ends[1])
     }
 
     deinit {

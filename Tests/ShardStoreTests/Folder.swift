@@ -18,6 +18,7 @@ final class Folder {
     deinit { Child.run("/bin/rm", ["-rf", path]) }
 
     var shard: String { path + "/shard.sqlite" }
+    var exists: Bool { size(shard) >= 0 }
 
     func write(_ bytes: [UInt8], to name: String) -> String {
         let file = path + "/" + name
