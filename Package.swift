@@ -73,5 +73,10 @@ let package = Package(
         tests("HTTPFrontTests", ["HTTPFront", "TallyCore", nioCore, nioPosix, nioEmbedded, nioHTTP1]),
         probe("servicekit-probe", path: "Tests/ServiceKitProbe", ["ServiceKit", logging]),
         tests("ServiceKitTests", ["ServiceKit", "servicekit-probe", logging]),
+        // Real processes and kill -9; the harness is a target of its own, without any test.
+        .target(
+            name: "ClusterSupport", dependencies: ["TallyCore", "ServiceKit"], path: "Tests/ClusterSupport",
+            swiftSettings: strict),
+        tests("ClusterTests", ["ClusterSupport", "ServiceKit", "tallymill"]),
     ]
 )

@@ -1,0 +1,142 @@
+// The oracle: what was asked with which fate, and whether a report agrees, increment by increment.
+//
+// A sum alone would let a loss and a duplicate cancel. So each request carries **tracers**: its own power of four on
+// a key that only its writer uses. A digit of that key's sum, in base 4, then says how often that one increment was
+// applied: acknowledged must be 1, refused 0, unknown 0 or 1. A key holds 31 digits (4^31 < 2^63), then a new one
+// begins. Beside them, **bulk** increments of positive deltas on shared keys must lie between the acknowledged sum
+// and that plus the unknown one. A key that nobody may have counted must not exist.
+
+/// What a client knows about its request.
+public enum Fate: Hashable, Sendable {
+    case acknowledged
+    case refused
+    /// The connection was lost, or the answer promised no more than the node's memory.
+    case unknown
+}
+
+/// The increments of one request.
+public struct Posting: Hashable, Sendable {
+    public struct Increment: Hashable, Sendable {
+        public let key: String
+        public let delta: Int64
+
+        public init(_ key: String, _ delta: Int64) {
+            self.key = key
+            self.delta = delta
+        }
+    }
+
+    /// The power of four of each tracer of the request.
+    public var digit = 0
+    public var tracerKeys: [String] = []
+    public var bulk: [Increment] = []
+
+    public init() {}
+
+    /// All increments, tracers first.
+    public var increments: [Increment] {
+        tracerKeys.map { Increment($0, Int64(1) << (2 * Int64(digit))) } + bulk
+    }
+}
+
+/// Where a report differs from what was asked.
+public struct Discrepancy: Hashable, Sendable, CustomStringConvertible {
+    public let description: String
+    /// Whether it may still be under way: something that is missing may come, what is too much stays.
+    public let mayHeal: Bool
+}
+
+/// Every request's fate.
+public struct Ledger: Sendable {
+    public static let digitsOfKey = 31
+
+    private struct Bulk {
+        var acknowledged: Int128 = 0
+        var unknown: Int128 = 0
+    }
+
+    private var tracers: [String: [Fate?]] = [:]
+    private var bulk: [String: Bulk] = [:]
+    /// Requests by fate.
+    public private(set) var requests: [Fate: Int] = [:]
+    /// Increments by fate.
+    public private(set) var increments: [Fate: Int] = [:]
+
+    public init() {}
+
+    public mutating func record(_ posting: Posting, _ fate: Fate) {
+        requests[fate, default: 0] += 1
+        increments[fate, default: 0] += posting.tracerKeys.count + posting.bulk.count
+        for key in posting.tracerKeys {
+            let before = tracers[key, default: Array(repeating: nil, count: Ledger.digitsOfKey)][posting.digit]
+            precondition(before == nil, "a digit belongs to one request")
+            tracers[key, default: Array(repeating: nil, count: Ledger.digitsOfKey)][posting.digit] = fate
+        }
+        for increment in posting.bulk {
+            precondition(increment.delta > 0, "bulk deltas are positive, or a sum would say nothing")
+            switch fate {
+            case .acknowledged: bulk[increment.key, default: Bulk()].acknowledged += Int128(increment.delta)
+            case .unknown: bulk[increment.key, default: Bulk()].unknown += Int128(increment.delta)
+            case .refused: break
+            }
+        }
+    }
+
+    /// Compares a complete report with everything recorded.
+    public func discrepancies(in report: Report) -> [Discrepancy] {
+        var found = discrepancies(in: report.counters)
+        if report.total != report.sum || report.keys != report.counters.count || report.isPartial {
+            found.append(
+                Discrepancy(
+                    description: "the report contradicts itself: total \(report.total) and keys \(report.keys), but "
+                        + "its \(report.counters.count) counters sum to \(report.sum); partial \(report.isPartial)",
+                    mayHeal: false))
+        }
+        return found
+    }
+
+    /// Compares sums by key with everything recorded.
+    public func discrepancies(in counters: [String: Int64]) -> [Discrepancy] {
+        var found: [Discrepancy] = []
+        for (key, fates) in tracers { found += Self.check(key, fates, counters[key]) }
+        for (key, bulk) in bulk {
+            let value = Int128(counters[key] ?? 0)
+            if value < bulk.acknowledged || value > bulk.acknowledged + bulk.unknown {
+                let text = "\(key): \(value), but \(bulk.acknowledged) acknowledged and \(bulk.unknown) unknown"
+                found.append(Discrepancy(description: text, mayHeal: value < bulk.acknowledged))
+            }
+        }
+        for (key, value) in counters where tracers[key] == nil && bulk[key] == nil {
+            let text = "\(key): \(value), but nothing on this key was ever sent, or all of it was refused"
+            found.append(Discrepancy(description: text, mayHeal: false))
+        }
+        return found.sorted { !$0.mayHeal && $1.mayHeal }
+    }
+
+    private static func check(_ key: String, _ fates: [Fate?], _ value: Int64?) -> [Discrepancy] {
+        guard var rest = value else {
+            return fates.enumerated().compactMap { digit, fate in
+                guard fate == .acknowledged else { return nil }
+                return Discrepancy(description: "\(key), digit \(digit): acknowledged, but lost", mayHeal: true)
+            }
+        }
+        var found: [Discrepancy] = []
+        for (digit, fate) in fates.enumerated() {
+            let times = rest & 3
+            rest >>= 2
+            switch (fate, times) {
+            case (.acknowledged, 1), (.unknown, 0), (.unknown, 1), (.refused, 0), (nil, 0): continue
+            default: break
+            }
+            let word = fate.map { "\($0)" } ?? "never sent"
+            found.append(
+                Discrepancy(
+                    description: "\(key), digit \(digit): \(word), but applied \(times) times (sum \(value ?? 0))",
+                    mayHeal: fate == .acknowledged && times == 0))
+        }
+        if rest != 0 {
+            found.append(Discrepancy(description: "\(key): more than 31 digits (\(value ?? 0))", mayHeal: false))
+        }
+        return found
+    }
+}

@@ -1,0 +1,213 @@
+// Writers that post without end while the test kills what it likes, and write every request's fate to the ledger.
+//
+// A writer whose connection is lost does not send the same request again, because it cannot know: it records
+// `unknown` and goes on. With an Idempotency-Key it does, through either node, until it is acknowledged; some that
+// were acknowledged it sends once more, which must change nothing. `pause` stops all of them between two requests,
+// so that totals can be compared.
+
+import Dispatch
+import Glibc
+import ServiceKit
+import Synchronization
+
+/// Which port each node listens on now; nil while it is known to be dead.
+public final class NodeBook: Sendable {
+    private let ports: Mutex<[UInt16?]>
+
+    public init(_ ports: [UInt16?]) { self.ports = Mutex(ports) }
+
+    public subscript(node: Int) -> UInt16? {
+        get { ports.withLock { $0[node] } }
+        set { ports.withLock { $0[node] = newValue } }
+    }
+
+    public var count: Int { ports.withLock { $0.count } }
+}
+
+/// A number of writers. Made, paused, resumed and stopped by one thread.
+public final class Load {
+    private let state: LoadState
+    private let threads: [ServiceThread]
+
+    /// - Parameter nodes: writers choose among these for each request.
+    public init(_ nodes: NodeBook, writers: Int, seed: UInt64) {
+        let state = LoadState(nodes, writers: writers)
+        self.state = state
+        threads = (0..<writers).map { number in
+            ServiceThread(name: "writer-\(number)") { Writer(state, number: number, seed: seed).run() }
+        }
+    }
+
+    /// Everything recorded so far.
+    public var ledger: Ledger { state.ledger.withLock { $0.ledger } }
+
+    /// Requests acknowledged by a node.
+    public func acknowledged(by node: Int) -> Int { state.ledger.withLock { $0.acknowledgedByNode[node] } }
+
+    /// What no client should ever see: unexpected answers.
+    public var complaints: [String] { state.ledger.withLock { $0.complaints } }
+
+    /// Waits until every writer stands between two requests.
+    public func pause(within seconds: Double = 60) throws(HarnessError) {
+        state.phase.store(.paused, ordering: .sequentiallyConsistent)
+        for _ in threads where state.parked.wait(timeout: .now() + seconds) == .timedOut {
+            throw HarnessError("not within \(seconds) s: every writer has the answer to its request")
+        }
+    }
+
+    public func resume() {
+        state.phase.store(.running, ordering: .sequentiallyConsistent)
+        for _ in threads { state.released.signal() }
+    }
+
+    /// Ends the writers, paused or not, and returns the whole ledger.
+    @discardableResult
+    public func stop() -> Ledger {
+        let before = state.phase.exchange(.stopped, ordering: .sequentiallyConsistent)
+        if before == .stopped { return ledger }
+        for _ in threads { state.released.signal() }
+        for thread in threads { thread.join() }
+        return ledger
+    }
+}
+
+/// What the writers share.
+private final class LoadState: Sendable {
+    enum Phase: UInt8, AtomicRepresentable { case running, paused, stopped }
+
+    struct Recorded {
+        var ledger = Ledger()
+        var acknowledgedByNode: [Int]
+        var complaints: [String] = []
+    }
+
+    let nodes: NodeBook
+    let phase = Atomic<Phase>(.running)
+    let parked = DispatchSemaphore(value: 0)
+    let released = DispatchSemaphore(value: 0)
+    let ledger: Mutex<Recorded>
+
+    init(_ nodes: NodeBook, writers: Int) {
+        self.nodes = nodes
+        ledger = Mutex(Recorded(acknowledgedByNode: Array(repeating: 0, count: nodes.count)))
+    }
+
+    var isStopped: Bool { phase.load(ordering: .sequentiallyConsistent) == .stopped }
+
+    /// Stands still while paused; false when it is time to end.
+    func mayGoOn() -> Bool {
+        if phase.load(ordering: .sequentiallyConsistent) == .paused {
+            parked.signal()
+            released.wait()
+        }
+        return !isStopped
+    }
+
+    func complain(_ text: String) {
+        ledger.withLock { if $0.complaints.count < 20 { $0.complaints.append(text) } }
+    }
+}
+
+/// One thread of requests.
+private struct Writer {
+    private enum Result {
+        case fate(Fate)
+        /// Nothing was sent.
+        case unsent
+    }
+
+    /// How long an idempotent request is tried again.
+    private static let retrySeconds = 30.0
+    private let state: LoadState
+    private var maker: RequestMaker
+    private var random: SeededRandom
+    private var connections: [HTTPConnection?]
+    private var ports: [UInt16?]
+
+    init(_ state: LoadState, number: Int, seed: UInt64) {
+        self.state = state
+        maker = RequestMaker(seed: seed, writer: number)
+        random = SeededRandom(seed: seed &+ 1, part: number)
+        connections = Array(repeating: nil, count: state.nodes.count)
+        ports = Array(repeating: nil, count: state.nodes.count)
+    }
+
+    consuming func run() {
+        while state.mayGoOn() {
+            let made = maker.next()
+            if made.isIdempotent { postUntilAcknowledged(made) } else { postOnce(made) }
+        }
+    }
+
+    /// Once, to whichever node takes it.
+    private mutating func postOnce(_ made: RequestMaker.Made) {
+        while !state.isStopped {
+            let node = Int.random(in: 0..<connections.count, using: &random)
+            if case .fate(let fate) = attempt(made, node) { return record(made.posting, fate, node) }
+            if state.phase.load(ordering: .sequentiallyConsistent) == .paused { return }
+            usleep(2000)  // a pace, not a wait: nobody listens there now
+        }
+    }
+
+    /// Again and again, through any node, while the fate is open.
+    private mutating func postUntilAcknowledged(_ made: RequestMaker.Made) {
+        let watch = Stopwatch()
+        var mayHaveCounted = false
+        while !state.isStopped && watch.seconds < Writer.retrySeconds {
+            let node = Int.random(in: 0..<connections.count, using: &random)
+            switch attempt(made, node) {
+            case .fate(.acknowledged):
+                record(made.posting, .acknowledged, node)
+                if random.once(in: 4) { _ = attempt(made, (node + 1) % connections.count) }  // must change nothing
+                return
+            case .fate(.unknown): mayHaveCounted = true
+            case .fate(.refused), .unsent: usleep(2000)  // a pace, not a wait
+            }
+        }
+        record(made.posting, mayHaveCounted ? .unknown : .refused, 0)
+    }
+
+    private func record(_ posting: Posting, _ fate: Fate, _ node: Int) {
+        state.ledger.withLock {
+            $0.ledger.record(posting, fate)
+            if fate == .acknowledged { $0.acknowledgedByNode[node] += 1 }
+        }
+        if fate == .refused { usleep(2000) }  // a pace: refusals would use up the digits
+    }
+
+    private mutating func attempt(_ made: RequestMaker.Made, _ node: Int) -> Result {
+        guard let connection = connection(to: node) else { return .unsent }
+        do throws(HTTPTrouble) {
+            return .fate(judge(try connection.send(made.request), made))
+        } catch {
+            connections[node] = nil
+            if case .notConnected = error { return .unsent }
+            return .fate(.unknown)
+        }
+    }
+
+    private mutating func connection(to node: Int) -> HTTPConnection? {
+        let port = state.nodes[node]
+        if port == ports[node], let open = connections[node], open.isOpen { return open }
+        ports[node] = port
+        connections[node] = nil
+        guard let port else { return nil }
+        do throws(HTTPTrouble) { connections[node] = try HTTPConnection(port: port) } catch { return nil }
+        return connections[node]
+    }
+
+    private func judge(_ answer: HTTPAnswer, _ made: RequestMaker.Made) -> Fate {
+        switch answer.status {
+        case 200, 202:
+            if let level = answer.level { return level == "memory" ? .unknown : .acknowledged }
+            state.complain("\(answer.status) without a level: \(answer.text)")
+            return .unknown
+        case 503:
+            if answer.header("retry-after").flatMap({ Int($0) }) == nil { state.complain("503 without Retry-After") }
+            return .refused
+        default:
+            state.complain("\(answer.status) for \(made.request.target): \(answer.text)")
+            return (400..<500).contains(answer.status) ? .refused : .unknown
+        }
+    }
+}

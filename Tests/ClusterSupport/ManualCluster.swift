@@ -1,0 +1,123 @@
+// A cluster whose pieces the test starts and ends itself, so that nothing restarts what it has killed: a Redis on a
+// socket, `init`, web nodes and consumers.
+
+import Glibc
+
+/// The pieces. Owned by one thread.
+public final class ManualCluster {
+    public let folder: TestFolder
+    public let dataFolder: String
+    public let redisFolder: String
+    public let partitions: Int
+    public private(set) var redis: RunningProcess?
+    public private(set) var webs: [RunningProcess] = []
+    public private(set) var ports: [UInt16] = []
+    public private(set) var consumers: [RunningProcess] = []
+    private var starts = 0
+
+    /// A Redis that runs and a data folder that is set up.
+    public init(_ folder: TestFolder, partitions: Int = 4) throws(HarnessError) {
+        self.folder = folder
+        self.partitions = partitions
+        dataFolder = folder.path + "/data"
+        redisFolder = folder.path + "/redis"
+        try Files.makeFolder(redisFolder)
+        try startRedis()
+        let result = try Command.tallymill(["init", "--partitions", "\(partitions)"] + place)
+        guard result.code == 0 else { throw HarnessError("init ended with \(result.code): \(result.errorText)") }
+    }
+
+    public var redisURL: String { "unix://\(folder.path)/redis.sock" }
+
+    /// The options that every command of this cluster takes.
+    public var place: [String] { ["--redis", redisURL, "--data-dir", dataFolder] }
+
+    private func log(_ name: String) -> String {
+        starts += 1
+        return "\(folder.path)/\(name)-\(starts)"
+    }
+
+    // MARK: Redis
+
+    /// Starts Redis and waits until it has loaded its data.
+    public func startRedis() throws(HarnessError) {
+        let process = try RunningProcess(
+            TestEnvironment.program("redis-server"),
+            [
+                "--port", "0", "--unixsocket", "\(folder.path)/redis.sock", "--dir", redisFolder, "--appendonly", "yes",
+                "--appendfsync", "always", "--maxmemory-policy", "noeviction", "--save", "", "--daemonize", "no",
+            ], log: log("redis"))
+        redis = process
+        try eventually("Redis answers", within: 20) { () throws(HarnessError) in
+            if let ending = try process.poll() { throw HarnessError("Redis \(ending): \(tail(process.output))") }
+            return try redisCommand(["PING"]) == "PONG"
+        }
+    }
+
+    /// What `redis-cli` prints for a command.
+    public func redisCommand(_ arguments: [String]) throws(HarnessError) -> String {
+        let client = try TestEnvironment.program("redis-cli")
+        let result = try Command.run(client, ["-s", "\(folder.path)/redis.sock"] + arguments)
+        return result.outputText.split(separator: "\n").joined(separator: "\n")
+    }
+
+    public func killRedis() throws(HarnessError) {
+        try redis?.kill9()
+        unlink("\(folder.path)/redis.sock")
+        redis = nil
+    }
+
+    // MARK: Roles
+
+    /// Starts a web node without waiting for it; its number.
+    @discardableResult
+    public func startWeb(options: [String] = []) throws(HarnessError) -> Int {
+        let port = try Loopback.freePort()
+        ports.append(port)
+        webs.append(
+            try RunningProcess(
+                TestEnvironment.binary(), ["web", "--listen", "127.0.0.1:\(port)"] + place + options,
+                log: log("web")))
+        return webs.count - 1
+    }
+
+    /// Starts a consumer without waiting for it; its number.
+    @discardableResult
+    public func startConsumer(_ list: String, dataFolder: String? = nil) throws(HarnessError) -> Int {
+        consumers.append(
+            try RunningProcess(
+                TestEnvironment.binary(),
+                ["consume", "--partitions", list, "--redis", redisURL, "--data-dir", dataFolder ?? self.dataFolder],
+                log: log("consume")))
+        return consumers.count - 1
+    }
+
+    public func waitUntilReady(_ web: Int, within seconds: Double = 20) throws(HarnessError) {
+        let process = webs[web]
+        try eventually("web node \(web) is ready", within: seconds) { () throws(HarnessError) in
+            if let ending = try process.poll() {
+                throw HarnessError("web node \(web) \(ending): \(tail(process.errorOutput))")
+            }
+            return Loopback.ask(ports[web], .get("/readyz"))?.status == 200
+        }
+    }
+
+    /// Ends everything that is left, without asking.
+    public func destroy() {
+        for process in webs + consumers + [redis].compactMap(\.self) {
+            do throws(HarnessError) { try process.kill9() } catch { note("cannot end \(process.pid): \(error)") }
+        }
+    }
+
+    // MARK: What is counted
+
+    public func report(_ options: [String] = []) throws(HarnessError) -> Report {
+        try Report.read(dataFolder, options)
+    }
+
+    /// Waits until the report agrees with the ledger.
+    public func settle(_ ledger: Ledger, within seconds: Double = 30) throws(HarnessError) {
+        let dataFolder = dataFolder
+        try Settling.wait(ledger, within: seconds) { () throws(HarnessError) in try Report.read(dataFolder) }
+    }
+}

@@ -1,0 +1,59 @@
+// Real processes, a real Redis, and kill -9: what a user is promised, checked increment by increment.
+//
+// Every test that owns a cluster lies inside this suite, whose tests run one after another: two clusters at a time
+// would only measure how long the machine takes. What the tests take from the environment is listed in
+// ClusterSupport/TestEnvironment.swift.
+
+import ClusterSupport
+import ServiceKit
+import Testing
+
+/// The root of all cluster tests.
+@Suite(.serialized) enum ClusterTests {
+    /// Runs a test in a folder of its own, which is kept if the test fails.
+    static func inFolder(_ name: String, _ body: (TestFolder) throws -> Void) throws {
+        let folder = try TestFolder(name)
+        defer { folder.remove() }
+        do {
+            try body(folder)
+        } catch {
+            folder.keep()
+            throw error
+        }
+    }
+
+    /// Runs a test against a fresh `up`, which ends with it.
+    static func withUp(_ name: String, partitions: Int = 4, _ body: (UpCluster) throws -> Void) throws {
+        try inFolder(name) { folder in
+            let cluster = try UpCluster(folder, partitions: partitions)
+            defer { cluster.destroy() }
+            try body(cluster)
+        }
+    }
+
+    /// Runs a test against a cluster that nothing restarts.
+    static func withPieces(_ name: String, _ body: (ManualCluster) throws -> Void) throws {
+        try inFolder(name) { folder in
+            let cluster = try ManualCluster(folder)
+            defer { cluster.destroy() }
+            try body(cluster)
+        }
+    }
+
+    /// Fails the test, throwing, unless a condition holds.
+    static func check(_ condition: Bool, _ text: @autoclosure () -> String) throws(HarnessError) {
+        if !condition { throw HarnessError(text()) }
+    }
+
+    /// Ctrl-C for `up`, which must end with 0.
+    static func interrupt(_ cluster: UpCluster) throws(HarnessError) {
+        let ending = try cluster.interrupt()
+        try check(ending == .code(0), "`up` \(ending): \(tail(cluster.process.errorOutput))")
+    }
+
+    /// No client saw an answer that it should not.
+    static func checkComplaints(_ load: Load) throws(HarnessError) {
+        let complaints = load.complaints
+        try check(complaints.isEmpty, "unexpected answers: \(complaints.joined(separator: "; "))")
+    }
+}
