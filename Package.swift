@@ -52,6 +52,7 @@ let package = Package(
         room("ShardStore", ["TallyCore", "CSQLite"]),
         room("HTTPFront", ["TallyCore", nioCore, nioPosix]),
         room("ServiceKit", ["CPlatform", configuration, logging]),
+        room("Supervision", ["ServiceKit", logging]),
         room("WebNode", ["TallyCore", "RedisQueue", "HTTPFront", "ServiceKit", logging]),
         room("ShardConsumer", ["TallyCore", "RedisQueue", "ShardStore", "ServiceKit", logging]),
         room("Operations", ["TallyCore", "RedisQueue", "ShardStore", "ServiceKit", "ShardConsumer"]),
@@ -59,7 +60,7 @@ let package = Package(
             name: "tallymill",
             dependencies: [
                 "CPlatform", "TallyCore", "RedisQueue", "ShardStore", "HTTPFront", "ServiceKit", "WebNode",
-                "ShardConsumer", "Operations", arguments, logging,
+                "ShardConsumer", "Operations", "Supervision", arguments, logging,
             ],
             swiftSettings: strict),
 
@@ -73,6 +74,10 @@ let package = Package(
         tests("HTTPFrontTests", ["HTTPFront", "TallyCore", nioCore, nioPosix, nioEmbedded, nioHTTP1]),
         probe("servicekit-probe", path: "Tests/ServiceKitProbe", ["ServiceKit", logging]),
         tests("ServiceKitTests", ["ServiceKit", "servicekit-probe", logging]),
+        probe("supervision-probe", path: "Tests/SupervisionProbe", ["ServiceKit", "Supervision", logging]),
+        // The model of Redis and of the shards, and the real machines under a seeded scheduler.
+        .target(name: "Simulation", dependencies: ["TallyCore"], path: "Tests/Simulation", swiftSettings: strict),
+        tests("SimulationTests", ["TallyCore", "Simulation"]),
         // Real processes and kill -9; the harness is a target of its own, without any test.
         .target(
             name: "ClusterSupport", dependencies: ["TallyCore", "ServiceKit"], path: "Tests/ClusterSupport",
