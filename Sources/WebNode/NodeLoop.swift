@@ -34,6 +34,8 @@ final class NodeLoop: IncrementService, @unchecked Sendable {
     private var isPumpScheduled = false
     /// What the log has been told about admission.
     private var reportedClosed: TallyCore.Refusal?
+    private var whenAdmitting: (@Sendable () -> Void)?
+    private var startedAt: UInt64 = 0
     private var whenFlushed: (@Sendable () -> Void)?
     private var ticking: RepeatedWork?
 
@@ -47,9 +49,11 @@ final class NodeLoop: IncrementService, @unchecked Sendable {
         self.logger = logger
     }
 
-    /// Connects and begins to tick. On the loop.
-    func start() {
+    /// Connects and begins to tick; `admitting` is called once, when the first topology has been read. On the loop.
+    func start(admitting: @escaping @Sendable () -> Void) {
         loop.assertInLoop()
+        whenAdmitting = admitting
+        startedAt = MonotonicClock.milliseconds()
         delivery.start { [weak self, loop] report in
             loop.execute { [weak self] in self?.received(report) }
         }
@@ -169,7 +173,13 @@ final class NodeLoop: IncrementService, @unchecked Sendable {
     /// One line when admission closes, one when it opens again.
     private func reportAdmission(_ now: UInt64) {
         let refusal = producer.closedReason(now: now)
-        guard refusal != reportedClosed, !producer.isDraining else { return }
+        if refusal == nil, let whenAdmitting {
+            self.whenAdmitting = nil
+            whenAdmitting()
+        }
+        // A start is no outage: the first topology takes a moment to arrive.
+        let isStarting = whenAdmitting != nil && now < startedAt + Limits.stallMilliseconds
+        guard refusal != reportedClosed, !producer.isDraining, !isStarting else { return }
         reportedClosed = refusal
         if let refusal {
             logger.warning("requests are refused", metadata: ["reason": "\(refusal.sentence)"])

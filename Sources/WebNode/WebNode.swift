@@ -43,6 +43,8 @@ public final class WebNode: Sendable {
 
     private let server: HTTPServer
     private let parts: [Part]
+    /// Loops that have not read a topology yet.
+    private let unready: Atomic<Int>
     /// Loops that hold something that Redis has not confirmed.
     private let undrained: Atomic<Int>
 
@@ -52,6 +54,7 @@ public final class WebNode: Sendable {
     private init(server: HTTPServer, parts: [Part]) {
         self.server = server
         self.parts = parts
+        unready = Atomic(parts.count)
         undrained = Atomic(parts.count)
     }
 
@@ -78,13 +81,18 @@ public final class WebNode: Sendable {
                 on: configuration.address, eventLoops: configuration.eventLoops, limits: configuration.http,
                 makeService: makeService)
             let node = WebNode(server: server, parts: parts.withLock { $0 })
-            for part in node.parts { part.loop.execute { part.node.start() } }
+            for part in node.parts {
+                part.loop.execute { part.node.start { node.unready.subtract(1, ordering: .releasing) } }
+            }
             return node
         } catch {
             throw Failure(
                 .unavailable, error.description, advice: "Another program may have it: --listen takes another address.")
         }
     }
+
+    /// Whether every loop has begun to admit requests.
+    public var isReady: Bool { unready.load(ordering: .acquiring) == 0 }
 
     /// Accepts no connection and admits no request from now on, and delivers what was admitted.
     public func drain() async {

@@ -8,6 +8,7 @@ import Glibc
 import Operations
 import RedisQueue
 import ServiceKit
+import Supervision
 
 /// Options of all commands.
 struct CommonOptions: ParsableArguments {
@@ -113,8 +114,8 @@ struct Session {
 
     /// How to reach Redis. - Parameter clientName: what `CLIENT LIST` shows.
     func redis(clientName: String) throws(Failure) -> RedisAccess {
-        let text =
-            settings.optionalText(.redis) ?? "redis://127.0.0.1:6379"
+        let own = try UpFolder.socket(ofDataFolder: folder.path).map { "unix://\($0)" }
+        let text = settings.optionalText(.redis) ?? own ?? "redis://127.0.0.1:6379"
         return try RedisAccess(
             url: text, passwordFile: settings.optionalText(.redisPasswordFile), namespace: settings.text(.namespace),
             clientName: clientName, allowVolatile: settings.isOn(.allowVolatileRedis))

@@ -28,7 +28,7 @@ struct Tallymill: ParsableCommand {
             """,
         version: Version.text,
         subcommands: [
-            InitCommand.self, WebCommand.self, ConsumeCommand.self, ReportCommand.self,
+            UpCommand.self, InitCommand.self, WebCommand.self, ConsumeCommand.self, ReportCommand.self,
             StatusCommand.self,
         ])
 }

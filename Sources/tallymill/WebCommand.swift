@@ -45,10 +45,16 @@ struct WebCommand: ParsableCommand {
             try await WebNode.start(configuration, logger: logger)
         }
         logger.info("listening", metadata: ["address": "\(node.address)"])
-        Output.line("ready http://\(node.address)")
         let notify = Notify(environment: Environment.current)
-        try notify.ready(status: "listening on \(node.address)")
-        while try signals.wait()?.kind == .hangup {}
+        var isStopping = false
+        while !isStopping, !node.isReady {
+            if let event = try signals.wait(timeoutMilliseconds: 10) { isStopping = event.kind != .hangup }
+        }
+        if !isStopping {
+            Output.line("ready http://\(node.address)")
+            try notify.ready(status: "listening on \(node.address)")
+            while try signals.wait()?.kind == .hangup {}
+        }
         logger.info("stopping: no new connections, what was admitted is pushed")
         try notify.stopping(status: "pushing what was admitted")
         Blocking.run { await node.drain() }
