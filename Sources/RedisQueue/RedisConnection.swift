@@ -58,6 +58,7 @@ public final class RedisConnection {
     public func command(
         _ command: RedisCommand, blockingMilliseconds: UInt64 = 0
     ) throws(RedisError) -> RedisReply {
+        if let failure { throw failure }
         precondition(unanswered == 0, "answers of a pipeline have not been received")
         if blockingMilliseconds > 0 {
             try setTimeout(milliseconds: link.commandMilliseconds + blockingMilliseconds)

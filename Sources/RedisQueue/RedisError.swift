@@ -1,8 +1,9 @@
 // What can go wrong between us and Redis, in a closed list.
 //
 // The cases differ in what is known about the command under way: after `unreachable` it was never sent, after `server`
-// it was refused and the connection is as good as before, after the other three its fate is unknown and the connection
-// is of no more use. An empty queue or a missing key is no error: those are values of the reply types.
+// it was refused and the connection is as good as before, after the other three its fate is unknown. Whether the
+// connection lives on is asked of the connection itself. An empty queue or a missing key is no error: those are values
+// of the reply types.
 
 /// Why Redis gave no usable answer.
 public enum RedisError: Error, Hashable, Sendable {
@@ -16,11 +17,6 @@ public enum RedisError: Error, Hashable, Sendable {
     case server(code: String, message: String)
     /// An answer that the protocol does not know.
     case protocolViolation(String)
-
-    /// Whether the connection can be used further.
-    public var leavesConnectionUsable: Bool {
-        if case .server = self { true } else { false }
-    }
 
     /// What the operator can do, if we know.
     public var hint: String? {

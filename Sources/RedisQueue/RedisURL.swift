@@ -71,6 +71,8 @@ public struct RedisURL: Hashable, Sendable {
         let pathStart = text.firstIndex(of: "/") ?? text.endIndex
         let login = try Login(text[..<pathStart])
         let path = text[pathStart...].dropFirst()
+        // The user's part ends at the first slash: one behind it was cut in two.
+        guard !path.contains("@") else { throw .login }
         let database = path.isEmpty ? 0 : try Self.database(path)
         var host = login.rest
         var port = Substring("\(Self.portDefault)")

@@ -21,10 +21,11 @@ extension RedisURLError: CustomStringConvertible {
         case .scheme: "the Redis URL starts neither with redis:// nor with unix://"
         case .encryption:
             "rediss:// is not supported (no TLS): use redis:// through a tunnel or a private network, or unix://"
-        case .login: "user or password of the Redis URL are not percent-encoded UTF-8"
+        case .login:
+            "user or password of the Redis URL are not percent-encoded UTF-8: write / as %2F, @ as %40 and % as %25"
         case .host:
-            "the Redis URL has no host: redis://[user[:password]@]host[:port][/db] (in passwords, write / as %2F)"
-        case .port: "the port of the Redis URL is not a number from 1 to 65535 (in passwords, write / as %2F)"
+            "the Redis URL has no host: redis://[user[:password]@]host[:port][/db]"
+        case .port: "the port of the Redis URL is not a number from 1 to 65535"
         case .path: "the Redis URL has no socket path: unix:///path/of/socket[?db=N]"
         case .pathLength(let bytes):
             "the socket path of the Redis URL has \(bytes) bytes, the system allows \(RedisURL.socketPathBytesMax)"

@@ -37,7 +37,6 @@ import Testing
             wrong?.description
                 == "Redis refused: WRONGPASS invalid username-password pair or user is disabled.")
         #expect(wrong?.hint == "user or password is wrong")
-        #expect(wrong?.leavesConnectionUsable == true)
         let none = try refusal(url(server, nil, nil))
         #expect(none?.description == "Redis refused: NOAUTH Authentication required.")
         #expect(none?.hint == "Redis wants a password: put it into the URL or the password file")

@@ -88,8 +88,8 @@ import Testing
         #expect(scene.producer.deliver(first).answers.allSatisfy { $0 == .push(.ok(applied: 0)) })
         _ = try scene.connection.command(RedisCommand("CONFIG", "SET", "maxmemory", "3mb"))  // always OK
         let refusal =
-            "Redis refused: OOM allow-oom flag is not set on the function, can not run it when used memory > "
-            + "'maxmemory' (Redis is over its maxmemory: raise it, or let the consumers catch up)"
+            "Redis refused: OOM command not allowed when used memory > 'maxmemory'."
+            + " (Redis is over its maxmemory: raise it, or let the consumers catch up)"
         try scene.expectUnchanged(PushReply.refused(refusal)) { try scene.push(stream[5]) }
         #expect(try refusalCode { _ = try scene.queue.waitForBatch(milliseconds: 1) } == "OOM")
         let landed = scene.producer.deliver([.heartbeat(stream.id)])
@@ -143,6 +143,39 @@ import Testing
             "Redis refused: NOPERM tallymill needs the permission for RPUSH on its keys"
             + " (give the Redis user the permission with ACL SETUSER)"
         #expect(producer.deliver(pushes(1...1)).answers == [.push(.refused(refusal))])
+    }
+
+    /// What an ACL has to allow for the work of a node and a consumer.
+    @Test func aUserWithNoMoreThanItNeeds() throws {
+        let server = try RedisServer()
+        let scene = try Scene(on: server)
+        var rules = RedisCommand("ACL", "SETUSER", "bob", "on", ">pw", "~\(scene.names.namespace):*", "-@all")
+        for name in [
+            "fcall", "get", "blmove", "client|setname", "time", "exists", "hget", "hmget", "hgetall", "hset", "hdel",
+            "llen", "lrange", "rpush", "ltrim",
+        ] { rules.append("+" + name) }
+        #expect(try scene.connection.command(rules) == .status("OK"))
+        let url = RedisURL(address: .unix(path: server.socket), user: "bob", password: Secret("pw"))
+        let connection = try RedisConnection(RedisLink(url: url))
+        let producer = ProducerQueue(connection: connection, names: scene.names)
+        let expected: [QueueAnswer] = [
+            .push(.ok(applied: 0)), .push(.duplicate(applied: 0)), .heartbeat(.progress(last: 1, applied: 0)),
+            .topology(nil),
+        ]
+        #expect(
+            producer.deliver(pushes(1...1) + pushes(1...1) + [.heartbeat(stream.id), .readTopology]).answers
+                == expected)
+        let queue = PartitionQueue(connection: connection, names: scene.names, partition: Scene.partition)
+        #expect(try queue.waitForBatch(milliseconds: 1_000))
+        guard case .granted(let claim) = try queue.claim(host: "h", owner: "o", milliseconds: 1_000),
+            case .batches(let peeked) = try queue.peek(bytes: 1, batches: 1)
+        else { throw Unanswered(text: "no lease or no batch") }
+        #expect(peeked.batches == [stream[1].bytes])
+        let trim = TrimRequest(
+            token: claim.token, committed: [stream[1].id], applied: [stream.producer: 1])
+        #expect(try queue.trim(trim) == .trimmed(batches: 1))
+        #expect(try queue.renew(token: claim.token, milliseconds: 1) == .ok)
+        #expect(try queue.release(token: claim.token) == .ok)
     }
 
     @Test func withoutTheLibraryEverythingPointsToInit() throws {

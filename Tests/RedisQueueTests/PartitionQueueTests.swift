@@ -227,7 +227,7 @@ import Testing
         let (_, stream) = try filled(1)
         let trim = TrimRequest(token: 1, committed: [stream[1].id], applied: [stream.producer: 1])
         let calls: [(String, [Int], (Scene) throws -> Void)] = [
-            ("claim", [2, 3], { _ = try $0.queue.claim(host: "a", owner: "a", milliseconds: 1) }),
+            ("claim", [2, 3], { _ = try $0.queue.claim(host: "host-a", owner: "a", milliseconds: 1) }),
             ("renew", [3], { _ = try $0.queue.renew(token: 1, milliseconds: 1) }),
             ("release", [3], { _ = try $0.queue.release(token: 1) }),
             ("peek", [0, 3], { _ = try $0.queue.peek(bytes: 1, batches: 1) }),

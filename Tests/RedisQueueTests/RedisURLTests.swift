@@ -68,7 +68,7 @@ import Testing
             Issue.record("accepted")
         } catch {
             #expect(!"\(error)".contains("hunt") && !"\(error)".contains("er2"))
-            #expect(error == .port)
+            #expect(error == .login)
         }
     }
 

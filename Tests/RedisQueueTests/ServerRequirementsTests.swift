@@ -68,7 +68,9 @@ import Testing
     }
 
     @Test func clusterMode() throws {
-        let server = try RedisServer(["--cluster-enabled", "yes"], listensOnPort: true)
+        let server = try RedisServer([
+            "--cluster-enabled", "yes", "--cluster-port", "\(try RedisServer.freePort())",
+        ])
         let found = try ServerRequirements.problems(
             of: server.connect(), allowVolatile: false, needsLibrary: false)
         #expect(found == [.cluster])
