@@ -22,7 +22,7 @@ public struct UpFolder {
     ///
     /// - Throws: 75 if another `up` has it, 74 if the folders cannot be made.
     public static func acquire(dataFolder: String) throws(Failure) -> UpFolder {
-        try Folder.make(dataFolder)
+        try Folder.make(dataFolder, mode: 0o750)
         guard let path = Programs.resolved(dataFolder) else {
             throw Failure(cannot: "open the data folder", errno: errno, at: dataFolder)
         }

@@ -1,0 +1,87 @@
+import ArgumentParser
+import Operations
+import ServiceKit
+import Supervision
+import TallyCore
+
+/// `tallymill up`: a whole cluster in one terminal, until SIGTERM or Ctrl-C.
+struct UpCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "up", abstract: "Runs a whole cluster: a private Redis, a web node, and a consumer a partition.",
+        discussion: """
+            EXAMPLES
+              tallymill up
+              tallymill up --listen 127.0.0.1:8080 --partitions 8 --data-dir /srv/tally
+              tallymill up --redis redis://127.0.0.1:6379
+
+            What dies is started again. Ctrl-C drains: the web node pushes what it has admitted, the consumers count it,
+            the total is printed, exit 0. A second Ctrl-C does not wait for that, and a third one kills; what was
+            acknowledged is on disk and is counted by the next `tallymill up`.
+            """)
+
+    @OptionGroup var common: CommonOptions
+    @OptionGroup var web: WebOptions
+    @Option(help: .setting(.partitions)) var partitions: String?
+    @Option(help: .setting(.idempotencyRetention)) var idempotencyRetention: String?
+    @Flag(help: .setting(.allowVolatileRedis)) var allowVolatileRedis = false
+
+    func run() throws {
+        try run { () throws(Failure) in
+            let signals = try SignalWaiter()
+            var flags = common.flags
+            web.add(to: &flags)
+            flags.set(.partitions, partitions)
+            flags.set(.idempotencyRetention, idempotencyRetention)
+            flags.set(.allowVolatileRedis, allowVolatileRedis)
+            let session = try Session(.up, flags)
+            let folder = try UpFolder.acquire(dataFolder: session.folder.path)
+            return try withExtendedLifetime(folder) { () throws(Failure) in try up(session, folder, signals) }
+        }
+    }
+
+    private func up(
+        _ session: Session, _ folder: UpFolder, _ signals: SignalWaiter
+    ) throws(Failure) -> ServiceKit.ExitCode {
+        let environment = Environment.current
+        let executable = try Programs.own()
+        var redis: PrivateRedis?
+        if session.settings.optionalText(.redis) == nil {
+            let own = try PrivateRedis(in: folder, environment: environment)
+            try folder.publish(socket: own.socketPath)
+            redis = own
+        }
+        let data = DataFolder(folder.dataFolder)
+        let access = try session.redis(clientName: "tallymill-up")
+        let plans = RolePlans(
+            settings: session.settings, executable: executable, dataFolder: data.path, socketPath: redis?.socketPath,
+            environment: environment)
+        let asked = session.settings.origin(of: .partitions) == .builtIn ? nil : session.settings.integer(.partitions)
+        // K is the folder's; known once `initialise` has run.
+        var topology: Topology?
+        let hooks = ClusterHooks(
+            initialise: { () throws(Failure) in
+                topology = try Initializer(folder: data, access: access).run(
+                    partitions: asked, otherwise: session.settings.integer(.partitions)
+                ).topology
+            },
+            roles: { () throws(Failure) in plans.consumers(partitions: topology?.partitions ?? 0) + [plans.web()] },
+            waitingBatches: { () throws(Failure) in
+                try Status(data, access).partitions.reduce(0) { $0 + $1.length }
+            },
+            total: { () throws(Failure) in try Self.total(data) },
+            readyText: { address in
+                ReadyText(
+                    partitions: topology?.partitions ?? 0, shownFolder: session.folder.path, dataFolder: data.path,
+                    callName: Programs.callName(of: executable, environment: environment)
+                ).text(address: address)
+            })
+        return ClusterRun(redis: redis?.role, hooks: hooks, signals: signals, logger: session.log.logger("up")).run()
+    }
+
+    private static func total(_ data: DataFolder) throws(Failure) -> String {
+        let report = try Report(data, ReportQuery())
+        if let missing = report.missing.first { throw missing.reason }
+        let totals = report.totals
+        return "total \(totals.total) in \(totals.keys) keys"
+    }
+}
