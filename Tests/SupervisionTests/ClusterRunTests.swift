@@ -1,0 +1,192 @@
+// A cluster of fake roles in a real process: starting, dying, restarting and stopping, as traced by all of them.
+
+import Glibc
+import ServiceKit
+import Testing
+
+@testable import Supervision
+
+@Suite struct ClusterRunTests {
+    private let ready = "up at http://web:3333"
+
+    @Test func startsAndDrainsInOrder() throws {
+        try withFolder { folder throws in
+            try touch("\(folder)/waiting", "2")
+            let cluster = try Cluster(["consumer", "web"], in: folder)
+            #expect(try cluster.prints(ready))
+            #expect(try cluster.trace().first == "initialise")
+            #expect(try Set(cluster.trace()) == ["initialise", "consumer 0 start", "web start"])
+            #expect(try cluster.complains("web speaks"))
+            try cluster.process.send(SIGINT)
+            // The web node has ended, and the consumer works until nothing waits.
+            #expect(try cluster.happens("asked", times: 3))
+            #expect(try cluster.trace().last == "web end")
+            #expect(try isRunning(cluster.pid(of: "consumer 0")))
+            try touch("\(folder)/waiting", "0")
+            #expect(try cluster.end() == .code(0))
+            #expect(try cluster.trace().suffix(3) == ["web end", "consumer 0 end", "total"])
+            #expect(cluster.printed == [ready, "total 42"])
+        }
+    }
+
+    @Test func whatDiesIsStartedAgain() throws {
+        try withFolder { folder throws in
+            let cluster = try Cluster(["consumer", "web"], in: folder)
+            #expect(try cluster.prints(ready))
+            for round in 1...3 {
+                for role in ["web", "consumer 0"] {
+                    #expect(try cluster.happens("\(role) start", times: round))
+                    let pid = try cluster.pid(of: role)
+                    #expect(kill(pid, SIGKILL) == 0)
+                }
+            }
+            #expect(try cluster.happens("web start", times: 4))
+            #expect(try cluster.happens("consumer 0 start", times: 4))
+            #expect(try cluster.complains("web was killed by signal 9, is started again"))
+            #expect(try cluster.complains("is started again in 50 ms"))
+            #expect(try cluster.complains("web works again"))
+            try cluster.process.send(SIGTERM)
+            #expect(try cluster.end() == .code(0))
+            #expect(cluster.printed == [ready, "total 42"])
+        }
+    }
+
+    @Test func aCodeThatARestartCannotCureStopsAll() throws {
+        let codes: [Int32] = [64, 65, 74, 78]
+        for code in codes {
+            try withFolder { folder throws in
+                // Works until SIGUSR1, and has a child of its own then.
+                let script = """
+                    trap 'echo "the shard is damaged" >&2; exit \(code)' USR1
+                    sleep 1000 & echo "sleeper start $!" >> "$0/trace"
+                    echo "consumer 0 start $$" >> "$0/trace"
+                    echo opening >&2; echo 'ready partition 0'; wait
+                    """
+                let cluster = try Cluster([script, "web"], in: folder)
+                #expect(try cluster.prints(ready))
+                let sleeper = try cluster.pid(of: "sleeper")
+                #expect(try isRunning(sleeper))
+                let consumer = try cluster.pid(of: "consumer 0")
+                #expect(kill(consumer, SIGUSR1) == 0)
+                #expect(try cluster.end() == .code(code))
+                #expect(
+                    cluster.errors.suffix(3) == [
+                        "tallymill: consumer 0 ended with code \(code); its last words:",
+                        "  | opening", "  | the shard is damaged",
+                    ])
+                #expect(try cluster.trace().last == "web end")
+                #expect(cluster.printed == [ready])
+                // It went with its parent.
+                let isGone = try eventually { try !isRunning(sleeper) }
+                #expect(isGone)
+            }
+        }
+    }
+
+    @Test func aRoleThatNeverWorksIsGivenUp() throws {
+        try withFolder { folder throws in
+            let cluster = try Cluster(["echo 'address in use' >&2; exit 69", "web"], in: folder)
+            #expect(try cluster.end() == .code(69))
+            #expect(cluster.errors.contains("tallymill: consumer 0 ended with code 69; its last words:"))
+            #expect(cluster.errors.last == "  | address in use")
+            #expect(cluster.printed == [])
+            #expect(try cluster.trace().last == "web end")
+        }
+    }
+
+    @Test func aStartThatFailsStopsWhatItStarted() throws {
+        try withFolder { folder throws in
+            try touch("\(folder)/unfit")
+            let cluster = try Cluster(["--redis", "web"], in: folder)
+            #expect(try cluster.end() == .code(78))
+            #expect(cluster.errors.last == "tallymill: this folder is unfit")
+            #expect(try cluster.trace() == [])
+            let log = try FileContent.readIfPresent("\(folder)/up/redis.log", maximumBytes: 1 << 20) ?? []
+            #expect(String(decoding: log, as: UTF8.self).contains("bye bye"))
+        }
+    }
+
+    @Test func aSecondSignalDoesNotWaitForTheQueues() throws {
+        try withFolder { folder throws in
+            try touch("\(folder)/waiting", "7")
+            let cluster = try Cluster(["consumer", "web"], in: folder)
+            #expect(try cluster.prints(ready))
+            try cluster.process.send(SIGTERM)
+            #expect(try cluster.happens("asked", times: 2))
+            try cluster.process.send(SIGTERM)
+            #expect(try cluster.end() == .code(1))
+            #expect(try cluster.trace().last == "consumer 0 end")
+            #expect(
+                cluster.errors.suffix(2) == [
+                    "tallymill: stopped at once: 7 batches wait in Redis",
+                    "  Nothing is lost: the next `tallymill up` goes on with it.",
+                ])
+            #expect(cluster.printed == [ready])
+        }
+    }
+
+    @Test func aThirdSignalKills() throws {
+        try withFolder { folder throws in
+            try touch("\(folder)/stubborn")
+            let cluster = try Cluster(["consumer", "web"], in: folder)
+            #expect(try cluster.prints(ready))
+            let web = try cluster.pid(of: "web")
+            try cluster.process.send(SIGINT)
+            try cluster.process.send(SIGTERM)
+            #expect(try cluster.happens("consumer 0 end"))
+            #expect(try isRunning(web))
+            try cluster.process.send(SIGINT)
+            #expect(try cluster.end() == .code(1))
+            #expect(try !isRunning(web))
+            #expect(cluster.errors.last == "tallymill: web was killed by signal 9 while it was stopped")
+        }
+    }
+
+    @Test func aTerminalThatClosesStopsItOnce() throws {
+        try withFolder { folder throws in
+            try touch("\(folder)/waiting", "1")
+            let cluster = try Cluster(["web"], in: folder)
+            #expect(try cluster.prints(ready))
+            for _ in 1...3 {
+                try cluster.process.send(SIGHUP)
+                #expect(try cluster.happens("web end"))
+            }
+            #expect(try cluster.happens("asked", times: 2))
+            try touch("\(folder)/waiting", "0")
+            #expect(try cluster.end() == .code(0))
+            #expect(cluster.printed == [ready, "total 42"])
+        }
+    }
+
+    @Test func noneOutlivesIt() throws {
+        try withFolder { folder throws in
+            let cluster = try Cluster(["--redis", "consumer", "consumer", "web"], in: folder)
+            #expect(try cluster.prints(ready))
+            let redis = try redisPid(folder)
+            let children = try [redis] + ["consumer 0", "consumer 1", "web"].map(cluster.pid)
+            for child in children { #expect(getpgid(child) == child) }
+            // The process alone, as `kill -9` does.
+            #expect(kill(cluster.process.pid, SIGKILL) == 0)
+            #expect(try cluster.end() == .signal(SIGKILL))
+            for child in children {
+                let isGone = try eventually { try !isRunning(child) }
+                #expect(isGone)
+            }
+            // The folder is free at once, and another one works in it.
+            #expect(try UpFolder.socket(ofDataFolder: folder) == nil)
+            try touch("\(folder)/trace")
+            let next = try Cluster(["--redis", "web"], in: folder)
+            #expect(try next.prints(ready))
+            try next.process.send(SIGINT)
+            #expect(try next.end() == .code(0))
+        }
+    }
+}
+
+/// The process that has the append-only folder: its number is in its log.
+func redisPid(_ folder: String) throws -> Int32 {
+    let log = try FileContent.readIfPresent("\(folder)/up/redis.log", maximumBytes: 1 << 20) ?? []
+    let line = String(decoding: log, as: UTF8.self).split(separator: "\n").last { $0.contains(", pid=") }
+    let number = line?.split(separator: ",").first { $0.hasPrefix(" pid=") }?.dropFirst(5)
+    return try #require(number.flatMap { Int32($0) })
+}
