@@ -15,7 +15,7 @@ extension ClusterTests {
                 let second = try cluster.startConsumer("0")
                 try expect(cluster.consumers[second], code: 75, words: ["\(cluster.consumers[first].pid)"])
                 let outside = try cluster.startConsumer("9")
-                try expect(cluster.consumers[outside], code: 78, words: ["9", "0-3"])
+                try expect(cluster.consumers[outside], code: 78, words: ["9", "0 to 3"])
                 // SIGTERM ends the first in order, and then another may have the shard.
                 try cluster.consumers[first].send(SIGTERM)
                 try expect(cluster.consumers[first], code: 0, words: [])

@@ -1,8 +1,8 @@
 // One shard's disk is full: its consumer backs off, the other partitions go on, and when there is room again all of
 // it arrives.
 //
-// A consumer on another host is a data folder of its own with a copy of the cluster file, so partition 1 gets a
-// folder on a small file system in memory. Mounting one needs root; without it the test says so and ends.
+// A consumer on another host is a data folder of its own with a copy of the cluster file and its shards, so partition
+// 1 gets a folder on a small file system in memory. Mounting one needs root; without it the test says so and ends.
 
 import ClusterSupport
 import Glibc
@@ -15,8 +15,7 @@ extension ClusterTests {
                 guard let disk = try Mount(cluster.folder.path + "/disk", mebibytes: 4) else { return }
                 defer { disk.unmount() }
                 let copy = disk.path + "/data"
-                try Files.makeFolder(copy)
-                try Files.copyTree(cluster.dataFolder + "/topology.json", to: copy)
+                try moveShard(1, of: cluster, to: copy)
                 try cluster.startWeb()
                 try cluster.startConsumer("0,2-3")
                 let full = try cluster.startConsumer("1", dataFolder: copy)
@@ -37,6 +36,19 @@ extension ClusterTests {
                 let watch = Stopwatch()
                 try counted.waitForAll("after there is room again")
                 note("full disk: the others went on; all there \(watch.text) s after there was room")
+            }
+        }
+
+        private func moveShard(_ partition: Int, of cluster: ManualCluster, to copy: String) throws(HarnessError) {
+            let epoch = "/epoch-0001"
+            try Files.makeFolder(copy)
+            try Files.makeFolder(copy + epoch)
+            try Files.copyTree(cluster.dataFolder + "/topology.json", to: copy)
+            let names = Files.names(in: cluster.dataFolder + epoch).filter { $0.hasPrefix("shard-000\(partition)-") }
+            try ClusterTests.check(!names.isEmpty, "no shard of partition \(partition)")
+            for name in names {
+                try Files.copyTree("\(cluster.dataFolder)\(epoch)/\(name)", to: copy + epoch)
+                unlink("\(cluster.dataFolder)\(epoch)/\(name)")
             }
         }
     }
