@@ -67,7 +67,8 @@ public struct DataFolder: Sendable {
         guard let file = try readClusterFile() else {
             throw Failure(
                 .configuration, "there is no cluster in \(path)",
-                advice: "`tallymill init --data-dir \(path) --partitions 4` makes one, --data-dir names another folder.")
+                advice: "`tallymill init --data-dir \(path) --partitions 4` makes one, --data-dir names another folder."
+            )
         }
         guard file.state == .ready else {
             throw Failure(

@@ -16,14 +16,16 @@ public enum Host {
             }
         }
         throw Failure(
-            .configuration, "this machine has no id", at: "/etc/machine-id", advice: "`systemd-machine-id-setup` makes one.")
+            .configuration, "this machine has no id", at: "/etc/machine-id",
+            advice: "`systemd-machine-id-setup` makes one.")
     }
 
     /// Host name and process number.
     public static var owner: String {
         var name = [CChar](repeating: 0, count: 256)
         let isKnown = gethostname(&name, name.count - 1) == 0
-        let text = isKnown ? String(decoding: name.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self) : "?"
+        let text =
+            isKnown ? String(decoding: name.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self) : "?"
         return "\(text):\(getpid())"
     }
 }

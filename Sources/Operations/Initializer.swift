@@ -68,7 +68,8 @@ public struct Initializer {
                 throw Failure(
                     .configuration, "this cluster has \(partitions) partitions, not \(asked ?? 0)",
                     at: folder.clusterFilePath,
-                    advice: "`tallymill rebalance` changes the number of partitions; leave --partitions out to keep it.")
+                    advice: "`tallymill rebalance` changes the number of partitions; leave --partitions out to keep it."
+                )
             }
             guard existing.state == .building else { return (existing, false) }
             guard existing.earlier.isEmpty else { _ = try folder.readyClusterFile(); return (existing, false) }
@@ -138,7 +139,8 @@ public struct Initializer {
             case .existing(let other, _) where other != uuid:
                 throw Failure(
                     .configuration, "partition \(partition.number) in Redis belongs to shard \(other), not \(uuid)",
-                    at: location.path, advice: "The file is not the one that this Redis knows: put the newest copy back.")
+                    at: location.path,
+                    advice: "The file is not the one that this Redis knows: put the newest copy back.")
             case .existing: break
             }
         }

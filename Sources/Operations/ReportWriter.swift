@@ -112,13 +112,15 @@ public struct ReportWriter {
         switch content {
         case .summary:
             put("epoch,partitions,keys,total,partial\r\n")
-            let topology = report.topology
-            put("\(topology.epoch),\(topology.partitions),\(report.totals.keys),\(report.totals.sum),\(report.isPartial)\r\n")
+            let (topology, totals) = (report.topology, report.totals)
+            put("\(topology.epoch),\(topology.partitions),\(totals.keys),\(totals.sum),\(report.isPartial)\r\n")
         case .shards:
             put("partition,file,keys,total,last_commit_ms\r\n")
             for shard in report.shards {
                 let commit = shard.lastCommitMilliseconds.map { "\($0)" } ?? ""
-                put("\(shard.partition),\(Self.cell(shard.path)),\(shard.totals.keys),\(shard.totals.sum),\(commit)\r\n")
+                put(
+                    "\(shard.partition),\(Self.cell(shard.path)),\(shard.totals.keys),\(shard.totals.sum),\(commit)\r\n"
+                )
             }
         case .counters:
             put("key,value\r\n")

@@ -54,7 +54,9 @@ public struct Status: Sendable {
         if file.state == .building { return "epoch \(file.topology.epoch) is being built" }
         guard let published else { return "Redis has no topology: run `tallymill init`" }
         if published == file.topology { return nil }
-        if published.cluster != file.topology.cluster { return "Redis belongs to another cluster, \(published.cluster)" }
+        if published.cluster != file.topology.cluster {
+            return "Redis belongs to another cluster, \(published.cluster)"
+        }
         return "Redis publishes epoch \(published.epoch), the cluster file says \(file.topology.epoch)"
     }
 

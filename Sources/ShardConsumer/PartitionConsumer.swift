@@ -121,7 +121,7 @@ extension PartitionConsumer {
         let event = try onStore { () throws(StoreError) -> Consumer.Event? in
             do throws(StoreError) {
                 return try body(file)
-            } catch where error.isTemporary {
+            } catch  where error.isTemporary {
                 deferred = error.description
                 return nil
             }
@@ -133,7 +133,7 @@ extension PartitionConsumer {
         try onStore { () throws(StoreError) in try file.isRetired() }
     }
 
-    /// Removes idempotency keys that are older than the retention; while the queue is empty, a bounded number at a time.
+    /// Removes expired idempotency keys: while the queue is empty, a bounded number at a time.
     private func purge() throws(Failure) {
         let now = MonotonicClock.milliseconds()
         guard now >= purgeAt else { return }
@@ -211,17 +211,11 @@ extension PartitionConsumer {
                 advice: "Start consumers for the partitions of the newest epoch: `tallymill status` shows it.")
         case .superseded(let epoch):
             Failure(
-                .configuration, "Redis publishes epoch \(epoch), this shard belongs to epoch \(machine.partition.epoch)",
-                at: file.path, advice: "Finish the rebalance, or copy the newest topology.json and shards to this host.")
-        case .fileTooOld(let ranges):
-            Failure(
                 .configuration,
-                "this shard is older than its queue: \(ranges.count) producers' batches were committed and are missing ("
-                    + ranges.prefix(5).map {
-                        "\($0.producer) \($0.sequences.lowerBound)-\($0.sequences.upperBound)"
-                    }.joined(separator: ", ") + (ranges.count > 5 ? ", ..." : "") + ")",
-                at: file.path,
-                advice: "A backup was put in its place. Put the newest copy back; what is missing is in no queue any more.")
+                "Redis publishes epoch \(epoch), this shard belongs to epoch \(machine.partition.epoch)",
+                at: file.path, advice: "Finish the rebalance, or copy the newest topology.json and shards to this host."
+            )
+        case .fileTooOld(let ranges): Failure(StoreError.tooOld(file.path, missing: ranges))
         case .alarm(let alarm):
             Failure(
                 .corrupt, alarm.description, at: file.path,

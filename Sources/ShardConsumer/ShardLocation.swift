@@ -29,6 +29,13 @@ public func onStore<Value>(_ body: () throws(StoreError) -> Value) throws(Failur
     do throws(StoreError) {
         return try body()
     } catch {
-        throw Failure(ExitCode(rawValue: error.exitCode) ?? .failure, error.cause, at: error.path, advice: error.remedy)
+        throw Failure(error)
+    }
+}
+
+extension Failure {
+    /// A failing shard file, with the exit code that belongs to it.
+    init(_ error: StoreError) {
+        self.init(ExitCode(rawValue: error.exitCode) ?? .failure, error.cause, at: error.path, advice: error.remedy)
     }
 }

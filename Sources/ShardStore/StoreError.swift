@@ -81,7 +81,7 @@ extension StoreError {
         }
         return StoreError(
             .tooOld, path,
-            "the file is older than its queue, these batches (producer, sequences) were committed once and are missing: "
+            "the file is older than its queue, these committed batches (producer, sequences) are missing: "
                 + ranges.joined(separator: ", "),
             "put back the newest copy of the file")
     }

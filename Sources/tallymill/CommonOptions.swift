@@ -74,7 +74,8 @@ struct Flags {
 extension ArgumentHelp {
     /// One line, and what applies without the flag.
     static func setting(_ setting: Setting) -> ArgumentHelp {
-        let fallback = setting.defaultText.map { " (default: \($0))" } ?? setting.absence.map { " (default: \($0))" } ?? ""
+        let fallback =
+            setting.defaultText.map { " (default: \($0))" } ?? setting.absence.map { " (default: \($0))" } ?? ""
         return ArgumentHelp("\(setting.help)\(fallback)", valueName: setting.kind.placeholder)
     }
 }

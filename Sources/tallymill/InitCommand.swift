@@ -11,8 +11,8 @@ struct InitCommand: ParsableCommand {
               tallymill init --partitions 4
               tallymill init --partitions 8 --data-dir /srv/tally --redis redis://127.0.0.1:6379
 
-            May be run again at any time: it creates what is missing in Redis and changes nothing else. Another number of
-            partitions is refused: that is a rebalance.
+            May be run again at any time: it creates what is missing in Redis and changes nothing else. Another number
+            of partitions is refused: that is a rebalance.
             """)
 
     @OptionGroup var common: CommonOptions
@@ -26,7 +26,8 @@ struct InitCommand: ParsableCommand {
             flags.set(.allowVolatileRedis, allowVolatileRedis)
             let session = try Session(.initialize, flags)
             let access = try session.redis(clientName: "tallymill-init")
-            let asked = session.settings.origin(of: .partitions) == .builtIn
+            let asked =
+                session.settings.origin(of: .partitions) == .builtIn
                 ? nil : session.settings.integer(.partitions)
             let outcome = try Initializer(folder: session.folder, access: access).run(
                 partitions: asked, otherwise: session.settings.integer(.partitions))

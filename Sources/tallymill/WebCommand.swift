@@ -64,7 +64,8 @@ struct WebCommand: ParsableCommand {
         let isDrained = node.isDrained
         let held = Blocking.run { await node.finish() }
         if isDrained { return .ok }
-        throw Failure(.failure, "stopped with up to \(Humanized.bytes(held)) of increments that Redis has not confirmed")
+        throw Failure(
+            .failure, "stopped with up to \(Humanized.bytes(held)) of increments that Redis has not confirmed")
     }
 
     private func configuration(_ settings: Settings, _ access: RedisAccess) throws(Failure) -> WebNode.Configuration {

@@ -226,7 +226,8 @@ private func increment(_ value: Int) -> String { post("/increment", formType, "k
         for (head, status) in [("/nowhere", 404), ("/livez", 405), ("/increment", 415)] {
             let client = try EmbeddedFront().connect()
             try client.send(
-                "POST \(head) HTTP/1.1\r\nHost: h\r\nContent-Type: x/y\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n"
+                "POST \(head) HTTP/1.1\r\nHost: h\r\nContent-Type: x/y\r\nContent-Length: 9\r\n"
+                    + "Expect: 100-continue\r\n\r\n"
             )
             #expect(try client.answers().map(\.status) == [status])
             #expect(client.isOpen == false)

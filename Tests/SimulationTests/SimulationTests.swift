@@ -30,7 +30,8 @@ func environment(_ name: String) -> String? {
             all += tally
         }
         Self.report("all", all)
-        print("simulation: \(all.seeds) seeds in \(Self.rounded(seconds)) s, \(Self.rounded(all.seconds)) s of one core")
+        print(
+            "simulation: \(all.seeds) seeds in \(Self.rounded(seconds)) s, \(Self.rounded(all.seconds)) s of one core")
         for run in all.failures.prefix(20) {
             print("FAILED: replay with TALLYMILL_MIX=\(run.mix.name) TALLYMILL_SEED=\(run.seed): \(run.problems[0])")
         }
@@ -46,7 +47,8 @@ func environment(_ name: String) -> String? {
     @Test func replay() throws {
         guard let seed = environment("TALLYMILL_SEED").flatMap({ UInt64($0) }) else { return }
         let mix = try #require(Mix.all.first { $0.name == environment("TALLYMILL_MIX") ?? "everything" })
-        let run = Run(mix, seed: seed, mutation: environment("TALLYMILL_MUTATION").flatMap(Mutation.init), isTraced: true)
+        let run = Run(
+            mix, seed: seed, mutation: environment("TALLYMILL_MUTATION").flatMap(Mutation.init), isTraced: true)
         for line in run.trace { print(line) }
         print("\(mix.name) \(seed): \(run.problems.isEmpty ? ["no problem"] : run.problems), hash \(run.history)")
         #expect(run.problems.isEmpty)
