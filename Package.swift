@@ -68,13 +68,14 @@ let package = Package(
         .target(
             name: "TestSupport", dependencies: ["CPlatform", "RedisQueue", "TallyCore"], path: "Tests/TestSupport",
             swiftSettings: strict),
-        tests("RedisQueueTests", ["RedisQueue", "TallyCore", "TestSupport"]),
+        tests("RedisQueueTests", ["RedisQueue", "Simulation", "TallyCore", "TestSupport"]),
         probe("shard-probe", path: "Tests/ShardProbe", ["ShardStore", "TallyCore"]),
         tests("ShardStoreTests", ["ShardStore", "TallyCore", "shard-probe"]),
         tests("HTTPFrontTests", ["HTTPFront", "TallyCore", nioCore, nioPosix, nioEmbedded, nioHTTP1]),
         probe("servicekit-probe", path: "Tests/ServiceKitProbe", ["ServiceKit", logging]),
         tests("ServiceKitTests", ["ServiceKit", "servicekit-probe", logging]),
         probe("supervision-probe", path: "Tests/SupervisionProbe", ["ServiceKit", "Supervision", logging]),
+        tests("SupervisionTests", ["ServiceKit", "Supervision", "supervision-probe"]),
         // The model of Redis and of the shards, and the real machines under a seeded scheduler.
         .target(name: "Simulation", dependencies: ["TallyCore"], path: "Tests/Simulation", swiftSettings: strict),
         tests("SimulationTests", ["TallyCore", "Simulation"]),

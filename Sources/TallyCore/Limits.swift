@@ -39,8 +39,6 @@ public enum Limits {
     /// Payload bytes of one peek, and so of one transaction.
     public static let peekBytes = 4 << 20
     public static let peekBatches = 4_096
-    /// Distinct keys of one transaction.
-    public static let transactionKeys = 200_000
     public static let leaseMilliseconds: UInt64 = 15_000
     /// A blocked wait on an empty list ends after this, to look at signals and renew the lease.
     public static let waitForBatchMilliseconds: UInt64 = 1_000

@@ -130,24 +130,27 @@ extension Producer {
     private mutating func learn(_ read: Topology?, _ now: UInt64, _ wallClock: UInt64) {
         isTopologyInFlight = false
         topologyReadAt = now
-        if let read, isNewer(read) {
+        if let read, let topology, read.cluster != topology.cluster {
+            otherCluster = read.cluster
+            isClusterConfirmed = false
+            isTopologyWanted = true
+            topologyFailures += 1
+            return
+        }
+        otherCluster = nil
+        isClusterConfirmed = true
+        if let read, read.epoch > topology?.epoch ?? 0 {
             topologyFailures = 0
             isTopologyWanted = false
             move(to: read, wallClock)
             return
         }
-        // No newer epoch: what asked for one has to wait until an operator repairs Redis.
+        // An epoch once seen is never left for a lower one. No newer epoch: what asked for one has to wait until an operator repairs Redis.
         for index in channels.indices where channels[index].gate == .awaitingTopology {
             channels[index].gate = .repairDue
         }
         isTopologyWanted = topology == nil || channels.contains { $0.gate == .repairDue }
         topologyFailures = isTopologyWanted ? topologyFailures + 1 : 0
-    }
-
-    /// An epoch once seen is never left for a lower one, nor the cluster for another.
-    private func isNewer(_ read: Topology) -> Bool {
-        guard let topology else { return true }
-        return read.cluster == topology.cluster && read.epoch > topology.epoch
     }
 
     /// Moves at once and as a whole: every batch of the outbox and everything aggregated is hashed anew.

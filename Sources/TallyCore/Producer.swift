@@ -22,6 +22,8 @@ public enum Refusal: Error, Hashable, Sendable {
     /// The partition is closed or gone, and there is no newer epoch: `repair` is due.
     case repairDue(partition: UInt32)
     case redisRefuses(String)
+    /// Redis belongs to another cluster now.
+    case otherCluster(ClusterID)
     /// An idempotent request adds up to more than Int64 for this key.
     case sumOutOfRange(key: [UInt8])
 }
@@ -67,6 +69,9 @@ public struct Producer {
     var isTopologyInFlight = false
     var topologyReadAt: UInt64 = 0
     var topologyFailures = 0
+    /// Whether this connection's Redis has been seen to be ours, or empty: nothing is sent to it before.
+    var isClusterConfirmed = false
+    var otherCluster: ClusterID?
     private var nextChannel = 0
     public private(set) var isConnected = false
     private var flightSince: UInt64?
@@ -117,6 +122,7 @@ public struct Producer {
         if isDraining { return .draining }
         if !isConnected { return .redisUnreachable }
         if let flightSince, now > flightSince + Limits.stallMilliseconds { return .redisUnreachable }
+        if let otherCluster { return .otherCluster(otherCluster) }
         return topology == nil ? .noTopology : nil
     }
 
@@ -192,7 +198,11 @@ public struct Producer {
     /// The connection is usable or not. While it is not, nothing is admitted.
     public mutating func connection(isUp: Bool, now: UInt64) {
         isConnected = isUp
-        if !isUp { flightSince = nil }
+        flightSince = nil
+        // Behind the same address may be another Redis by now.
+        isClusterConfirmed = false
+        isTopologyWanted = true
+        topologyFailures = 0
     }
 
     /// What to send now, as one pipeline; empty if there is nothing to do. Every command is to be answered by a call
@@ -207,14 +217,18 @@ public struct Producer {
             isTopologyInFlight = true
             commands.append(.readTopology)
         }
+        if isClusterConfirmed { collectAll(now, wallClock, &commands) }
+        if !commands.isEmpty { flightSince = now }
+        return commands
+    }
+
+    private mutating func collectAll(_ now: UInt64, _ wallClock: UInt64, _ commands: inout [QueueCommand]) {
         var replayBytes = channels.reduce(0) { $0 + $1.inFlightBytes }
         for offset in channels.indices {
             let index = (nextChannel + offset) % channels.count
             collect(channel: index, now, wallClock, &replayBytes, &commands)
         }
         if !channels.isEmpty { nextChannel = (nextChannel + 1) % channels.count }
-        if !commands.isEmpty { flightSince = now }
-        return commands
     }
 
     /// The flight that `nextFlight` began has been answered in full.

@@ -7,7 +7,7 @@ extension HTTPFront.Refusal {
     init(_ refusal: TallyCore.Refusal) {
         switch refusal {
         case .sumOutOfRange: self = .unprocessable(detail: refusal.sentence)
-        case .repairDue: self = .unavailable(reason: refusal.sentence, retryAfterSeconds: 5)
+        case .repairDue, .otherCluster: self = .unavailable(reason: refusal.sentence, retryAfterSeconds: 5)
         case .noTopology, .draining, .redisUnreachable, .outboxFull, .queueFull, .redisRefuses:
             self = .unavailable(reason: refusal.sentence, retryAfterSeconds: 1)
         }
@@ -24,6 +24,7 @@ extension TallyCore.Refusal {
         case .outboxFull: "too much is waiting for the consumers on this node"
         case .queueFull(let partition): "the queue of partition \(partition) is full: its consumer is behind"
         case .repairDue(let partition): "partition \(partition) is closed or missing in Redis: run `tallymill repair`"
+        case .otherCluster(let cluster): "Redis belongs to another cluster, \(cluster)"
         case .redisRefuses(let text): "Redis refuses: \(text)"
         case .sumOutOfRange(let key):
             "the increments of key \(JSONText.quote(key)) add up to more than a signed 64-bit integer holds"

@@ -48,7 +48,7 @@ public struct ModelRedis: Hashable, Sendable {
     ///
     /// - Parameters:
     ///   - floor: the highest `applied` that the producer ever saw here.
-    ///   - limitBytes: a list that holds more is full.
+    ///   - limitBytes: a list that holds so many or more is full.
     public mutating func push(
         _ payload: [UInt8], as id: BatchID, floor: UInt64, limitBytes: Int
     ) -> PushReply {
@@ -67,7 +67,7 @@ public struct ModelRedis: Hashable, Sendable {
         if group.isSealed { return .sealed(applied: applied) }
         let base = mutation == .noFloor ? last : max(last, floor)
         if id.sequence != base + 1, mutation != .noContiguity { return .gap(last: last, applied: applied) }
-        if group.bytes > limitBytes { return .full(applied: applied) }
+        if group.bytes >= limitBytes { return .full(applied: applied) }
         groups[partition]?.queue.append(payload)
         groups[partition]?.seqs[id.stream.producer] = id.sequence
         groups[partition]?.bytes += payload.count

@@ -11,6 +11,11 @@ public struct KeyGroupDump: Hashable, Sendable {
     /// Empty if there is no group.
     public var meta: [String: String] = [:]
 
+    /// What is found where there is no group.
+    public static let none = KeyGroupDump()
+
+    private init() {}
+
     /// Reads the group as one transaction.
     public init(_ partition: PartitionID, names: KeyNames, over connection: RedisConnection) throws(RedisError) {
         let group = names.group(of: partition)

@@ -63,7 +63,7 @@ extension Setting {
         "unanswered-requests", .integer(1...65_536), default: "128", commands: webCommands,
         help: "most requests of one connection that wait for their answer")
     public static let maxConnections = Setting(
-        "max-connections", .integer(1...1_000_000), default: "10000", commands: webCommands,
+        "max-connections", .integer(1...1_000_000), default: "20000", commands: webCommands,
         help: "most connections at a time")
 
     /// All settings, in the order in which they are listed.
