@@ -145,7 +145,8 @@ extension Producer {
             move(to: read, wallClock)
             return
         }
-        // An epoch once seen is never left for a lower one. No newer epoch: what asked for one has to wait until an operator repairs Redis.
+        // An epoch once seen is never left for a lower one. No newer epoch: what asked for one has to wait until an
+        // operator repairs Redis.
         for index in channels.indices where channels[index].gate == .awaitingTopology {
             channels[index].gate = .repairDue
         }
