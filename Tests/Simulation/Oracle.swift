@@ -111,6 +111,17 @@ extension World {
         return files[PartitionID(epoch: cluster.epoch, number: UInt32(number))]
     }
 
+    /// Who is told `stored` has nothing to fear from Redis: it is in a file at that moment, not only at the end.
+    func checkStored(_ number: Int) {
+        let request = oracle[number]
+        if request.isExcused { return }
+        for increment in request.increments.prefix(request.ownKeys) {
+            let isInFile = { (file: ModelShard) in file.tables.counters[increment.key] != nil }
+            if files.values.contains(where: isInFile) || replaced.values.contains(where: isInFile) { continue }
+            bad("told stored, but in no file: \(String(decoding: increment.key, as: UTF8.self))")
+        }
+    }
+
     /// The number of the request's keys that have a counter.
     private func checkOwnKeys(of request: Oracle.Request) -> Int {
         var found = 0

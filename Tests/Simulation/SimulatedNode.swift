@@ -74,6 +74,7 @@ final class SimulatedNode {
             let client = waiting.remove(at: index)
             if reached.level < client.level { world.bad("r\(client.request) was answered below its level") }
             world.oracle.acknowledge(client.request, reached.level)
+            if reached.level == .stored { world.checkStored(client.request) }
             world.log("n\(number) acknowledges r\(client.request) \(reached.level)")
             world.note(UInt64(client.request) << 8 ^ 3)
         }

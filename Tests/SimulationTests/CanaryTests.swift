@@ -51,6 +51,6 @@ import Testing
         }
         let tallies = await Sweep.run(sweeps)
         print("canary seal-before-dedupe, harmless: found by \(tallies.map(\.failures.count)) of 200 seeds each")
-        #expect(tallies.allSatisfy(\.failures.isEmpty))
+        #expect(tallies.map(\.failures.count) == [0, 0])
     }
 }

@@ -19,7 +19,8 @@ func environment(_ name: String) -> String? {
 
     @Test func everyMixIsExact() async throws {
         if environment("TALLYMILL_SEED") != nil { return }
-        let perMix = (Self.seeds + Mix.all.count - 1) / Mix.all.count
+        let asked = Self.seedsAsked()
+        let perMix = (asked + Mix.all.count - 1) / Mix.all.count
         let start = ContinuousClock.now
         let sweeps = Mix.all.map { Sweep(mix: $0, seeds: 0..<UInt64(perMix)) }
         let tallies = await Sweep.run(sweeps)
@@ -31,15 +32,13 @@ func environment(_ name: String) -> String? {
         }
         Self.report("all", all)
         print(
-            "simulation: \(all.seeds) seeds in \(Self.rounded(seconds)) s, \(Self.rounded(all.seconds)) s of one core")
+            "simulation: \(all.seeds) seeds in \(Self.rounded(seconds)) s on two threads,"
+                + " \(Self.rounded(all.seconds)) s added up")
         for run in all.failures.prefix(20) {
             print("FAILED: replay with TALLYMILL_MIX=\(run.mix.name) TALLYMILL_SEED=\(run.seed): \(run.problems[0])")
         }
         #expect(all.failures.map(\.problems).isEmpty)
-        #expect(all.seeds >= Self.seeds)
-        #if !DEBUG
-            #expect(all.seeds >= Self.seedsMin)
-        #endif
+        #expect(all.seeds >= asked)
         #expect(all.acknowledgedIncrements > 0)
     }
 
@@ -47,14 +46,14 @@ func environment(_ name: String) -> String? {
     @Test func replay() throws {
         guard let seed = environment("TALLYMILL_SEED").flatMap({ UInt64($0) }) else { return }
         let mix = try #require(Mix.all.first { $0.name == environment("TALLYMILL_MIX") ?? "everything" })
-        let run = Run(
-            mix, seed: seed, mutation: environment("TALLYMILL_MUTATION").flatMap(Mutation.init), isTraced: true)
+        let mutation = environment("TALLYMILL_MUTATION").flatMap { Mutation(rawValue: $0) }
+        let run = Run(mix, seed: seed, mutation: mutation, isTraced: true)
         for line in run.trace { print(line) }
         print("\(mix.name) \(seed): \(run.problems.isEmpty ? ["no problem"] : run.problems), hash \(run.history)")
         #expect(run.problems.isEmpty)
     }
 
-    static var seeds: Int {
+    private static func seedsAsked() -> Int {
         if let asked = environment("TALLYMILL_SEEDS").flatMap({ Int($0) }) { return asked }
         #if DEBUG
             print("simulation: a debug build runs few seeds; -c release -Xswiftc -enable-testing runs \(seedsMin)")
