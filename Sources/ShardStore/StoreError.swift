@@ -81,8 +81,8 @@ extension StoreError {
         }
         return StoreError(
             .tooOld, path,
-            "the file is older than its queue, these batches (producer, sequences) were committed once and are missing: "
-                + ranges.joined(separator: ", "),
+            "the file is older than its queue, these batches (producer, sequences) were committed once and are"
+                + " missing: " + ranges.joined(separator: ", "),
             "put back the newest copy of the file")
     }
 

@@ -1,4 +1,5 @@
-// A shard as plain dictionaries, written from PROTOCOL.md and not from the rules' code: what random batches must lead to.
+// A shard as plain dictionaries, written from PROTOCOL.md and not from the rules' code: what random batches must
+// lead to.
 
 import TallyCore
 

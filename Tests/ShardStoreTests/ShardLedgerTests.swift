@@ -38,7 +38,8 @@ private struct LedgerRun {
             [
                 folder.shard,
                 "INSERT INTO counters VALUES('start', 33, 0);"
-                    + "UPDATE meta SET value = '1' WHERE name = 'keys'; UPDATE meta SET value = '33' WHERE name = 'sum';"
+                    + "UPDATE meta SET value = '1' WHERE name = 'keys';"
+                    + "UPDATE meta SET value = '33' WHERE name = 'sum';"
                     + "INSERT INTO applied VALUES(2, 1, x'\(producer)', 3, 0, '0', 0, '0', 0, '0', 0, '0')",
             ])
         shard = try ShardFile.openSample(folder.shard)

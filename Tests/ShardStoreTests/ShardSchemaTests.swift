@@ -1,4 +1,5 @@
-// The format of a shard file, pinned: any change here is a new format version. SQLite's own shell reads what is checked.
+// The format of a shard file, pinned: any change here is a new format version. SQLite's own shell reads what is
+// checked.
 
 import Glibc
 import ShardStore

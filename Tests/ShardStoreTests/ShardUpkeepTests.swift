@@ -1,4 +1,5 @@
-// What a consumer and an operator ask of a shard beside applying: is it the newest copy, what does it hold, what may go.
+// What a consumer and an operator ask of a shard beside applying: is it the newest copy, what does it hold, what may
+// go.
 
 import TallyCore
 import Testing
