@@ -24,7 +24,7 @@ final class PartitionConsumer {
     private var purgeAt: UInt64 = 0
 
     /// How often expired idempotency keys are removed, and how many rows at a time.
-    private static let purgeMilliseconds: UInt64 = 10_000
+    private static let purgeMilliseconds: UInt64 = 1_000
     private static let purgeRows = 20_000
 
     init(
@@ -76,15 +76,15 @@ final class PartitionConsumer {
         case .pause(let milliseconds, _):
             stopRequest.wait(milliseconds: milliseconds)
             return .paused
-        case .waitForBatch: try purge()
-        case .claim, .peek, .trim, .renew: break
+        case .peek: try purge()
+        case .claim, .waitForBatch, .trim, .renew: break
         case .stop: preconditionFailure("the loop ends before it performs a stop")
         }
         let isRetired = action == .claim ? try isFileRetired() : false
         do throws(RedisError) {
             return try onQueue(action, queue: try connected(), isRetired: isRetired)
         } catch {
-            if !error.leavesConnectionUsable { queue = nil }
+            if queue?.isConnected == false { queue = nil }
             return .redisFailed(error.hint.map { "\(error): \($0)" } ?? error.description)
         }
     }
@@ -133,7 +133,7 @@ extension PartitionConsumer {
         try onStore { () throws(StoreError) in try file.isRetired() }
     }
 
-    /// Removes expired idempotency keys: while the queue is empty, a bounded number at a time.
+    /// Removes expired idempotency keys: between two peeks, a bounded number at a time.
     private func purge() throws(Failure) {
         let now = MonotonicClock.milliseconds()
         guard now >= purgeAt else { return }

@@ -4,7 +4,6 @@
 // An I/O error ends the file for this process: after a failed fsync nobody knows what the kernel still holds, so the
 // error is repeated for every later call and only a new process, which recovers from the log, may go on.
 
-import CSQLite
 public import TallyCore
 
 /// The writer's view of a shard file. It is not Sendable: one thread owns it. Releasing the last reference closes the

@@ -116,16 +116,24 @@ public final class ShardReader {
     /// Counts and adds up the counters by looking at every one of them.
     public func totals(prefix: [UInt8] = []) throws(StoreError) -> ShardTotals {
         let range = KeyRange(prefix: prefix, from: [])
-        // SQLite's sum of integers fails beyond Int64; the halves of the values stay below it for 2^31 rows.
-        let select = try connection.prepare(
-            """
-            SELECT count(*), sum(value >> 32), sum(value & 0xFFFFFFFF) FROM counters WHERE \(range.condition)
-            """)
+        do throws(StoreError) {
+            return try totals(of: range, high: nil, low: "value")
+        } catch {
+            // SQLite's sum of integers fails beyond Int64. The halves of the values stay below it for 2^31 rows, but
+            // take half as long again: a second scan for those who need it.
+            guard error.code == .other else { throw error }
+            return try totals(of: range, high: "value >> 32", low: "value & 0xFFFFFFFF")
+        }
+    }
+
+    private func totals(of range: KeyRange, high: String?, low: String) throws(StoreError) -> ShardTotals {
+        let columns = "count(*), sum(\(low)), \(high.map { "sum(\($0))" } ?? "0")"
+        let select = try connection.prepare("SELECT \(columns) FROM counters WHERE \(range.condition)")
         try range.bind(to: select)
         guard try select.step() else { preconditionFailure("an aggregate returned no row") }
         defer { select.reset() }
         return ShardTotals(
-            keys: Int(select.integer(0)), sum: Int128(select.integer(1)) << 32 + Int128(select.integer(2)))
+            keys: Int(select.integer(0)), sum: Int128(select.integer(2)) << 32 + Int128(select.integer(1)))
     }
 }
 

@@ -16,7 +16,6 @@
 // many transactions touched only once, and keeps recovery after a crash short; 64 MiB of cache hold the inner pages of
 // a b-tree of 15 million keys many times over.
 
-import CSQLite
 import TallyCore
 
 /// Format constants and the statements that create a file.

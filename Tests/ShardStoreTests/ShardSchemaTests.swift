@@ -1,4 +1,9 @@
+<<<<<<< HEAD
 // The format of a shard file, pinned: any change here is a new format version. SQLite's own shell reads what is made.
+=======
+// The format of a shard file, pinned: any change here is a new format version. SQLite's own shell reads what is
+// checked.
+>>>>>>> shard
 
 import Glibc
 import ShardStore
