@@ -81,13 +81,8 @@ extension StoreError {
         }
         return StoreError(
             .tooOld, path,
-<<<<<<< HEAD
-            "the file is older than its queue, these committed batches (producer, sequences) are missing: "
-                + ranges.joined(separator: ", "),
-=======
             "the file is older than its queue, these batches (producer, sequences) were committed once and are"
                 + " missing: " + ranges.joined(separator: ", "),
->>>>>>> shard
             "put back the newest copy of the file")
     }
 

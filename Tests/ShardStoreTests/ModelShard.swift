@@ -1,9 +1,5 @@
-<<<<<<< HEAD
-// A shard as plain dictionaries, written from PROTOCOL.md, not from the rules: what random batches must lead to.
-=======
 // A shard as plain dictionaries, written from PROTOCOL.md and not from the rules' code: what random batches must
 // lead to.
->>>>>>> shard
 
 import TallyCore
 

@@ -1,9 +1,5 @@
-<<<<<<< HEAD
-// A sound file in the wrong place is refused before anything is written; the message says which field and what to do.
-=======
 // A sound file in the wrong place is refused before anything is written, and the message says which field differs and
 // what to do.
->>>>>>> shard
 
 import ShardStore
 import TallyCore

@@ -53,13 +53,8 @@ import Testing
         #expect(
             shell(
                 folder.shard,
-<<<<<<< HEAD
-                "SELECT reason, detail, sequence, idempotency_id, key, increments, sum, length(payload) "
-                    + "FROM dead_letter"
-=======
                 "SELECT reason, detail, sequence, idempotency_id, key, increments, sum, length(payload)"
                     + " FROM dead_letter"
->>>>>>> shard
             )
                 == """
                 overflow|adding 1 would leave the range of Int64|1||a|4|1|0

@@ -1,9 +1,5 @@
-<<<<<<< HEAD
-// The format of a shard file, pinned: any change here is a new format version. SQLite's own shell reads what is made.
-=======
 // The format of a shard file, pinned: any change here is a new format version. SQLite's own shell reads what is
 // checked.
->>>>>>> shard
 
 import Glibc
 import ShardStore

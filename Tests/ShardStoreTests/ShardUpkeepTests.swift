@@ -1,9 +1,5 @@
-<<<<<<< HEAD
-// What a consumer and an operator ask of a shard beside applying: is it the newest, what does it hold, what may go.
-=======
 // What a consumer and an operator ask of a shard beside applying: is it the newest copy, what does it hold, what may
 // go.
->>>>>>> shard
 
 import TallyCore
 import Testing
