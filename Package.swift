@@ -33,56 +33,68 @@ let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
 let configuration = Target.Dependency.product(name: "Configuration", package: "swift-configuration")
 let arguments = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
 
+// The simulator runs optimised, everything else in the tests does not need to be: with TALLYMILL_PACKAGE=core the package
+// is the core and its simulator, which the compiler optimises in a minute instead of ten.
+let isCoreOnly = Context.environment["TALLYMILL_PACKAGE"] == "core"
+let core: [Target] = [
+    room("TallyCore"),
+    // The model of Redis and of the shards, and the real machines under a seeded scheduler.
+    .target(name: "Simulation", dependencies: ["TallyCore"], path: "Tests/Simulation", swiftSettings: strict),
+    tests("SimulationTests", ["TallyCore", "Simulation"]),
+]
+
 let package = Package(
     name: "tallymill",
-    dependencies: [
-        .package(url: "https://github.com/apple/swift-argument-parser.git", from: "1.8.2"),
-        .package(url: "https://github.com/apple/swift-configuration.git", from: "1.4.0", traits: []),
-        .package(url: "https://github.com/apple/swift-log.git", from: "1.16.2"),
-        .package(url: "https://github.com/apple/swift-nio.git", from: "2.101.2"),
-    ],
-    targets: [
-        .systemLibrary(name: "CHiredis"),
-        .systemLibrary(name: "CSQLite"),
-        .target(
-            name: "CPlatform",
-            cSettings: [.define("TALLYMILL_COMMIT", to: "\"\(Context.gitInformation?.currentCommit ?? "no commit")\"")]),
-        room("TallyCore"),
-        room("RedisQueue", ["TallyCore", "CHiredis"]),
-        room("ShardStore", ["TallyCore", "CSQLite"]),
-        room("HTTPFront", ["TallyCore", nioCore, nioPosix]),
-        room("ServiceKit", ["CPlatform", configuration, logging]),
-        room("Supervision", ["ServiceKit", logging]),
-        room("WebNode", ["TallyCore", "RedisQueue", "HTTPFront", "ServiceKit", logging]),
-        room("ShardConsumer", ["TallyCore", "RedisQueue", "ShardStore", "ServiceKit", logging]),
-        room("Operations", ["TallyCore", "RedisQueue", "ShardStore", "ServiceKit", "ShardConsumer"]),
-        .executableTarget(
-            name: "tallymill",
-            dependencies: [
-                "CPlatform", "TallyCore", "RedisQueue", "ShardStore", "HTTPFront", "ServiceKit", "WebNode",
-                "ShardConsumer", "Operations", "Supervision", arguments, logging,
-            ],
-            swiftSettings: strict),
+    dependencies: isCoreOnly
+        ? []
+        : [
+            .package(url: "https://github.com/apple/swift-argument-parser.git", from: "1.8.2"),
+            .package(url: "https://github.com/apple/swift-configuration.git", from: "1.4.0", traits: []),
+            .package(url: "https://github.com/apple/swift-log.git", from: "1.16.2"),
+            .package(url: "https://github.com/apple/swift-nio.git", from: "2.101.2"),
+        ],
+    targets: isCoreOnly
+        ? core
+        : core + [
+            .systemLibrary(name: "CHiredis"),
+            .systemLibrary(name: "CSQLite"),
+            .target(
+                name: "CPlatform",
+                cSettings: [
+                    .define("TALLYMILL_COMMIT", to: "\"\(Context.gitInformation?.currentCommit ?? "no commit")\"")
+                ]),
+            room("RedisQueue", ["TallyCore", "CHiredis"]),
+            room("ShardStore", ["TallyCore", "CSQLite"]),
+            room("HTTPFront", ["TallyCore", nioCore, nioPosix]),
+            room("ServiceKit", ["CPlatform", configuration, logging]),
+            room("Supervision", ["ServiceKit", logging]),
+            room("WebNode", ["TallyCore", "RedisQueue", "HTTPFront", "ServiceKit", logging]),
+            room("ShardConsumer", ["TallyCore", "RedisQueue", "ShardStore", "ServiceKit", logging]),
+            room("Operations", ["TallyCore", "RedisQueue", "ShardStore", "ServiceKit", "ShardConsumer"]),
+            .executableTarget(
+                name: "tallymill",
+                dependencies: [
+                    "CPlatform", "TallyCore", "RedisQueue", "ShardStore", "HTTPFront", "ServiceKit", "WebNode",
+                    "ShardConsumer", "Operations", "Supervision", arguments, logging,
+                ],
+                swiftSettings: strict),
 
-        tests("TallyCoreTests", ["TallyCore"]),
-        .target(
-            name: "TestSupport", dependencies: ["CPlatform", "RedisQueue", "TallyCore"], path: "Tests/TestSupport",
-            swiftSettings: strict),
-        tests("RedisQueueTests", ["RedisQueue", "Simulation", "TallyCore", "TestSupport"]),
-        probe("shard-probe", path: "Tests/ShardProbe", ["ShardStore", "TallyCore"]),
-        tests("ShardStoreTests", ["ShardStore", "TallyCore", "shard-probe"]),
-        tests("HTTPFrontTests", ["HTTPFront", "TallyCore", nioCore, nioPosix, nioEmbedded, nioHTTP1]),
-        probe("servicekit-probe", path: "Tests/ServiceKitProbe", ["ServiceKit", logging]),
-        tests("ServiceKitTests", ["ServiceKit", "servicekit-probe", logging]),
-        probe("supervision-probe", path: "Tests/SupervisionProbe", ["ServiceKit", "Supervision", logging]),
-        tests("SupervisionTests", ["ServiceKit", "Supervision", "supervision-probe"]),
-        // The model of Redis and of the shards, and the real machines under a seeded scheduler.
-        .target(name: "Simulation", dependencies: ["TallyCore"], path: "Tests/Simulation", swiftSettings: strict),
-        tests("SimulationTests", ["TallyCore", "Simulation"]),
-        // Real processes and kill -9; the harness is a target of its own, without any test.
-        .target(
-            name: "ClusterSupport", dependencies: ["TallyCore", "ServiceKit"], path: "Tests/ClusterSupport",
-            swiftSettings: strict),
-        tests("ClusterTests", ["ClusterSupport", "ServiceKit", "tallymill"]),
-    ]
+            tests("TallyCoreTests", ["TallyCore"]),
+            .target(
+                name: "TestSupport", dependencies: ["CPlatform", "RedisQueue", "TallyCore"], path: "Tests/TestSupport",
+                swiftSettings: strict),
+            tests("RedisQueueTests", ["RedisQueue", "Simulation", "TallyCore", "TestSupport"]),
+            probe("shard-probe", path: "Tests/ShardProbe", ["ShardStore", "TallyCore"]),
+            tests("ShardStoreTests", ["ShardStore", "TallyCore", "shard-probe"]),
+            tests("HTTPFrontTests", ["HTTPFront", "TallyCore", nioCore, nioPosix, nioEmbedded, nioHTTP1]),
+            probe("servicekit-probe", path: "Tests/ServiceKitProbe", ["ServiceKit", logging]),
+            tests("ServiceKitTests", ["ServiceKit", "servicekit-probe", logging]),
+            probe("supervision-probe", path: "Tests/SupervisionProbe", ["ServiceKit", "Supervision", logging]),
+            tests("SupervisionTests", ["ServiceKit", "Supervision", "supervision-probe"]),
+            // Real processes and kill -9; the harness is a target of its own, without any test.
+            .target(
+                name: "ClusterSupport", dependencies: ["TallyCore", "ServiceKit"], path: "Tests/ClusterSupport",
+                swiftSettings: strict),
+            tests("ClusterTests", ["ClusterSupport", "ServiceKit", "tallymill"]),
+        ]
 )

@@ -42,27 +42,41 @@ public struct RedisAccess: Sendable {
     public func connect(
         waitingMilliseconds: UInt64, needsLibrary: Bool = true
     ) throws(Failure) -> RedisConnection {
-        let connection = try onRedis { () throws(RedisError) in try reach(waitingMilliseconds) }
-        let problems = try onRedis { () throws(RedisError) in
-            try ServerRequirements.problems(of: connection, allowVolatile: allowVolatile, needsLibrary: needsLibrary)
+        let (connection, problems) = try onRedis { () throws(RedisError) in
+            try reach(waitingMilliseconds, needsLibrary: needsLibrary)
         }
         if problems.isEmpty { return connection }
         throw Failure(.configuration, problems.map { $0.description }.joined(separator: "\n  "), at: "\(link.url)")
     }
 
-    private func reach(_ waitingMilliseconds: UInt64) throws(RedisError) -> RedisConnection {
+    /// Tries until Redis has answered everything, for what passes with time: nobody listens, or it still loads its data.
+    private func reach(
+        _ waitingMilliseconds: UInt64, needsLibrary: Bool
+    ) throws(RedisError) -> (RedisConnection, [ServerProblem]) {
         let deadline = MonotonicClock.milliseconds() + waitingMilliseconds
         var backoff = JitteredBackoff()
         var random = SystemRandomNumberGenerator()
         while true {
             do throws(RedisError) {
-                return try RedisConnection(link)
+                let connection = try RedisConnection(link)
+                let problems = try ServerRequirements.problems(
+                    of: connection, allowVolatile: allowVolatile, needsLibrary: needsLibrary)
+                return (connection, problems)
             } catch {
-                // Refused and still loading pass with time; a wrong password does not.
-                if case .server(let code, _) = error, code != "LOADING" { throw error }
-                if MonotonicClock.milliseconds() >= deadline { throw error }
+                if !error.passesWithTime || MonotonicClock.milliseconds() >= deadline { throw error }
                 usleep(UInt32(backoff.next(using: &random) * 1_000))
             }
+        }
+    }
+}
+
+extension RedisError {
+    /// Whether the same call may succeed a moment later: a wrong password does not turn right by waiting.
+    fileprivate var passesWithTime: Bool {
+        switch self {
+        case .unreachable, .connectionLost, .timedOut: true
+        case .server(let code, _): code == "LOADING" || code == "BUSY"
+        case .protocolViolation: false
         }
     }
 }
@@ -72,11 +86,8 @@ func onRedis<Value>(_ body: () throws(RedisError) -> Value) throws(Failure) -> V
     do throws(RedisError) {
         return try body()
     } catch {
-        let code: ExitCode =
-            switch error {
-            case .server: .configuration
-            case .unreachable, .connectionLost, .timedOut, .protocolViolation: .unavailable
-            }
+        var code = ExitCode.unavailable
+        if case .server = error, !error.passesWithTime { code = .configuration }
         throw Failure(code, error.description, advice: error.hint.map { "\($0)." })
     }
 }

@@ -26,7 +26,7 @@ import Testing
         #expect(settings.bytes(.requestBodyBytes) == 1_048_576)
         #expect(settings.integer(.requestIncrements) == 10_000)
         #expect(settings.integer(.unansweredRequests) == 128)
-        #expect(settings.integer(.maxConnections) == 10_000)
+        #expect(settings.integer(.maxConnections) == 20_000)
         #expect(settings.milliseconds(.idempotencyRetention) == 604_800_000)
         #expect(!settings.isOn(.allowVolatileRedis))
         for setting in Setting.table { #expect(settings.origin(of: setting) == .builtIn) }

@@ -127,7 +127,10 @@ public struct ModelRedis: Hashable, Sendable {
     /// - Parameter upTo: the absolute position behind the peeked batches, for the canary `offset-trim`.
     public mutating func trim(_ partition: PartitionID, _ request: TrimRequest, upTo: Int = 0) -> TrimReply {
         guard var group = groups[partition] else { return .noTopology }
-        if enforcesLeases, mutation != .noTrimToken, request.token != group.token { return .fenced }
+        // No lease has token 0: who was never granted one holds nothing.
+        if enforcesLeases, mutation != .noTrimToken, request.token != group.token || request.token == 0 {
+            return .fenced
+        }
         let popped =
             switch mutation {
             case .countTrim: min(request.committed.count, group.queue.count)

@@ -56,8 +56,8 @@ import Testing
     @Test func aPushIsCheckedInOrder() {
         #expect(push(2) == .gap(last: 0, applied: 0))
         #expect(push(1) == .ok(applied: 0))
-        #expect(push(2, limitBytes: 39) == .full(applied: 0))
-        #expect(push(2, limitBytes: 40) == .ok(applied: 0))
+        #expect(push(2, limitBytes: 40) == .full(applied: 0))
+        #expect(push(2, limitBytes: 41) == .ok(applied: 0))
         #expect(push(1, limitBytes: 0) == .duplicate(applied: 0))
         #expect(push(8, floor: 7) == .ok(applied: 0))
         #expect(seal())
