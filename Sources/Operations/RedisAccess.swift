@@ -49,7 +49,7 @@ public struct RedisAccess: Sendable {
         throw Failure(.configuration, problems.map { $0.description }.joined(separator: "\n  "), at: "\(link.url)")
     }
 
-    /// Tries until Redis has answered everything, for what passes with time: nobody listens, or it still loads its data.
+    /// Tries until Redis has answered everything, for what passes with time: nobody listens, or it loads its data.
     private func reach(
         _ waitingMilliseconds: UInt64, needsLibrary: Bool
     ) throws(RedisError) -> (RedisConnection, [ServerProblem]) {

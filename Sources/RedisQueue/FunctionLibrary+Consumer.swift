@@ -37,7 +37,7 @@ extension FunctionLibrary {
           local token, ttl = number(args[1], 'token'), number(args[2], 'time to live')
           local meta = read_meta(keys[4])
           if not meta then return {'NOTOPO'} end
-          if token ~= meta.token then return {'FENCED'} end
+          if token < 1 or token ~= meta.token then return {'FENCED'} end
           must_be_allowed('HSET', keys[4], 'lease', '')
           redis.call('HSET', keys[4], 'lease', digits(now_ms() + ttl))
           return {'OK'}
@@ -50,7 +50,7 @@ extension FunctionLibrary {
           local token = number(args[1], 'token')
           local meta = read_meta(keys[4])
           if not meta then return {'NOTOPO'} end
-          if token ~= meta.token then return {'FENCED'} end
+          if token < 1 or token ~= meta.token then return {'FENCED'} end
           must_be_allowed('HDEL', keys[4], 'lease')
           redis.call('HDEL', keys[4], 'lease', 'host', 'owner')
           return {'OK'}

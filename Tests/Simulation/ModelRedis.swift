@@ -103,7 +103,7 @@ public struct ModelRedis: Hashable, Sendable {
         _ partition: PartitionID, token: UInt64, leaseMilliseconds: UInt64, now: UInt64
     ) -> Bool {
         guard let group = groups[partition] else { return true }
-        if enforcesLeases, group.token != token { return true }
+        if enforcesLeases, group.token != token || token == 0 { return true }
         groups[partition]?.leaseUntil = now + leaseMilliseconds
         return false
     }
