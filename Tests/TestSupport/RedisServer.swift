@@ -82,6 +82,8 @@ public final class RedisServer: Sendable {
                 "redis-server", "--port", "\(port)", "--bind", "127.0.0.1", "--unixsocket", socket, "--dir",
                 folder + "/data", "--logfile", folder + "/log", "--save", "", "--appendonly", "yes", "--appendfsync",
                 "always",
+                // A rewrite's child outlives its killed parent for a moment, and would change the files under a copy.
+                "--auto-aof-rewrite-percentage", "0",
             ] + options
         let pid = Spawn.start(arguments)
         state.withLock { $0.pid = pid }
