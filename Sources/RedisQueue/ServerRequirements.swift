@@ -32,6 +32,10 @@ public enum ServerRequirements {
         of connection: RedisConnection, allowVolatile: Bool, needsLibrary: Bool = true
     ) throws(RedisError) -> [ServerProblem] {
         guard let info = try ServerInfo(connection) else { return [.unreadable("INFO")] }
+        if info["loading"] == "1" {
+            // Until it has loaded, it says `appendonly no` whatever it is configured to.
+            throw .server(code: "LOADING", message: "Redis is loading the dataset in memory")
+        }
         let version = info["redis_version"] ?? "unknown"
         guard let major = version.split(separator: ".").first.flatMap({ Int($0) }), major >= majorVersionMin else {
             return [.tooOld(version: version)]
