@@ -18,6 +18,9 @@ public struct HTTPAnswer: Sendable {
 
     /// The level that the answer names.
     public var level: String? { (try? JSONTree(body))?["level"]?.text }  // a body without one has no level
+
+    /// The increments that the answer says were taken.
+    public var accepted: Int? { (try? JSONTree(body))?["accepted"]?.integer() }  // as above
 }
 
 /// Why there is no answer.
@@ -69,11 +72,8 @@ public final class HTTPConnection {
         var one: Int32 = 1
         setsockopt(descriptor, Int32(IPPROTO_TCP), TCP_NODELAY, &one, socklen_t(MemoryLayout<Int32>.size))
         let result = Loopback.withAddress(port: port) { connect(descriptor, $0, $1) }
-        guard result == 0 else {
-            let number = errno
-            close(descriptor)
-            throw .notConnected(number)
-        }
+        // deinit runs for an initializer that throws, too, and closes the socket: once.
+        guard result == 0 else { throw .notConnected(errno) }
     }
 
     deinit { close(descriptor) }
@@ -82,6 +82,8 @@ public final class HTTPConnection {
     public func send(_ request: HTTPRequest) throws(HTTPTrouble) -> HTTPAnswer {
         guard isOpen else { throw .notConnected(ENOTCONN) }
         isOpen = false
+        // An answer to nothing would be taken for the answer to this request.
+        precondition(received.isEmpty, "a server answered more than it was asked")
         try sendAll(request.bytes)
         let answer = try receiveAnswer()
         isOpen = answer.header("connection")?.lowercased() != "close"

@@ -199,9 +199,12 @@ private struct Writer {
     private func judge(_ answer: HTTPAnswer, _ made: RequestMaker.Made) -> Fate {
         switch answer.status {
         case 200, 202:
-            if let level = answer.level { return level == "memory" ? .unknown : .acknowledged }
-            state.complain("\(answer.status) without a level: \(answer.text)")
-            return .unknown
+            let count = made.posting.increments.count
+            guard answer.accepted == count, let level = answer.level else {
+                state.complain("\(answer.status) for \(count) increments: \(answer.text)")
+                return .unknown
+            }
+            return level == "memory" ? .unknown : .acknowledged
         case 503:
             if answer.header("retry-after").flatMap({ Int($0) }) == nil { state.complain("503 without Retry-After") }
             return .refused

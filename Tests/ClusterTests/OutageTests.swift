@@ -155,10 +155,7 @@ extension ClusterTests {
                 look += 1
                 // Redis first: what ends between two looks of one pass then never seems to be out of order.
                 for child in children.sorted(by: { Self.rank($0) > Self.rank($1) })
-                where ends[child.pid] == nil && !ProcessTable.isRunning(child.pid) {
-                    // A file of /proc that could not be read once is no end.
-                    if !ProcessTable.isRunning(child.pid) { ends[child.pid] = look }
-                }
+                where ends[child.pid] == nil && !ProcessTable.isRunning(child.pid) { ends[child.pid] = look }
                 return ends.count == children.count
             }
             return ends
