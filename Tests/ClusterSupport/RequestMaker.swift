@@ -30,9 +30,10 @@ public struct RequestMaker {
         var request = isSingle ? single(posting.increments[0]) : several(posting.increments)
         let isIdempotent = random.once(in: 5)
         if isIdempotent { request.headers.append(("Idempotency-Key", "\"\(name).\(count)\"")) }
-        if random.once(in: 6) {
+        if random.once(in: 10) {
             request.target += request.target.contains("?") ? "&level=stored" : "?level=stored"
-            request.headers.append(("Prefer", "wait=2"))
+            // Short, because while a consumer is dead each of these takes all of it.
+            request.headers.append(("Prefer", "wait=1"))
         }
         count += 1
         return Made(request: request, posting: posting, isIdempotent: isIdempotent)

@@ -5,6 +5,7 @@
 //     TALLYMILL_SEED        the seed of every random choice; else taken from the clock and printed
 //     TALLYMILL_OUTAGE      seconds for which the outage test leaves Redis dead, 3 unless given
 //     TALLYMILL_INCREMENTS  increments of the throughput test; 1,000,000 in a release build, else 100,000
+//     TMPDIR                where the folders of the tests are made, /tmp unless given
 //
 // None of them reaches a child: the product refuses variables that it does not know.
 
