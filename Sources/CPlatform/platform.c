@@ -5,8 +5,11 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <spawn.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -31,6 +34,57 @@ int tm_signalfd_read(int descriptor) {
     } while (length < 0 && errno == EINTR);
     if (length == (ssize_t)sizeof info) return (int)info.ssi_signo;
     return length < 0 && errno == EAGAIN ? 0 : -1;
+}
+
+int tm_accept(int descriptor) {
+    return accept4(descriptor, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+}
+
+_Static_assert(TM_READABLE == EPOLLIN && TM_WRITABLE == EPOLLOUT, "the bits of epoll");
+_Static_assert(TM_FAILED == EPOLLERR && TM_HUNG_UP == EPOLLHUP, "the bits of epoll");
+
+int tm_poller(void) {
+    return epoll_create1(EPOLL_CLOEXEC);
+}
+
+static int control(int poller, int operation, int descriptor, unsigned events, unsigned long long name) {
+    struct epoll_event event = {.events = events, .data.u64 = name};
+    return epoll_ctl(poller, operation, descriptor, &event);
+}
+
+int tm_poller_add(int poller, int descriptor, unsigned events, unsigned long long name) {
+    return control(poller, EPOLL_CTL_ADD, descriptor, events, name);
+}
+
+int tm_poller_change(int poller, int descriptor, unsigned events, unsigned long long name) {
+    return control(poller, EPOLL_CTL_MOD, descriptor, events, name);
+}
+
+int tm_poller_remove(int poller, int descriptor) {
+    return control(poller, EPOLL_CTL_DEL, descriptor, 0, 0);
+}
+
+int tm_poller_wait(int poller, struct tm_event *events, int timeout_ms) {
+    struct epoll_event found[TM_EVENTS_MAX];
+    int count = epoll_wait(poller, found, TM_EVENTS_MAX, timeout_ms);
+    for (int i = 0; i < count; i++) {
+        events[i].name = found[i].data.u64;
+        events[i].events = found[i].events;
+    }
+    return count;
+}
+
+int tm_waker(void) {
+    return eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+}
+
+int tm_wake(int waker) {
+    return eventfd_write(waker, 1);
+}
+
+int tm_wake_clear(int waker) {
+    eventfd_t count;
+    return eventfd_read(waker, &count);
 }
 
 int tm_pipe(int ends[2]) {

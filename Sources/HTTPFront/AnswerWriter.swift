@@ -1,19 +1,18 @@
 // Answers as bytes. The ones of the hot path - one increment, the connection persists - are kept ready made and
-// handed out without a copy; they are made anew only when the second changes.
+// copied out as one piece; they are made anew only when the second changes.
 
-import NIOCore
 import TallyCore
 
 /// Writes answers; one per loop.
 struct AnswerWriter {
     /// Ready answers to one increment at each level; empty until used in this second.
-    private var ready: [ByteBuffer]
+    private var ready: [[UInt8]]
     private var date: String
 
-    static let interimContinue: StaticString = "HTTP/1.1 100 Continue\r\n\r\n"
+    static let interimContinue = Array("HTTP/1.1 100 Continue\r\n\r\n".utf8)
 
     init() {
-        ready = Array(repeating: ByteBuffer(), count: Level.allCases.count)
+        ready = Array(repeating: [], count: Level.allCases.count)
         date = HTTPDate.now()
     }
 
@@ -22,12 +21,12 @@ struct AnswerWriter {
         let now = HTTPDate.now()
         if now == date { return }
         date = now
-        for index in ready.indices { ready[index] = ByteBuffer() }
+        for index in ready.indices { ready[index] = [] }
     }
 
     /// 200 or 202 with the number of increments and the level reached.
     mutating func accepted(
-        _ count: Int, _ level: Level, isComplete: Bool, _ persistence: Persistence, to output: inout ByteBuffer
+        _ count: Int, _ level: Level, isComplete: Bool, _ persistence: Persistence, to output: inout [UInt8]
     ) {
         guard count == 1, isComplete, persistence == .persists else {
             let status: Status = isComplete ? .ok : .accepted
@@ -35,14 +34,10 @@ struct AnswerWriter {
             return
         }
         let index = Int(level.rawValue)
-        if ready[index].readableBytes == 0 {
+        if ready[index].isEmpty {
             json(.ok, AnswerWriter.body(count, level), persistence, to: &ready[index])
         }
-        if output.readableBytes == 0 {
-            output = ready[index]
-        } else {
-            output.writeImmutableBuffer(ready[index])
-        }
+        output.append(contentsOf: ready[index])
     }
 
     private static func body(_ count: Int, _ level: Level) -> [UInt8] {
@@ -57,36 +52,36 @@ struct AnswerWriter {
     /// `body` as JSON; with `isHead` only its length.
     func json(
         _ status: Status, _ body: [UInt8], _ persistence: Persistence, isHead: Bool = false, retryAfter: Int? = nil,
-        to output: inout ByteBuffer
+        to output: inout [UInt8]
     ) {
         start(status, type: "application/json", length: body.count, persistence, to: &output)
-        if let retryAfter { output.writeString("Retry-After: \(retryAfter)\r\n") }
+        if let retryAfter { output += "Retry-After: \(retryAfter)\r\n".utf8 }
         finish(body, isHead: isHead, to: &output)
     }
 
-    func problem(_ problem: Problem, _ persistence: Persistence, isHead: Bool, to output: inout ByteBuffer) {
+    func problem(_ problem: Problem, _ persistence: Persistence, isHead: Bool, to output: inout [UInt8]) {
         let body = problem.json
         start(problem.status, type: "application/problem+json", length: body.count, persistence, to: &output)
-        if let allow = problem.allow { output.writeString("Allow: \(allow)\r\n") }
-        if let seconds = problem.retryAfterSeconds { output.writeString("Retry-After: \(seconds)\r\n") }
+        if let allow = problem.allow { output += "Allow: \(allow)\r\n".utf8 }
+        if let seconds = problem.retryAfterSeconds { output += "Retry-After: \(seconds)\r\n".utf8 }
         finish(body, isHead: isHead, to: &output)
     }
 
     private func start(
-        _ status: Status, type: StaticString, length: Int, _ persistence: Persistence, to output: inout ByteBuffer
+        _ status: Status, type: String, length: Int, _ persistence: Persistence, to output: inout [UInt8]
     ) {
-        output.writeString("HTTP/1.1 \(status.rawValue) \(status.title)\r\nDate: \(date)\r\nContent-Type: ")
-        output.writeStaticString(type)
-        output.writeString("\r\nContent-Length: \(length)\r\n")
+        output += "HTTP/1.1 \(status.rawValue) \(status.title)\r\nDate: \(date)\r\nContent-Type: ".utf8
+        output += type.utf8
+        output += "\r\nContent-Length: \(length)\r\n".utf8
         switch persistence {
         case .persists: break
-        case .persistsExplicitly: output.writeStaticString("Connection: keep-alive\r\n")
-        case .closes: output.writeStaticString("Connection: close\r\n")
+        case .persistsExplicitly: output += "Connection: keep-alive\r\n".utf8
+        case .closes: output += "Connection: close\r\n".utf8
         }
     }
 
-    private func finish(_ body: [UInt8], isHead: Bool, to output: inout ByteBuffer) {
-        output.writeStaticString("\r\n")
-        if !isHead { output.writeBytes(body) }
+    private func finish(_ body: [UInt8], isHead: Bool, to output: inout [UInt8]) {
+        output += "\r\n".utf8
+        if !isHead { output += body }
     }
 }

@@ -1,11 +1,13 @@
 // The answering side of a connection: the order of answers, one write for many, and the last answer.
 
-import NIOCore
+import Glibc
+import ServiceKit
 import TallyCore
 
 extension Connection {
     func answer(_ count: Int, _ level: Level, asked: Level, _ persistence: Persistence) {
         if answers.isEmpty {
+            borrowSpareOutput()
             front.writer.accepted(count, level, isComplete: level >= asked, persistence, to: &output)
         } else {
             answers.append(.init(answer: .reached(level), count: count, asked: asked, persistence: persistence))
@@ -26,16 +28,14 @@ extension Connection {
     }
 
     /// Writes an answer now, or later when earlier ones are pending.
-    func answer(_ persistence: Persistence, _ write: (inout ByteBuffer) -> Void) {
+    func answer(_ persistence: Persistence, _ write: (inout [UInt8]) -> Void) {
         if answers.isEmpty {
+            borrowSpareOutput()
             write(&output)
         } else {
-            var bytes = ByteBuffer()
+            var bytes: [UInt8] = []
             write(&bytes)
-            answers.append(
-                .init(
-                    answer: .written(Array(bytes.readableBytesView)), count: 0, asked: .memory,
-                    persistence: persistence))
+            answers.append(.init(answer: .written(bytes), count: 0, asked: .memory, persistence: persistence))
         }
         if persistence == .closes { mode = .ending }
     }
@@ -55,6 +55,7 @@ extension Connection {
 
     /// Moves the answers whose turn has come to `output`.
     func writeReady() {
+        borrowSpareOutput()
         while let slot = answers.popReady() {
             switch slot.answer {
             case .pending: preconditionFailure("a pending answer left the queue")
@@ -63,51 +64,74 @@ extension Connection {
                     slot.count, level, isComplete: level >= slot.asked, slot.persistence, to: &output)
             case .problem(let problem):
                 front.writer.problem(problem, slot.persistence, isHead: false, to: &output)
-            case .written(let bytes): output.writeBytes(bytes)
+            case .written(let bytes): output += bytes
             }
         }
         if owesContinue, answers.isEmpty {
             owesContinue = false
-            output.writeStaticString(AnswerWriter.interimContinue)
+            output += AnswerWriter.interimContinue
         }
     }
 
-    /// Writes `output` in one piece, and ends the connection when that was the last.
+    /// Writes `output`, and ends the connection when that was the last.
     func flush() {
-        guard let context, mode == .open || mode == .ending else { return }
-        let isLast = mode == .ending && answers.isEmpty
-        if output.readableBytes > 0 {
-            var bytes = ByteBuffer()
-            swap(&bytes, &output)
-            if isLast {
-                let written = context.eventLoop.makePromise(of: Void.self)
-                written.futureResult.assumeIsolated().whenComplete { _ in self.endOutput() }
-                mode = .lingering
-                front.setDeadline(index, front.idlePatience)
-                context.writeAndFlush(wrapOutboundOut(bytes), promise: written)
-                return
-            }
-            context.writeAndFlush(wrapOutboundOut(bytes), promise: nil)
-        } else if isLast {
-            return close()
-        }
+        if mode == .closed { return }
+        if isWritable, !output.isEmpty { write() }
+        if mode == .ending, answers.isEmpty, output.isEmpty { endOutput() }
+        if mode == .closed { return }
         updateReading()
         updateWait()
     }
 
-    /// The last answer has been handed to the kernel, or cannot be.
+    /// An idle connection owns no buffer: who writes takes the loop's, and who is done gives it back.
+    private func borrowSpareOutput() {
+        if output.isEmpty { swap(&output, &front.spareOutput) }
+    }
+
+    private func returnSpareOutput() {
+        if output.capacity <= LoopFront.spareBytesMax { swap(&output, &front.spareOutput) }
+        output = []
+    }
+
+    /// What the socket does not take stays.
+    private func write() {
+        let count = output.withUnsafeBytes { send(descriptor, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL)) }
+        if count == output.count {
+            output.removeAll(keepingCapacity: true)
+            returnSpareOutput()
+            return
+        }
+        if count < 0, errno != EAGAIN, errno != EINTR { return close() }
+        if count > 0 { output.removeFirst(count) }
+        isWritable = false
+        isNewWait = isNewWait || count > 0
+    }
+
+    func becameWritable() {
+        guard mode != .closed, !isWritable else { return }
+        isWritable = true
+        write()
+        if mode == .closed { return }
+        if isWritable { resume() }
+        flush()
+    }
+
+    /// The socket has the last answer. Closing now, with bytes unread, would send a reset that can overtake it.
     private func endOutput() {
-        guard let context, mode == .lingering else { return }
         if inputEnded { return close() }
-        outputEnded = true
+        guard mode != .lingering, shutdown(descriptor, Int32(SHUT_WR)) == 0 else { return close() }
+        mode = .lingering
+        wait = .nothing
         front.setDeadline(index, front.lingerPatience)
-        setReading(true)
-        context.close(mode: .output, promise: nil)
     }
 
     func close() {
-        guard let context else { return }
-        context.close(promise: nil)
+        guard mode != .closed else { return }
+        mode = .closed
+        if let watch { front.loop.unwatch(watch) }
+        watch = nil
+        Glibc.close(descriptor)
+        front.unregister(index)
     }
 
     /// Ends the connection as soon as everything that was begun is answered.
@@ -115,8 +139,8 @@ extension Connection {
         guard mode == .open else { return }
         if answers.isEmpty, saved.isEmpty, isWritable { return close() }
         if answers.isEmpty, !isWritable {
-            mode = .lingering
-            return endOutput()
+            mode = .ending
+            return
         }
         // Requests that were not begun are not answered: the last answer says that it is the last.
         if saved.isEmpty || !isReading {

@@ -1,6 +1,6 @@
 // When a connection reads, and how long it may take: backpressure and deadlines.
 
-import NIOCore
+import ServiceKit
 
 extension Connection {
     /// Reads on when there is room again.
@@ -10,22 +10,19 @@ extension Connection {
 
     private var hasRoom: Bool { isWritable && answers.count < front.limits.unansweredRequests }
 
+    /// Tells the loop what to report, when that has changed.
     func updateReading() {
-        if hasRoom != isReading { setReading(hasRoom) }
-    }
-
-    func setReading(_ reads: Bool) {
-        guard isReading != reads, let context else { return }
-        isReading = reads
-        do {
-            try context.channel.syncOptions?.setOption(ChannelOptions.autoRead, value: reads)
-        } catch {
-            close()  // the channel has closed meanwhile
-        }
+        isReading = mode == .lingering || hasRoom
+        var next: IOEvents = isReading && !inputEnded ? .readable : []
+        if !isWritable { next.insert(.writable) }
+        if next == wanted { return }
+        wanted = next
+        if let watch { front.loop.change(watch, next) }
     }
 
     /// Sets the deadline of what the connection waits for now, once when that begins.
     func updateWait() {
+        if mode == .lingering { return }
         let next: Wait
         if !isWritable {
             next = .peerToRead

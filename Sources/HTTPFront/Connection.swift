@@ -8,15 +8,13 @@
 // of what the peer sends is read and dropped for a moment, because closing with unread bytes would send a reset
 // that can overtake the answer.
 
-import NIOCore
+import Glibc
+import ServiceKit
 import TallyCore
 
 /// Its hot properties are exempt from the run-time check for overlapping access, which costs a lookup each: they are
 /// touched on one loop only, and no method passes one of them along while another touches it.
-final class Connection: ChannelInboundHandler {
-    typealias InboundIn = ByteBuffer
-    typealias OutboundOut = ByteBuffer
-
+final class Connection: DescriptorHandler {
     enum Mode {
         case open
         /// The last answer waits in the queue or in `output`; what arrives is dropped.
@@ -32,87 +30,94 @@ final class Connection: ChannelInboundHandler {
     }
 
     let front: LoopFront
-    @exclusivity(unchecked) var context: ChannelHandlerContext?
+    let descriptor: Int32
+    /// nil before `open` and after `close`.
+    @exclusivity(unchecked) var watch: Watch?
+    /// What the loop reports.
+    @exclusivity(unchecked) var wanted: IOEvents = .readable
     var index: UInt32 = 0
     var generation: UInt32 = 0
     @exclusivity(unchecked) var mode = Mode.open
     @exclusivity(unchecked) var wait = Wait.nothing
-    /// A request has been read since the deadline was set: the same wait begins anew.
+    /// A request has been read, or output taken, since the deadline was set: the same wait begins anew.
     @exclusivity(unchecked) var isNewWait = true
     @exclusivity(unchecked) var parser = RequestParser()
     /// The bytes of the request that `parser` is reading, and what came after it while reading was stopped.
     @exclusivity(unchecked) var saved: [UInt8] = []
     @exclusivity(unchecked) var answers = AnswerQueue()
-    @exclusivity(unchecked) var output = ByteBuffer()
+    /// Answers that the socket has not taken; while a call is writing, also new ones.
+    @exclusivity(unchecked) var output: [UInt8] = []
     var owesContinue = false
-    var isRegistered = false
     @exclusivity(unchecked) var isReading = true
+    /// False: the peer does not take our answers as fast as we make them.
     @exclusivity(unchecked) var isWritable = true
     var inputEnded = false
-    var outputEnded = false
 
-    init(front: LoopFront) {
+    init(front: LoopFront, descriptor: Int32) {
         self.front = front
+        self.descriptor = descriptor
     }
 
-    // MARK: From the channel
-
-    func channelActive(context: ChannelHandlerContext) {
-        self.context = context
-        guard let place = front.register(self) else {
-            mode = .closed
-            let problem: Problem = front.isDraining ? .draining : .tooManyConnections
-            front.writer.problem(problem, .closes, isHead: false, to: &output)
-            context.writeAndFlush(wrapOutboundOut(output), promise: nil)
-            return context.close(promise: nil)
-        }
+    /// Begins to serve, or says why not and closes.
+    func open() {
+        guard let place = front.register(self) else { return turnAway() }
         (index, generation) = place
-        isRegistered = true
+        do throws(Failure) {
+            watch = try front.loop.watch(descriptor, wanted, self)
+        } catch {
+            return close()  // the system has no room for another one; the peer sees the end
+        }
         updateWait()
     }
 
-    func channelInactive(context: ChannelHandlerContext) {
+    private func turnAway() {
+        let problem: Problem = front.isDraining ? .draining : .tooManyConnections
+        front.writer.problem(problem, .closes, isHead: false, to: &output)
         mode = .closed
-        self.context = nil
-        if isRegistered { front.unregister(index) }
-        isRegistered = false
+        _ = output.withUnsafeBytes { send(descriptor, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL)) }  // or it is gone
+        Glibc.close(descriptor)
     }
 
-    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
-        guard mode == .open else { return }
-        let buffer = unwrapInboundIn(data)
-        if saved.isEmpty, isReading {
-            buffer.withUnsafeReadableBytes { bytes in
-                let used = process(bytes)
-                if mode == .open { keep(bytes, from: used) }
-            }
-        } else {
-            buffer.withUnsafeReadableBytes { saved.append(contentsOf: $0) }
-            if isReading { processSaved() }
+    // MARK: From the socket
+
+    func isReady(_ events: IOEvents) {
+        if events.contains(.writable) { becameWritable() }
+        if mode == .closed { return }
+        if isReading, !inputEnded {
+            read()
+        } else if !events.isDisjoint(with: .hungUp) {
+            close()
         }
     }
 
-    func channelReadComplete(context: ChannelHandlerContext) {
+    /// One read a turn: a peer that sends without end does not keep the others waiting.
+    private func read() {
+        let count = recv(descriptor, front.input.baseAddress, front.input.count, 0)
+        if count < 0 {
+            if errno != EAGAIN, errno != EINTR { close() }
+            return
+        }
+        if count == 0 { return endInput() }
+        if mode == .open { take(UnsafeRawBufferPointer(rebasing: front.input[..<count])) }
         flush()
     }
 
-    func channelWritabilityChanged(context: ChannelHandlerContext) {
-        isWritable = context.channel.isWritable
-        if mode == .closed { return }
-        resume()
-        flush()
+    private func take(_ bytes: UnsafeRawBufferPointer) {
+        if saved.isEmpty {
+            let used = process(bytes)
+            if mode == .open { keep(bytes, from: used) }
+        } else {
+            saved.append(contentsOf: bytes)
+            processSaved()
+        }
     }
 
-    func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
-        guard case .some(.inputClosed) = event as? ChannelEvent else { return }
+    /// The peer sends no more; it may still wait for answers.
+    private func endInput() {
         inputEnded = true
-        if mode == .open { mode = .ending }
-        if mode == .lingering, outputEnded { close() }
+        if mode == .lingering { return close() }
+        mode = .ending
         flush()
-    }
-
-    func errorCaught(context: ChannelHandlerContext, error: any Error) {
-        close()
     }
 
     // MARK: Reading
@@ -166,7 +171,7 @@ final class Connection: ChannelInboundHandler {
         if let problem = head.problem { return answer(problem, .closes, isHead: head.method == .head) }
         if !head.announcesBody { return }
         if answers.isEmpty {
-            output.writeStaticString(AnswerWriter.interimContinue)
+            output += AnswerWriter.interimContinue
         } else {
             owesContinue = true
         }

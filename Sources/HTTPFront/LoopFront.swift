@@ -4,11 +4,15 @@
 // Everything here and in `Connection` runs on the one loop; nothing is locked. A connection is known by its place
 // in `entries` and the generation of that place, so a ticket for a connection that has gone finds nobody.
 
-import NIOCore
+import ServiceKit
 import TallyCore
 
 /// The HTTP side of one event loop.
 final class LoopFront {
+    private static let inputBytes = 1 << 16
+    /// Larger output storage is not kept.
+    static let spareBytesMax = 1 << 16
+
     private struct Entry {
         var connection: Connection?
         var generation: UInt32 = 0
@@ -16,7 +20,7 @@ final class LoopFront {
         var deadline = UInt64.max
     }
 
-    let eventLoop: any EventLoop
+    let loop: EventLoop
     let limits: HTTPLimits
     let service: any IncrementService
     /// This loop's share of `limits.connections`.
@@ -29,6 +33,10 @@ final class LoopFront {
     @exclusivity(unchecked) var reader: IncrementReader
     @exclusivity(unchecked) var increments = IncrementBuffer()
     @exclusivity(unchecked) var writer = AnswerWriter()
+    /// What one read of one connection brings; used within a call alone.
+    let input = UnsafeMutableRawBufferPointer.allocate(byteCount: LoopFront.inputBytes, alignment: 16)
+    /// Storage for the output of whichever connection is writing, so that others need none.
+    @exclusivity(unchecked) var spareOutput: [UInt8] = []
     private(set) var isDraining = false
     private(set) var connectionCount = 0
 
@@ -37,11 +45,11 @@ final class LoopFront {
     /// Connections with answers that were completed outside a read; they are flushed together.
     private var unflushed: [Connection] = []
     private var sweeps: UInt64 = 0
-    private var sweeping: RepeatedTask?
-    private var whenEmpty: [EventLoopPromise<Void>] = []
+    private var sweeping: RepeatedWork?
+    private var whenEmpty: [() -> Void] = []
 
-    init(eventLoop: any EventLoop, limits: HTTPLimits, connectionsMax: Int, service: any IncrementService) {
-        self.eventLoop = eventLoop
+    init(loop: EventLoop, limits: HTTPLimits, connectionsMax: Int, service: any IncrementService) {
+        self.loop = loop
         self.limits = limits
         self.connectionsMax = connectionsMax
         self.service = service
@@ -52,11 +60,19 @@ final class LoopFront {
         reader = IncrementReader(limits: limits)
     }
 
+    deinit { input.deallocate() }
+
     // MARK: Connections
+
+    /// Serves a socket that was accepted, and owns it from now on.
+    func adopt(_ descriptor: Int32) {
+        loop.assertInLoop()
+        Connection(front: self, descriptor: descriptor).open()
+    }
 
     /// A place for `connection`, or nil when there are too many.
     func register(_ connection: Connection) -> (index: UInt32, generation: UInt32)? {
-        eventLoop.assertInEventLoop()
+        loop.assertInLoop()
         if connectionCount == connectionsMax || isDraining { return nil }
         connectionCount += 1
         let index: UInt32
@@ -83,14 +99,14 @@ final class LoopFront {
 
     /// Answers the request of `ticket`; nothing happens when it is gone.
     func complete(_ ticket: AnswerTicket, _ answer: AnswerQueue.Answer) {
-        eventLoop.assertInEventLoop()
+        loop.assertInLoop()
         let index = Int(ticket.connection)
         guard index < entries.count, entries[index].generation == ticket.generation,
             let connection = entries[index].connection, connection.complete(ticket.sequence, answer)
         else { return }
         if unflushed.isEmpty {
             // One flush after everything that completes in this tick: pipelined answers leave in one write.
-            eventLoop.assumeIsolated().execute { self.flushCompleted() }
+            loop.atEndOfTurn { self.flushCompleted() }
         }
         unflushed.append(connection)
     }
@@ -108,11 +124,7 @@ final class LoopFront {
     // MARK: Deadlines
 
     func startSweeping() {
-        let interval = TimeAmount.milliseconds(Int64(limits.sweepMilliseconds))
-        let front = NIOLoopBound(self, eventLoop: eventLoop)
-        sweeping = eventLoop.scheduleRepeatedTask(initialDelay: interval, delay: interval) { _ in
-            front.value.sweep()
-        }
+        sweeping = loop.every(milliseconds: limits.sweepMilliseconds) { [weak self] in self?.sweep() }
     }
 
     /// Sets when `Connection.timeIsUp` is called, unless it is set anew before.
@@ -135,17 +147,17 @@ final class LoopFront {
 
     // MARK: The end
 
-    /// Answers what is pending and closes; `promise` succeeds when no connection is left.
-    func drain(_ promise: EventLoopPromise<Void>) {
-        eventLoop.assertInEventLoop()
+    /// Answers what is pending and closes; calls `done` when no connection is left.
+    func drain(_ done: @escaping () -> Void) {
+        loop.assertInLoop()
         isDraining = true
-        whenEmpty.append(promise)
+        whenEmpty.append(done)
         for index in entries.indices { entries[index].connection?.drain() }
         if connectionCount == 0 { announceEmpty() }
     }
 
     func closeAll() {
-        eventLoop.assertInEventLoop()
+        loop.assertInLoop()
         isDraining = true
         sweeping?.cancel()
         for index in entries.indices { entries[index].connection?.close() }
@@ -153,8 +165,9 @@ final class LoopFront {
 
     private func announceEmpty() {
         if !isDraining { return }
-        for promise in whenEmpty { promise.succeed(()) }
+        let waiting = whenEmpty
         whenEmpty = []
+        for done in waiting { done() }
     }
 }
 

@@ -5,19 +5,28 @@
 
 public import TallyCore
 
-/// One producer's connection. Not thread-safe.
+/// One producer's connection, which never blocks. Belongs to an event loop.
 public final class ProducerQueue {
     private let connection: RedisConnection
     private let names: KeyNames
     private var groups: [PartitionID: KeyGroup] = [:]
+    /// The flight under way, and what has been answered of it.
+    private var flight: [QueueCommand] = []
+    private var answers: [QueueAnswer] = []
+    private var failure: RedisError?
+    /// Whether the socket has not taken all of the flight.
+    public private(set) var isWriting = false
 
-    public init(connection: RedisConnection, names: KeyNames) {
+    /// Takes the connection over.
+    public init(connection: RedisConnection, names: KeyNames) throws(RedisError) {
         self.connection = connection
         self.names = names
+        try connection.stopBlocking()
     }
 
     /// What came of a flight.
     public struct Landed: Sendable {
+        public let commands: [QueueCommand]
         /// As many as there were commands, in their order.
         public let answers: [QueueAnswer]
         /// The first failure that no answer tells: of the connection, or of reading the topology.
@@ -27,23 +36,63 @@ public final class ProducerQueue {
     /// Whether another flight can follow; else a new connection is due.
     public var isConnected: Bool { connection.failure == nil }
 
-    /// Sends all commands, then reads all answers.
-    public func deliver(_ commands: [QueueCommand]) -> Landed {
-        var answers: [QueueAnswer] = []
+    /// What the loop is to watch.
+    public var descriptor: Int32 { connection.descriptor }
+
+    /// Begins to send the commands; not before the last flight has landed. It lands at once if the connection breaks.
+    public func send(_ commands: [QueueCommand]) -> Landed? {
+        precondition(flight.isEmpty, "a flight begins before the last one has landed")
+        flight = commands
         answers.reserveCapacity(commands.count)
-        var failure: RedisError?
-        do throws(RedisError) {
+        isWriting = true
+        return attempt { () throws(RedisError) in
             for command in commands { try connection.send(encoded(command)) }
-            for command in commands {
-                let reply = try connection.receive()
-                answers.append(try answer(reply, to: command, &failure))
+            isWriting = try !connection.writeSome()
+        }
+    }
+
+    /// The socket can be written: the rest of the flight.
+    public func write() -> Landed? {
+        attempt { () throws(RedisError) in isWriting = try !connection.writeSome() }
+    }
+
+    /// The socket can be read: answers, or the end of the connection.
+    ///
+    /// - Returns: the flight, once all of it is answered or nothing more can come.
+    public func read() -> Landed? {
+        attempt { () throws(RedisError) in
+            try connection.readSome()
+            while let reply = try connection.nextReply() {
+                answers.append(try answer(reply, to: flight[answers.count], &failure))
             }
+        }
+    }
+
+    /// Redis has been silent for too long.
+    public func giveUp(afterMilliseconds milliseconds: UInt64) -> Landed? {
+        attempt { () throws(RedisError) in throw .timedOut(milliseconds: milliseconds) }
+    }
+
+    private func attempt(_ step: () throws(RedisError) -> Void) -> Landed? {
+        do throws(RedisError) {
+            try step()
+            return answers.count == flight.count && !flight.isEmpty ? land() : nil
         } catch {
             connection.abandon(error)
             failure = error
+            return land()
         }
-        answers.append(contentsOf: repeatElement(.unknown, count: commands.count - answers.count))
-        return Landed(answers: answers, failure: failure)
+    }
+
+    private func land() -> Landed {
+        answers.append(contentsOf: repeatElement(.unknown, count: flight.count - answers.count))
+        defer {
+            flight = []
+            answers = []
+            failure = nil
+            isWriting = false
+        }
+        return Landed(commands: flight, answers: answers, failure: failure)
     }
 
     private func encoded(_ command: QueueCommand) -> RedisCommand {

@@ -1,12 +1,16 @@
 // The door to hiredis: one connection, from connect to its first failure.
 //
-// It blocks, and belongs to the thread that made it. It never connects again by itself: after any error but a refusal
-// the context is dead (hiredis says so, and answers that are still under way would be taken for those of later
-// commands), `failure` says why, and the owner makes a new connection when it sees fit.
+// It blocks, and belongs to the thread that made it, until `stopBlocking` gives it to an event loop. It never connects
+// again by itself: after any error but a refusal the context is dead (hiredis says so, and answers that are still under
+// way would be taken for those of later commands), `failure` says why, and the owner makes a new connection when it
+// sees fit.
 //
 // Commands may be sent ahead (`send`) and their answers read one by one (`receive`). What is sent is written out in
 // slices, so that Redis works on the first commands of a pipeline while the last are still being laid out. Redis never
 // stops reading while answers wait, so a pipeline of any length cannot lock up.
+//
+// On an event loop: `send` lays out, `writeSome` and `readSome` move what the socket takes and has, `nextReply` returns
+// an answer that is there.
 
 import CHiredis
 import Glibc
@@ -17,8 +21,10 @@ public final class RedisConnection {
     public let link: RedisLink
     /// Why the connection is of no more use, or nil.
     public private(set) var failure: RedisError?
+    /// Commands whose answers have not been received.
+    private(set) var unanswered = 0
     private var unwrittenBytes = 0
-    private var unanswered = 0
+    private var isBlocking = true
 
     private static let sliceBytes = 1 << 20
     /// A write to a connection that Redis has closed must be an error, not the end of the process.
@@ -76,7 +82,7 @@ public final class RedisConnection {
         guard command.append(to: context) == REDIS_OK else { throw fail() }
         unanswered += 1
         unwrittenBytes += command.byteCount
-        if unwrittenBytes >= Self.sliceBytes { try write() }
+        if isBlocking, unwrittenBytes >= Self.sliceBytes { try write() }
     }
 
     /// The next answer; an error reply is a value here.
@@ -85,8 +91,12 @@ public final class RedisConnection {
         precondition(unanswered > 0, "no answer is due")
         var pointer: UnsafeMutableRawPointer?
         guard redisGetReply(context, &pointer) == REDIS_OK, let pointer else { throw fail() }
-        defer { freeReplyObject(pointer) }
         unwrittenBytes = 0
+        return try take(pointer)
+    }
+
+    private func take(_ pointer: UnsafeMutableRawPointer) throws(RedisError) -> RedisReply {
+        defer { freeReplyObject(pointer) }
         unanswered -= 1
         do throws(RedisError) {
             return try RedisReply(copying: pointer.assumingMemoryBound(to: redisReply.self).pointee)
@@ -94,6 +104,46 @@ public final class RedisConnection {
             failure = error
             throw error
         }
+    }
+
+    // MARK: On an event loop
+
+    /// The socket, to be watched. Not closed before this object is gone.
+    public var descriptor: Int32 { context.pointee.fd }
+
+    /// From now on no call waits; `command` and `receive` may not be used any more.
+    func stopBlocking() throws(RedisError) {
+        let flags = fcntl(descriptor, F_GETFL)
+        guard flags >= 0, fcntl(descriptor, F_SETFL, flags | O_NONBLOCK) == 0 else { throw fail() }
+        context.pointee.flags &= ~REDIS_BLOCK
+        isBlocking = false
+    }
+
+    /// Writes what the socket takes; true when nothing is left.
+    func writeSome() throws(RedisError) -> Bool {
+        if let failure { throw failure }
+        var isDone: Int32 = 0
+        guard redisBufferWrite(context, &isDone) == REDIS_OK else { throw fail() }
+        return isDone != 0
+    }
+
+    /// Reads what the socket has.
+    func readSome() throws(RedisError) {
+        if let failure { throw failure }
+        guard redisBufferRead(context) == REDIS_OK else { throw fail() }
+    }
+
+    /// The next answer, if it is there as a whole.
+    func nextReply() throws(RedisError) -> RedisReply? {
+        if let failure { throw failure }
+        var pointer: UnsafeMutableRawPointer?
+        guard redisGetReplyFromReader(context, &pointer) == REDIS_OK else { throw fail() }
+        guard let pointer else { return nil }
+        guard unanswered > 0 else {
+            freeReplyObject(pointer)
+            throw .protocolViolation("an answer to nothing")
+        }
+        return try take(pointer)
     }
 
     /// Declares the connection dead: an answer made no sense, so those behind it cannot be trusted.

@@ -1,92 +1,128 @@
-// The thread that owns one producer's Redis connection.
+// One producer's Redis connection, on the producer's event loop.
 //
-// It does what the loop says and nothing else: one flight at a time, sent as one pipeline. When the connection breaks
-// it reports what is known, connects again with jittered back-off, and says so; until then no flight comes.
+// It does what the loop says and nothing else: one flight at a time, sent as one pipeline. It runs on the loop, because
+// handing each flight to a thread and back cost more than the flight. When the connection breaks it reports what is
+// known and has a new one made (that blocks, so a thread of its own does it); until then no flight comes.
 
-import Logging
 import RedisQueue
 import ServiceKit
-import Synchronization
 import TallyCore
 
-/// One producer's connection, on a thread of its own.
-final class Delivery: Sendable {
-    enum Report: Sendable {
+/// One producer's connection. Belongs to its loop.
+// @unchecked: the loop alone touches it; the connector's thread only passes it on to the loop.
+final class Delivery: DescriptorHandler, @unchecked Sendable {
+    enum Report {
         case connected
         case disconnected(String)
         /// The answers are those of the commands, one by one.
         case landed([QueueCommand], [QueueAnswer])
     }
 
-    private enum Order: Sendable {
-        case fly([QueueCommand])
-        case stop
-    }
-
+    private let loop: EventLoop
     private let link: RedisLink
     private let names: KeyNames
-    private let mailbox = Mailbox<Order>()
-    private let thread = Mutex<ServiceThread?>(nil)
+    private let connector: Connector
+    private var report: (Report) -> Void = { _ in }
+    private var queue: ProducerQueue?
+    private var watch: Watch?
+    /// What the loop reports about the socket.
+    private var wanted: IOEvents = .readable
+    /// When the flight under way has lasted too long.
+    private var deadline = UInt64.max
 
-    init(link: RedisLink, names: KeyNames) {
+    init(loop: EventLoop, link: RedisLink, names: KeyNames) {
+        self.loop = loop
         self.link = link
         self.names = names
+        connector = Connector(link)
     }
 
-    /// Connects, and reports to `report`, which is called on the delivery's thread.
-    func start(_ report: @escaping @Sendable (Report) -> Void) {
-        thread.withLock { thread in
-            thread = ServiceThread(name: "delivery") { self.run(report) }
-        }
+    /// Connects, and reports to `report` on the loop.
+    func start(_ report: @escaping (Report) -> Void) {
+        loop.assertInLoop()
+        self.report = report
+        connect()
     }
 
     /// Sends `commands`; `.landed` follows. Not before the last flight has landed.
     func send(_ commands: [QueueCommand]) {
-        mailbox.send(.fly(commands))
+        loop.assertInLoop()
+        guard let queue else { preconditionFailure("a flight without a connection") }
+        deadline = loop.now + link.commandMilliseconds
+        handle(queue.send(commands))
     }
 
-    /// Ends the thread after the flight under way and waits for it.
-    func stop() {
-        mailbox.send(.stop)
-        let ended = thread.withLock { thread in
-            defer { thread = nil }
-            return thread
+    func isReady(_ events: IOEvents) {
+        guard let queue else { return }
+        if events.contains(.writable), queue.isWriting { handle(queue.write()) }
+        if self.queue === queue, events != .writable { handle(queue.read()) }
+    }
+
+    /// To be called now and then: ends a flight that Redis does not answer.
+    func tick() {
+        guard let queue, loop.now >= deadline else { return }
+        handle(queue.giveUp(afterMilliseconds: link.commandMilliseconds))
+    }
+
+    /// Closes the connection: nothing is reported any more.
+    func close() {
+        loop.assertInLoop()
+        report = { _ in }
+        disconnect()
+    }
+
+    /// Waits for the end of the thread that connects. From any thread but the loop's.
+    func join() {
+        connector.stop()
+    }
+
+    private func connect() {
+        connector.connect { [weak self, loop] outcome in
+            loop.execute { [weak self] in self?.connected(outcome) }
         }
-        ended?.join()
     }
 
-    private func run(_ report: (Report) -> Void) {
-        while let queue = connect(report) {
-            report(.connected)
-            guard fly(over: queue, report) else { return }
-        }
-    }
-
-    /// A connection, or nil when told to stop.
-    private func connect(_ report: (Report) -> Void) -> ProducerQueue? {
-        var backoff = JitteredBackoff()
-        var random = SystemRandomNumberGenerator()
-        var isReported = false
-        while true {
-            do throws(RedisError) {
-                return ProducerQueue(connection: try RedisConnection(link), names: names)
+    private func connected(_ outcome: Connector.Outcome) {
+        switch outcome {
+        case .failed(let error): report(.disconnected(error.description))
+        case .connected(let handover):
+            do {
+                let queue = try ProducerQueue(connection: handover.connection, names: names)
+                wanted = .readable
+                watch = try loop.watch(queue.descriptor, wanted, self)
+                self.queue = queue
+                report(.connected)
             } catch {
-                if !isReported { report(.disconnected(error.description)) }
-                isReported = true
+                report(.disconnected("\(error)"))
+                connect()
             }
-            // While disconnected the loop sends no flight: whatever comes is the order to stop.
-            if mailbox.receive(waitingMilliseconds: backoff.next(using: &random)) != nil { return nil }
         }
     }
 
-    /// Flies until the connection breaks; false when told to stop.
-    private func fly(over queue: ProducerQueue, _ report: (Report) -> Void) -> Bool {
-        while case .fly(let commands) = mailbox.receive() {
-            let landed = queue.deliver(commands)
-            if !queue.isConnected { report(.disconnected(landed.failure?.description ?? "unknown")) }
-            report(.landed(commands, landed.answers))
-            if !queue.isConnected { return true }
+    private func handle(_ landed: ProducerQueue.Landed?) {
+        guard let landed else { return watchWriting() }
+        deadline = .max
+        let isConnected = queue?.isConnected ?? false
+        if !isConnected {
+            disconnect()
+            report(.disconnected(landed.failure?.description ?? "unknown"))
         }
-        return false
+        if !landed.commands.isEmpty { report(.landed(landed.commands, landed.answers)) }
+        if !isConnected { connect() }
+    }
+
+    private func watchWriting() {
+        guard let watch, let queue else { return }
+        let next: IOEvents = queue.isWriting ? [.readable, .writable] : .readable
+        if next == wanted { return }
+        wanted = next
+        loop.change(watch, next)
+    }
+
+    private func disconnect() {
+        if let watch { loop.unwatch(watch) }
+        watch = nil
+        queue = nil
+        deadline = .max
     }
 }

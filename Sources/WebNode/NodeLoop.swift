@@ -1,7 +1,7 @@
 // One event loop's share of the node: its producer, and the requests that wait for it.
 //
 // Everything here happens on the loop. A request is admitted into the producer and keeps its answer ticket; when the
-// delivery thread is free, the producer's next flight goes to it; what comes back acknowledges the requests. Flights
+// delivery is free, the producer's next flight goes to it; what comes back acknowledges the requests. Flights
 // are asked for once a turn of the loop, after all sockets that were readable have been read, so a batch holds what
 // came together and an idle node still pushes at once.
 
@@ -51,13 +51,11 @@ final class NodeLoop: IncrementService, @unchecked Sendable {
 
     /// Connects and begins to tick; `admitting` is called once, when the first topology has been read. On the loop.
     func start(admitting: @escaping @Sendable () -> Void) {
-        loop.assertInLoop()
+        loop.loop.assertInLoop()
         whenAdmitting = admitting
         startedAt = MonotonicClock.milliseconds()
-        delivery.start { [weak self, loop] report in
-            loop.execute { [weak self] in self?.received(report) }
-        }
-        ticking = loop.scheduleRepeated(milliseconds: Self.tickMilliseconds) { [weak self] in self?.tick() }
+        delivery.start { [weak self] report in self?.received(report) }
+        ticking = loop.loop.every(milliseconds: Self.tickMilliseconds) { [weak self] in self?.tick() }
     }
 
     // MARK: Requests
@@ -65,7 +63,7 @@ final class NodeLoop: IncrementService, @unchecked Sendable {
     func submit(
         _ increments: inout IncrementBuffer, _ request: IncrementRequest, _ answer: AnswerTicket
     ) -> Submission {
-        loop.assertInLoop()
+        loop.loop.assertInLoop()
         let now = MonotonicClock.milliseconds()
         let admitted: Ticket?
         do throws(TallyCore.Refusal) {
@@ -85,7 +83,7 @@ final class NodeLoop: IncrementService, @unchecked Sendable {
     }
 
     func readiness() -> Readiness {
-        loop.assertInLoop()
+        loop.loop.assertInLoop()
         let refusal = producer.closedReason(now: MonotonicClock.milliseconds())
         let reason = refusal.map { #","reason":\#(JSONText.quote($0.sentence))"# } ?? ""
         let epoch = producer.topology.map { "\($0.epoch)" } ?? "null"
@@ -99,7 +97,7 @@ final class NodeLoop: IncrementService, @unchecked Sendable {
     private func schedulePump() {
         if isPumpScheduled || isFlying { return }
         isPumpScheduled = true
-        loop.execute { [weak self] in
+        loop.loop.atEndOfTurn { [weak self] in
             self?.isPumpScheduled = false
             self?.pump()
         }
@@ -116,7 +114,7 @@ final class NodeLoop: IncrementService, @unchecked Sendable {
     }
 
     private func received(_ report: Delivery.Report) {
-        loop.assertInLoop()
+        loop.loop.assertInLoop()
         let now = MonotonicClock.milliseconds()
         switch report {
         case .connected:
@@ -149,6 +147,7 @@ final class NodeLoop: IncrementService, @unchecked Sendable {
     }
 
     private func tick() {
+        delivery.tick()
         let now = MonotonicClock.milliseconds()
         if now >= earliestDeadline { expire(now) }
         pump()
@@ -192,7 +191,7 @@ final class NodeLoop: IncrementService, @unchecked Sendable {
 
     /// Admits nothing from now on, and calls `done` once when everything admitted is in Redis.
     func drain(_ done: @escaping @Sendable () -> Void) {
-        loop.assertInLoop()
+        loop.loop.assertInLoop()
         producer.drain()
         whenFlushed = done
         finishDraining()
@@ -200,7 +199,7 @@ final class NodeLoop: IncrementService, @unchecked Sendable {
 
     /// Bytes that Redis has not confirmed, for the last words of an impatient stop.
     var heldBytes: Int {
-        loop.assertInLoop()
+        loop.loop.assertInLoop()
         return producer.isFlushed ? 0 : producer.heldBytes
     }
 
@@ -214,7 +213,8 @@ final class NodeLoop: IncrementService, @unchecked Sendable {
 
     /// Sends nothing from now on.
     func stop() {
-        loop.assertInLoop()
+        loop.loop.assertInLoop()
         ticking?.cancel()
+        delivery.close()
     }
 }

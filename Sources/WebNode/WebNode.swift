@@ -3,6 +3,7 @@
 // Stopping: /readyz fails and no connection is accepted; every loop delivers what it has admitted; the connections get
 // their last answers; the delivery threads end. A second signal cuts this short and says what was not delivered.
 
+import Dispatch
 public import HTTPFront
 public import Logging
 public import RedisQueue
@@ -61,7 +62,7 @@ public final class WebNode: Sendable {
     /// Listens and serves. Redis may still be away: requests get 503 until it is there.
     ///
     /// - Throws: 69 if the address cannot be had.
-    public static func start(_ configuration: Configuration, logger: Logger) async throws(Failure) -> WebNode {
+    public static func start(_ configuration: Configuration, logger: Logger) throws(Failure) -> WebNode {
         let parts = Mutex<[Part]>([])
         var share = configuration.producer
         share.outboxBytes = max(share.batchBytes, share.outboxBytes / configuration.eventLoops)
@@ -71,33 +72,30 @@ public final class WebNode: Sendable {
             let producer = Producer(id: .random(using: &random), configuration: producerConfiguration)
             var logger = logger
             logger[metadataKey: "loop"] = "\(loop.index)"
-            let delivery = Delivery(link: configuration.link, names: configuration.names)
+            let delivery = Delivery(loop: loop.loop, link: configuration.link, names: configuration.names)
             let node = NodeLoop(loop: loop, producer: producer, delivery: delivery, logger: logger)
             parts.withLock { $0.append(Part(loop: loop, node: node, delivery: delivery)) }
             return node
         }
-        do throws(HTTPServerError) {
-            let server = try await HTTPServer.start(
-                on: configuration.address, eventLoops: configuration.eventLoops, limits: configuration.http,
-                makeService: makeService)
-            let node = WebNode(server: server, parts: parts.withLock { $0 })
-            for part in node.parts {
-                part.loop.execute { part.node.start { node.unready.subtract(1, ordering: .releasing) } }
-            }
-            return node
-        } catch {
-            throw Failure(
-                .unavailable, error.description, advice: "Another program may have it: --listen takes another address.")
+        let server = try HTTPServer(
+            on: configuration.address, eventLoops: configuration.eventLoops, limits: configuration.http,
+            makeService: makeService)
+        let node = WebNode(server: server, parts: parts.withLock { $0 })
+        for part in node.parts {
+            part.loop.loop.execute { part.node.start { node.unready.subtract(1, ordering: .releasing) } }
         }
+        return node
     }
 
     /// Whether every loop has begun to admit requests.
     public var isReady: Bool { unready.load(ordering: .acquiring) == 0 }
 
     /// Accepts no connection and admits no request from now on, and delivers what was admitted.
-    public func drain() async {
-        await server.stopAccepting()
-        for part in parts { part.loop.execute { part.node.drain { self.undrained.subtract(1, ordering: .releasing) } } }
+    public func drain() {
+        server.stopAccepting()
+        for part in parts {
+            part.loop.loop.execute { part.node.drain { self.undrained.subtract(1, ordering: .releasing) } }
+        }
     }
 
     /// Whether everything admitted is in Redis, after `drain`.
@@ -106,18 +104,29 @@ public final class WebNode: Sendable {
     /// Gives the connections their last answers and ends the threads.
     ///
     /// - Returns: bytes of batches that Redis has not confirmed: 0 if `isDrained`.
-    public func finish() async -> Int {
-        var held = 0
-        for part in parts {
-            held += await withCheckedContinuation { continuation in
-                part.loop.execute { continuation.resume(returning: part.node.heldBytes) }
-            }
+    public func finish() -> Int {
+        let held = Mutex(0)
+        onEachLoop { part in
+            let bytes = part.node.heldBytes
+            held.withLock { $0 += bytes }
         }
         // Who does not read the answer in time does not get it.
-        _ = await server.drain(withinMilliseconds: 5_000)
-        for part in parts { part.loop.execute { part.node.stop() } }
-        for part in parts { part.delivery.stop() }
-        await server.shutdown()
-        return held
+        _ = server.drain(withinMilliseconds: 5_000)
+        onEachLoop { $0.node.stop() }
+        for part in parts { part.delivery.join() }
+        server.shutdown()
+        return held.withLock { $0 }
+    }
+
+    /// Does `work` on each loop and waits for it.
+    private func onEachLoop(_ work: @escaping @Sendable (Part) -> Void) {
+        let done = DispatchSemaphore(value: 0)
+        for part in parts {
+            part.loop.loop.execute {
+                work(part)
+                done.signal()
+            }
+        }
+        for _ in parts { done.wait() }
     }
 }

@@ -26,31 +26,6 @@ enum Output {
     }
 }
 
-/// Waits for asynchronous work on a thread that may block: the main one.
-enum Blocking {
-    static func run<Value: Sendable>(_ work: @escaping @Sendable () async -> Value) -> Value {
-        let result = Mutex<Value?>(nil)
-        let done = DispatchSemaphore(value: 0)
-        Task {
-            let value = await work()
-            result.withLock { $0 = value }
-            done.signal()
-        }
-        done.wait()
-        guard let value = result.withLock({ $0 }) else { preconditionFailure("the work ended without a result") }
-        return value
-    }
-
-    static func run<Value: Sendable>(
-        _ work: @escaping @Sendable () async throws(Failure) -> Value
-    ) throws(Failure) -> Value {
-        let outcome: Result<Value, Failure> = run {
-            do throws(Failure) { return .success(try await work()) } catch { return .failure(error) }
-        }
-        return try outcome.get()
-    }
-}
-
 enum Environment {
     /// All variables of the process.
     static var current: [String: String] {

@@ -41,9 +41,7 @@ struct WebCommand: ParsableCommand {
         let access = try session.redis(clientName: "tallymill-web")
         _ = try access.connect(waitingMilliseconds: RedisAccess.startMilliseconds)
         let configuration = try configuration(session.settings, access)
-        let node = try Blocking.run { () async throws(Failure) in
-            try await WebNode.start(configuration, logger: logger)
-        }
+        let node = try WebNode.start(configuration, logger: logger)
         logger.info("listening", metadata: ["address": "\(node.address)"])
         let notify = Notify(environment: Environment.current)
         var isStopping = false
@@ -57,12 +55,12 @@ struct WebCommand: ParsableCommand {
         }
         logger.info("stopping: no new connections, what was admitted is pushed")
         try notify.stopping(status: "pushing what was admitted")
-        Blocking.run { await node.drain() }
+        node.drain()
         while !node.isDrained {
             if let event = try signals.wait(timeoutMilliseconds: 20), event.stopRequests > 1 { break }
         }
         let isDrained = node.isDrained
-        let held = Blocking.run { await node.finish() }
+        let held = node.finish()
         if isDrained { return .ok }
         throw Failure(
             .failure, "stopped with up to \(Humanized.bytes(held)) of increments that Redis has not confirmed")

@@ -1,12 +1,15 @@
-// A loop front without a network: NIO's embedded channel and loop, a service that records what it is given, and
-// answers read back from the bytes. Time stands still unless a test advances it.
+// A loop front without a network: a loop that turns when the test says so, socket pairs, a service that records what it
+// is given, and answers read back from the bytes. Time stands still unless a test advances it.
+//
+// The pairs are of SOCK_SEQPACKET: one write of the front is one message for the test.
 
-import NIOCore
-import NIOEmbedded
+import Glibc
+import Synchronization
 import TallyCore
 import Testing
 
 @testable import HTTPFront
+@testable import ServiceKit
 
 final class RecordingService: IncrementService {
     var submission = Submission.answered(.queued)
@@ -65,24 +68,49 @@ struct Answer: Equatable, CustomStringConvertible {
     }
 }
 
-/// A loop front with any number of embedded connections.
+private final class ManualClock: Sendable {
+    let milliseconds = Atomic<UInt64>(1_000)
+}
+
+/// A loop front with any number of embedded connections. Used by one thread.
 final class EmbeddedFront {
-    let loop = EmbeddedEventLoop()
+    let loop: EventLoop
     let service = RecordingService()
     let handle: LoopHandle
     let front: LoopFront
+    private let clock = ManualClock()
 
     init(limits: HTTPLimits = HTTPLimits(), connectionsMax: Int = 100) {
-        handle = LoopHandle(index: 0, eventLoop: loop)
-        front = LoopFront(eventLoop: loop, limits: limits, connectionsMax: connectionsMax, service: service)
+        let clock = clock
+        do throws(Failure) {
+            loop = try EventLoop { clock.milliseconds.load(ordering: .relaxed) }
+        } catch {
+            preconditionFailure("\(error)")
+        }
+        loop.turn(isWaiting: false)
+        handle = LoopHandle(index: 0, loop: loop)
+        front = LoopFront(loop: loop, limits: limits, connectionsMax: connectionsMax, service: service)
         handle.attach(front)
         front.startSweeping()
     }
 
-    func connect() throws -> Client {
-        let channel = EmbeddedChannel(handler: Connection(front: front), loop: loop)
-        try channel.connect(to: SocketAddress(unixDomainSocketPath: "/embedded")).wait()
-        return Client(channel: channel)
+    deinit { front.closeAll() }
+
+    /// - Parameter bufferBytes: how much the front's socket takes before it is full; nil for the system's default.
+    func connect(bufferBytes: Int32? = nil) throws -> Client {
+        var ends: [Int32] = [-1, -1]
+        let kind = SOCK_SEQPACKET.rawValue | SOCK_NONBLOCK.rawValue | SOCK_CLOEXEC.rawValue
+        try #require(socketpair(AF_UNIX, Int32(kind), 0, &ends) == 0, "socketpair: errno \(errno)")
+        if var bytes = bufferBytes {
+            setsockopt(ends[0], SOL_SOCKET, SO_SNDBUF, &bytes, socklen_t(MemoryLayout<Int32>.size))
+        }
+        front.adopt(ends[0])
+        return Client(ends[1], self)
+    }
+
+    /// Lets everything happen that can.
+    func turn() {
+        for _ in 0..<4 { loop.turn(isWaiting: false) }
     }
 
     func complete(_ index: Int, _ outcome: Outcome = .reached(.queued)) {
@@ -90,36 +118,61 @@ final class EmbeddedFront {
     }
 
     func advance(milliseconds: Int64) {
-        loop.advanceTime(by: .milliseconds(milliseconds))
+        var rest = UInt64(milliseconds)
+        while rest > 0 {
+            let step = min(rest, front.limits.sweepMilliseconds)
+            clock.milliseconds.add(step, ordering: .relaxed)
+            rest -= step
+            turn()
+        }
     }
 }
 
 final class Client {
-    let channel: EmbeddedChannel
+    private var descriptor: Int32
+    private let embedded: EmbeddedFront
 
-    init(channel: EmbeddedChannel) {
-        self.channel = channel
+    init(_ descriptor: Int32, _ embedded: EmbeddedFront) {
+        self.descriptor = descriptor
+        self.embedded = embedded
     }
 
-    var isOpen: Bool { channel.isActive }
+    deinit { close() }
+
+    /// Whether the front may still send.
+    var isOpen: Bool {
+        embedded.turn()
+        var entry = pollfd(fd: descriptor, events: Int16(0x2000), revents: 0)  // POLLRDHUP
+        return poll(&entry, 1, 0) == 0
+    }
 
     func send(_ bytes: [UInt8]) throws {
-        guard isOpen else { return }
-        try channel.writeInbound(ByteBuffer(bytes: bytes))
+        guard isOpen, !bytes.isEmpty else { return }
+        let count = Glibc.send(descriptor, bytes, bytes.count, Int32(MSG_NOSIGNAL))
+        try #require(count == bytes.count, "send: \(count), errno \(errno)")
+        embedded.turn()
     }
 
     func send(_ text: String) throws {
         try send(Array(text.utf8))
     }
 
+    func close() {
+        if descriptor >= 0 { Glibc.close(descriptor) }
+        descriptor = -1
+        embedded.turn()
+    }
+
     /// Everything written since the last call, one element per write.
     func writes() throws -> [[UInt8]] {
-        channel.embeddedEventLoop.run()
+        embedded.turn()
         var writes: [[UInt8]] = []
-        while let buffer = try channel.readOutbound(as: ByteBuffer.self) {
-            writes.append(Array(buffer.readableBytesView))
+        var buffer = [UInt8](repeating: 0, count: 1 << 18)
+        while true {
+            let count = recv(descriptor, &buffer, buffer.count, 0)
+            if count <= 0 { return writes }
+            writes.append(Array(buffer[..<count]))
         }
-        return writes
     }
 
     func answers(isHead: Bool = false) throws -> [Answer] {

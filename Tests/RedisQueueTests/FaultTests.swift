@@ -65,10 +65,9 @@ import Testing
     @Test func aStoppedServerTimesOut() throws {
         let server = try RedisServer()
         let scene = try Scene(on: server)
-        let connection = try server.connect(commandMilliseconds: 100)
-        let producer = ProducerQueue(connection: connection, names: scene.names)
+        let producer = try ProducerQueue(connection: server.connect(), names: scene.names)
         server.pause()
-        let landed = producer.deliver(pushes(1...2))
+        let landed = producer.deliver(pushes(1...2), silenceMilliseconds: 100)
         #expect(landed.answers == [.unknown, .unknown])
         #expect(landed.failure == .timedOut(milliseconds: 100))
         // A new connection is accepted by the kernel, and answered by nobody.
@@ -118,7 +117,8 @@ import Testing
         let queue = PartitionQueue(connection: connection, names: scene.names, partition: Scene.partition)
         let trim = TrimRequest(token: 1, committed: [stream[1].id], applied: [stream.producer: 1])
         let before = try scene.image()
-        let landed = ProducerQueue(connection: connection, names: scene.names).deliver(pushes(2...2))
+        let producer = try ProducerQueue(connection: RedisConnection(RedisLink(url: url)), names: scene.names)
+        let landed = producer.deliver(pushes(2...2))
         if ["-hset", "-rpush", "-llen", "-hget"].contains(rule) {
             guard case .push(.refused) = landed.answers[0] else { throw Unanswered(text: "\(landed)") }
             #expect(try scene.image() == before)
@@ -138,7 +138,7 @@ import Testing
         _ = try scene.connection.command(
             RedisCommand("ACL", "SETUSER", "bob", "on", ">pw", "~*", "+@all", "-rpush"))  // always OK
         let url = RedisURL(address: .unix(path: server.socket), user: "bob", password: Secret("pw"))
-        let producer = ProducerQueue(connection: try RedisConnection(RedisLink(url: url)), names: scene.names)
+        let producer = try ProducerQueue(connection: RedisConnection(RedisLink(url: url)), names: scene.names)
         let refusal =
             "Redis refused: NOPERM tallymill needs the permission for RPUSH on its keys"
             + " (give the Redis user the permission with ACL SETUSER)"
@@ -157,7 +157,7 @@ import Testing
         #expect(try scene.connection.command(rules) == .status("OK"))
         let url = RedisURL(address: .unix(path: server.socket), user: "bob", password: Secret("pw"))
         let connection = try RedisConnection(RedisLink(url: url))
-        let producer = ProducerQueue(connection: connection, names: scene.names)
+        let producer = try ProducerQueue(connection: RedisConnection(RedisLink(url: url)), names: scene.names)
         let expected: [QueueAnswer] = [
             .push(.ok(applied: 0)), .push(.duplicate(applied: 0)), .heartbeat(.progress(last: 1, applied: 0)),
             .topology(nil),

@@ -1,6 +1,7 @@
 // What the tests of the queues share: one server for all tests that do not hurt it, a namespace for each, batches of
 // any size, and the comparison of a key group before and after a refusal.
 
+import Glibc
 import RedisQueue
 import Synchronization
 import TestSupport
@@ -41,7 +42,7 @@ struct Scene {
         connection = try server.connect()
         _ = try FunctionLibrary.load(into: connection)  // another scene may have loaded it
         keys = ClusterKeys(connection: connection, names: names)
-        producer = ProducerQueue(connection: try server.connect(), names: names)
+        producer = try ProducerQueue(connection: try server.connect(), names: names)
         queue = PartitionQueue(connection: try server.connect(), names: names, partition: Self.partition)
         if creates { #expect(try keys.create(Self.partition, shard: Self.shard) == .created) }
     }
@@ -130,5 +131,20 @@ func refusalCode(_ body: () throws -> Void) throws -> String? {
         return nil
     } catch RedisError.server(let code, _) {
         return code
+    }
+}
+
+extension ProducerQueue {
+    /// A whole flight, as an event loop would fly it; given up when Redis is silent for so long.
+    func deliver(_ commands: [QueueCommand], silenceMilliseconds: Int32 = 5_000) -> Landed {
+        if let landed = send(commands) { return landed }
+        while true {
+            var entry = pollfd(fd: descriptor, events: Int16(isWriting ? POLLIN | POLLOUT : POLLIN), revents: 0)
+            if poll(&entry, 1, silenceMilliseconds) <= 0 {
+                if let landed = giveUp(afterMilliseconds: UInt64(silenceMilliseconds)) { return landed }
+            } else if let landed = Int32(entry.revents) & POLLOUT != 0 ? write() : read() {
+                return landed
+            }
+        }
     }
 }

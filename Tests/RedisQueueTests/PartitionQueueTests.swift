@@ -278,7 +278,7 @@ extension Scene {
         names = scene.names
         connection = try server.connect()
         keys = ClusterKeys(connection: connection, names: names)
-        producer = ProducerQueue(connection: try server.connect(), names: names)
+        producer = try ProducerQueue(connection: try server.connect(), names: names)
         queue = PartitionQueue(connection: try server.connect(), names: names, partition: Self.partition)
     }
 }

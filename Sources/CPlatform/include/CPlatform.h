@@ -12,10 +12,31 @@ int tm_pidfd_open(int pid);
 int tm_signalfd(const void *set);
 /// The number of the next signal that `tm_signalfd` holds, 0 when there is none now.
 int tm_signalfd_read(int descriptor);
+/// The next connection of a listening socket, non-blocking and close-on-exec.
+int tm_accept(int descriptor);
 /// A pipe whose ends are close-on-exec from the first moment.
 int tm_pipe(int ends[2]);
 /// The spawned child closes every descriptor from `first` on; `actions` is a posix_spawn_file_actions_t.
 int tm_spawn_close_from(void *actions, int first);
+/// What a poller reports about a descriptor, with the name under which it was added.
+struct tm_event {
+    unsigned long long name;
+    unsigned events;
+};
+/// Bits of `events`, as epoll(7) has them.
+enum { TM_READABLE = 0x001, TM_WRITABLE = 0x004, TM_FAILED = 0x008, TM_HUNG_UP = 0x010 };
+enum { TM_EVENTS_MAX = 512 };
+/// An epoll descriptor, close-on-exec; what it watches is level-triggered.
+int tm_poller(void);
+int tm_poller_add(int poller, int descriptor, unsigned events, unsigned long long name);
+int tm_poller_change(int poller, int descriptor, unsigned events, unsigned long long name);
+int tm_poller_remove(int poller, int descriptor);
+/// Fills `events`, which has room for TM_EVENTS_MAX; returns how many. Waits for ever with a negative timeout.
+int tm_poller_wait(int poller, struct tm_event *events, int timeout_ms);
+/// A non-blocking, close-on-exec descriptor that `tm_wake` makes readable and `tm_wake_clear` no longer.
+int tm_waker(void);
+int tm_wake(int waker);
+int tm_wake_clear(int waker);
 /// What the system shows as the name of the calling thread; its first 15 bytes count.
 int tm_name_thread(const char *name);
 /// The commit that this was built from.

@@ -1,0 +1,69 @@
+// Makes connections to Redis on a thread of its own, because resolving a name and connecting block. Failed attempts are
+// repeated with jittered back-off until one succeeds; only the first of them is told.
+
+import RedisQueue
+import ServiceKit
+
+/// Connects for one producer. From any thread.
+final class Connector: Sendable {
+    enum Outcome: Sendable {
+        case connected(Handover)
+        /// The first failure of an attempt; more attempts follow.
+        case failed(RedisError)
+    }
+
+    /// A connection on its way to the loop that will own it.
+    // @unchecked: the thread that made the connection keeps no reference to it.
+    struct Handover: @unchecked Sendable {
+        let connection: RedisConnection
+    }
+
+    private enum Order: Sendable {
+        case connect(@Sendable (Outcome) -> Void)
+        case stop
+    }
+
+    private let mailbox: Mailbox<Order>
+    private let thread: ServiceThread
+
+    init(_ link: RedisLink) {
+        let mailbox = Mailbox<Order>()
+        self.mailbox = mailbox
+        thread = ServiceThread(name: "redis-connect") {
+            while case .connect(let tell) = mailbox.receive() {
+                guard Self.connect(link, mailbox, tell) else { return }
+            }
+        }
+    }
+
+    /// Tells `tell`, on the connector's thread, what comes of it. One at a time.
+    func connect(_ tell: @escaping @Sendable (Outcome) -> Void) {
+        mailbox.send(.connect(tell))
+    }
+
+    /// Ends the thread and waits for it; once.
+    func stop() {
+        mailbox.send(.stop)
+        thread.join()
+    }
+
+    /// False when told to stop.
+    private static func connect(
+        _ link: RedisLink, _ mailbox: Mailbox<Order>, _ tell: (Outcome) -> Void
+    ) -> Bool {
+        var backoff = JitteredBackoff()
+        var random = SystemRandomNumberGenerator()
+        var isTold = false
+        while true {
+            do throws(RedisError) {
+                tell(.connected(Handover(connection: try RedisConnection(link))))
+                return true
+            } catch {
+                if !isTold { tell(.failed(error)) }
+                isTold = true
+            }
+            // Meanwhile nobody asks for another connection: whatever comes is the order to stop.
+            if mailbox.receive(waitingMilliseconds: backoff.next(using: &random)) != nil { return false }
+        }
+    }
+}
