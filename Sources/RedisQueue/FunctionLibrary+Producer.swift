@@ -18,27 +18,28 @@ extension FunctionLibrary {
             fail('the payload does not carry this producer and sequence')
           end
 
-          local meta = read_meta(keys[4])
-          if not meta then return {'NOTOPO'} end
+          local state, bytes = read_fill(keys[4])
+          if not state then return {'NOTOPO'} end
           local last = number_or_zero(redis.call('HGET', keys[2], producer), 'last sequence')
           local applied = number_or_zero(redis.call('HGET', keys[3], producer), 'watermark')
           if sequence <= last then
+            local meta = read_meta(keys[4])
             -- A real write, so that a WAIT behind it covers the batch.
             must_be_allowed('HSET', keys[4], 'duplicates', '')
             redis.call('HSET', keys[4], 'duplicates', digits(meta.duplicates + 1))
             return {'DUP', applied}
           end
-          if meta.state == 'sealed' then return {'SEALED', applied} end
+          if state == 'sealed' then return {'SEALED', applied} end
           if sequence ~= math.max(last, floor) + 1 then return {'GAP', last, applied} end
-          if meta.bytes >= limit then return {'FULL', applied} end
+          if bytes >= limit then return {'FULL', applied} end
 
-          redis.call('LLEN', keys[1])
           must_be_allowed('RPUSH', keys[1], '')
           must_be_allowed('HSET', keys[2], producer, '')
           must_be_allowed('HSET', keys[4], 'bytes', '')
+          -- The first write: it refuses a key that holds something else.
           redis.call('RPUSH', keys[1], payload)
           redis.call('HSET', keys[2], producer, digits(sequence))
-          redis.call('HSET', keys[4], 'bytes', digits(meta.bytes + #payload))
+          redis.call('HSET', keys[4], 'bytes', digits(bytes + #payload))
           return {'OK', applied}
         end)
 
@@ -46,7 +47,7 @@ extension FunctionLibrary {
         -- NOTOPO | OK last applied
         register('heartbeat', {'no-writes'}, function(keys, args)
           count(keys, 4, args, 1)
-          if not read_meta(keys[4]) then return {'NOTOPO'} end
+          if not read_fill(keys[4]) then return {'NOTOPO'} end
           return {'OK', number_or_zero(redis.call('HGET', keys[2], args[1]), 'last sequence'),
             number_or_zero(redis.call('HGET', keys[3], args[1]), 'watermark')}
         end)

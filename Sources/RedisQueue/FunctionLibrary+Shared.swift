@@ -54,15 +54,23 @@ extension FunctionLibrary {
           end
         end
 
+        local function check_state(key, state)
+          if state == 'open' or state == 'sealed' then return state end
+          if state then fail(key .. ' has an unknown state') end
+          if redis.call('EXISTS', key) == 1 then fail(key .. ' has no state') end
+        end
+
+        -- State and bytes of the group, or nil if there is no group: the part of its meta that every push asks for.
+        local function read_fill(key)
+          local field = redis.call('HMGET', key, 'state', 'bytes')
+          return check_state(key, field[1]), number_or_zero(field[2], 'bytes')
+        end
+
         -- The group's meta, or nil if there is no group.
         local function read_meta(key)
           local field = redis.call('HMGET', key, 'state', 'shard', 'bytes', 'token', 'lease', 'host', 'owner',
             'duplicates')
-          if not field[1] then
-            if redis.call('EXISTS', key) == 1 then fail(key .. ' has no state') end
-            return nil
-          end
-          if field[1] ~= 'open' and field[1] ~= 'sealed' then fail(key .. ' has an unknown state') end
+          if not check_state(key, field[1]) then return nil end
           if not field[2] or #field[2] ~= 32 then fail(key .. ' has no shard') end
           return {
             state = field[1], shard = field[2], bytes = number_or_zero(field[3], 'bytes'),
