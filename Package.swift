@@ -31,6 +31,7 @@ let nioEmbedded = Target.Dependency.product(name: "NIOEmbedded", package: "swift
 let nioHTTP1 = Target.Dependency.product(name: "NIOHTTP1", package: "swift-nio")
 let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
 let configuration = Target.Dependency.product(name: "Configuration", package: "swift-configuration")
+let histogram = Target.Dependency.product(name: "Histogram", package: "hdrhistogram-swift")
 let arguments = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
 
 // The simulator runs optimised, everything else in the tests does not need to be: with TALLYMILL_PACKAGE=core the package
@@ -52,6 +53,7 @@ let package = Package(
             .package(url: "https://github.com/apple/swift-configuration.git", from: "1.4.0", traits: []),
             .package(url: "https://github.com/apple/swift-log.git", from: "1.16.2"),
             .package(url: "https://github.com/apple/swift-nio.git", from: "2.101.2"),
+            .package(url: "https://github.com/HdrHistogram/hdrhistogram-swift.git", from: "0.2.0"),
         ],
     targets: isCoreOnly
         ? core
@@ -71,11 +73,12 @@ let package = Package(
             room("WebNode", ["TallyCore", "RedisQueue", "HTTPFront", "ServiceKit", logging]),
             room("ShardConsumer", ["TallyCore", "RedisQueue", "ShardStore", "ServiceKit", logging]),
             room("Operations", ["TallyCore", "RedisQueue", "ShardStore", "ServiceKit", "ShardConsumer"]),
+            room("Bench", ["CPlatform", "TallyCore", "ServiceKit", histogram]),
             .executableTarget(
                 name: "tallymill",
                 dependencies: [
                     "CPlatform", "TallyCore", "RedisQueue", "ShardStore", "HTTPFront", "ServiceKit", "WebNode",
-                    "ShardConsumer", "Operations", "Supervision", arguments, logging,
+                    "ShardConsumer", "Operations", "Supervision", "Bench", arguments, logging,
                 ],
                 swiftSettings: strict),
 
@@ -91,6 +94,7 @@ let package = Package(
             tests("ServiceKitTests", ["ServiceKit", "servicekit-probe", logging]),
             probe("supervision-probe", path: "Tests/SupervisionProbe", ["ServiceKit", "Supervision", logging]),
             tests("SupervisionTests", ["ServiceKit", "Supervision", "supervision-probe"]),
+            tests("BenchTests", ["Bench", "ServiceKit", "TallyCore"]),
             // Real processes and kill -9; the harness is a target of its own, without any test.
             .target(
                 name: "ClusterSupport", dependencies: ["TallyCore", "ServiceKit"], path: "Tests/ClusterSupport",

@@ -42,6 +42,7 @@ int tm_accept(int descriptor) {
 
 _Static_assert(TM_READABLE == EPOLLIN && TM_WRITABLE == EPOLLOUT, "the bits of epoll");
 _Static_assert(TM_FAILED == EPOLLERR && TM_HUNG_UP == EPOLLHUP, "the bits of epoll");
+_Static_assert(TM_PEER_CLOSED == EPOLLRDHUP && TM_EDGE_TRIGGERED == EPOLLET, "the bits of epoll");
 
 int tm_poller(void) {
     return epoll_create1(EPOLL_CLOEXEC);
@@ -64,14 +65,28 @@ int tm_poller_remove(int poller, int descriptor) {
     return control(poller, EPOLL_CTL_DEL, descriptor, 0, 0);
 }
 
-int tm_poller_wait(int poller, struct tm_event *events, int timeout_ms) {
-    struct epoll_event found[TM_EVENTS_MAX];
-    int count = epoll_wait(poller, found, TM_EVENTS_MAX, timeout_ms);
+static int report(struct tm_event *events, const struct epoll_event *found, int count) {
     for (int i = 0; i < count; i++) {
         events[i].name = found[i].data.u64;
         events[i].events = found[i].events;
     }
     return count;
+}
+
+int tm_poller_wait(int poller, struct tm_event *events, int timeout_ms) {
+    struct epoll_event found[TM_EVENTS_MAX];
+    return report(events, found, epoll_wait(poller, found, TM_EVENTS_MAX, timeout_ms));
+}
+
+int tm_poller_wait_ns(int poller, struct tm_event *events, long long timeout_ns) {
+    struct epoll_event found[TM_EVENTS_MAX];
+#ifdef SYS_epoll_pwait2
+    // By number: glibc has the function since 2.35 only, Linux the call since 5.11.
+    struct timespec timeout = {.tv_sec = timeout_ns / 1000000000, .tv_nsec = timeout_ns % 1000000000};
+    int count = (int)syscall(SYS_epoll_pwait2, poller, found, TM_EVENTS_MAX, &timeout, NULL, 0);
+    if (count >= 0 || errno != ENOSYS) return report(events, found, count);
+#endif
+    return tm_poller_wait(poller, events, (int)((timeout_ns + 999999) / 1000000));
 }
 
 int tm_waker(void) {

@@ -77,7 +77,7 @@ public struct Status: Sendable {
             finding: group.sealed ? "sealed" : nil)
     }
 
-    private static func oldestSeconds(_ head: [UInt8]?) -> Double? {
+    static func oldestSeconds(_ head: [UInt8]?) -> Double? {
         guard let head else { return nil }
         let header = head.withUnsafeBytes { try? BatchHeader(reading: $0) }  // unreadable: the consumer will say so
         guard let header else { return nil }

@@ -38,6 +38,7 @@ public enum DecimalText {
     }
 
     /// Appends the digits of `value`.
+    @inlinable
     public static func append(_ value: some FixedWidthInteger, to output: inout [UInt8]) {
         if value < 0 { output.append(UInt8(ascii: "-")) }
         var rest = value.magnitude

@@ -23,12 +23,12 @@ struct Tallymill: ParsableCommand {
 
             Every option can also be set as TALLYMILL_<NAME> in the environment or in the file of --config.
             EXIT CODES
-              0 ok, 1 failure, 3 partial, 64 usage, 65 corrupt shard, 69 Redis unreachable, 74 I/O error,
-              75 locked by another process, 78 configuration
+              0 ok, 1 failure, 3 partial or different sums, 64 usage, 65 corrupt shard, 69 Redis unreachable,
+              74 I/O error, 75 locked by another process, 78 configuration
             """,
         version: Version.text,
         subcommands: [
             UpCommand.self, InitCommand.self, WebCommand.self, ConsumeCommand.self, ReportCommand.self,
-            StatusCommand.self,
+            StatusCommand.self, BenchCommand.self,
         ])
 }

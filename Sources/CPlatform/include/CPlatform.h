@@ -25,14 +25,20 @@ struct tm_event {
 };
 /// Bits of `events`, as epoll(7) has them.
 enum { TM_READABLE = 0x001, TM_WRITABLE = 0x004, TM_FAILED = 0x008, TM_HUNG_UP = 0x010 };
+/// The other side has sent its last byte; reported only if wanted.
+enum { TM_PEER_CLOSED = 0x2000 };
+/// Wanted beside them: a change is reported once, not as long as it lasts.
+#define TM_EDGE_TRIGGERED 0x80000000u
 enum { TM_EVENTS_MAX = 512 };
-/// An epoll descriptor, close-on-exec; what it watches is level-triggered.
+/// An epoll descriptor, close-on-exec; what it watches is level-triggered unless wanted otherwise.
 int tm_poller(void);
 int tm_poller_add(int poller, int descriptor, unsigned events, unsigned long long name);
 int tm_poller_change(int poller, int descriptor, unsigned events, unsigned long long name);
 int tm_poller_remove(int poller, int descriptor);
 /// Fills `events`, which has room for TM_EVENTS_MAX; returns how many. Waits for ever with a negative timeout.
 int tm_poller_wait(int poller, struct tm_event *events, int timeout_ms);
+/// The same, with a timeout from 0 in nanoseconds (milliseconds before Linux 5.11).
+int tm_poller_wait_ns(int poller, struct tm_event *events, long long timeout_ns);
 /// A non-blocking, close-on-exec descriptor that `tm_wake` makes readable and `tm_wake_clear` no longer.
 int tm_waker(void);
 int tm_wake(int waker);

@@ -5,7 +5,7 @@
 /// The commands that read settings.
 public enum CommandName: String, CaseIterable, Sendable {
     case initialize = "init"
-    case up, web, consume, report, status
+    case up, web, consume, report, status, bench
 }
 
 /// One row of the table of settings.

@@ -36,7 +36,7 @@ public enum SettingKind: Hashable, Sendable {
     static let valueBytesMax = 4095
 
     /// The value that a text stands for, nil if it is not permitted.
-    func parse(_ text: String) -> SettingValue? {
+    public func parse(_ text: String) -> SettingValue? {
         guard Self.isPlain(text) else { return nil }
         switch self {
         case .integer(let range):
