@@ -128,10 +128,17 @@ final class Connection: DescriptorHandler {
         while mode == .open, used < bytes.count {
             if answers.count >= front.limits.unansweredRequests { break }
             let rest = UnsafeRawBufferPointer(rebasing: bytes[used...])
+            if parser.isFresh, let known = front.heads.find(rest) {
+                parser = RequestParser(known)
+                headIsComplete()
+                continue
+            }
             do throws(Malformed) {
                 switch try parser.advance(rest, front.limits) {
                 case .needsMore: return used
-                case .head: headIsComplete()
+                case .head:
+                    front.heads.keep(parser.head, rest)
+                    headIsComplete()
                 case .complete(let length):
                     dispatch(rest)
                     parser = RequestParser()
@@ -191,7 +198,7 @@ final class Connection: DescriptorHandler {
             } catch {
                 answer(error, persistence, isHead: false)
             }
-            front.increments.removeAll()
+            if !front.increments.isEmpty { front.increments.removeAll() }
         case .livez: answer(json: Array(#"{"status":"ok"}"#.utf8), .ok, persistence)
         case .readyz:
             var readiness = front.service.readiness()

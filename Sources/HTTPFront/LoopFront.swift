@@ -31,6 +31,7 @@ final class LoopFront {
     let bodyPatience: Patience
     let lingerPatience: Patience
     @exclusivity(unchecked) var reader: IncrementReader
+    @exclusivity(unchecked) var heads = HeadCache()
     @exclusivity(unchecked) var increments = IncrementBuffer()
     @exclusivity(unchecked) var writer = AnswerWriter()
     /// What one read of one connection brings; used within a call alone.
@@ -123,8 +124,9 @@ final class LoopFront {
 
     // MARK: Deadlines
 
+    /// Until `closeAll`.
     func startSweeping() {
-        sweeping = loop.every(milliseconds: limits.sweepMilliseconds) { [weak self] in self?.sweep() }
+        sweeping = loop.every(milliseconds: limits.sweepMilliseconds) { self.sweep() }
     }
 
     /// Sets when `Connection.timeIsUp` is called, unless it is set anew before.

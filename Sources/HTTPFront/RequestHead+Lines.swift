@@ -128,7 +128,9 @@ extension RequestHead {
         case 12 where ASCII.matches(name, "content-type"): try readContentType(value)
         case 14 where ASCII.matches(name, "content-length"):
             // White space, says RFC 9110; but other parsers refuse a tab after a number, so nobody sends one.
-            if bytes[line].contains(ASCII.tab) { throw Malformed("the Content-Length is not a number") }
+            for index in line where bytes[index] == ASCII.tab {
+                throw Malformed("the Content-Length is not a number")
+            }
             try readContentLength(value)
         case 15 where ASCII.matches(name, "idempotency-key"):
             if hasIdempotencyKey { throw Malformed("there is more than one Idempotency-Key") }

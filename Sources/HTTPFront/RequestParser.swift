@@ -44,6 +44,18 @@ struct RequestParser: ~Copyable {
     private var extensionBytes = 0
     private var chunkRest = 0
 
+    init() {}
+
+    /// Goes on behind a head that was read before: what follows is its body.
+    init(_ known: RequestHead) {
+        head = known
+        position = known.bodyStart
+        phase = known.isChunked ? .chunkSize : .body
+    }
+
+    /// Whether nothing has been read.
+    var isFresh: Bool { phase == .requestLine && position == 0 && searched == 0 }
+
     /// Whether the head is complete.
     var isInBody: Bool { phase.rawValue > Phase.fields.rawValue }
 

@@ -27,6 +27,7 @@ final class Delivery: DescriptorHandler, @unchecked Sendable {
     private var watch: Watch?
     /// What the loop reports about the socket.
     private var wanted: IOEvents = .readable
+    private var isClosed = false
     /// When the flight under way has lasted too long.
     private var deadline = UInt64.max
 
@@ -68,6 +69,7 @@ final class Delivery: DescriptorHandler, @unchecked Sendable {
     func close() {
         loop.assertInLoop()
         report = { _ in }
+        isClosed = true
         disconnect()
     }
 
@@ -77,15 +79,14 @@ final class Delivery: DescriptorHandler, @unchecked Sendable {
     }
 
     private func connect() {
-        connector.connect { [weak self, loop] outcome in
-            loop.execute { [weak self] in self?.connected(outcome) }
-        }
+        connector.connect { outcome in self.loop.execute { self.connected(outcome) } }
     }
 
     private func connected(_ outcome: Connector.Outcome) {
         switch outcome {
         case .failed(let error): report(.disconnected(error.description))
         case .connected(let handover):
+            if isClosed { return }
             do {
                 let queue = try ProducerQueue(connection: handover.connection, names: names)
                 wanted = .readable

@@ -2,7 +2,7 @@
 //
 // Two things are demanded of every execution. What ours reads as a request, the codec reads as the same request:
 // method, target, version, body, persistence. And what the codec refuses, ours refuses or still waits for. Ours is
-// also fed in random pieces and must not notice.
+// also fed in random pieces and must not notice, and once more with the heads that it has kept from all streams before.
 //
 // Ours is stricter on purpose, so the converse is not demanded: line ends of LF alone, empty lines before a request
 // beyond one, repeated Content-Length of the same value, lists of transfer codings, transfer codings in HTTP/1.0,
@@ -46,6 +46,7 @@ private struct Reading {
         print("codec fuzz: \(executions) executions from TALLYMILL_FUZZ_SEED=\(seed)")
         var requests = 0
         var refusals = 0
+        var heads = HeadCache()
         for execution in 0..<executions {
             var generator = Generator(seed: seed &+ execution)
             let bytes = generator.stream()
@@ -57,6 +58,10 @@ private struct Reading {
             try #require(Array(codec.requests.prefix(ours.requests.count)) == ours.requests, "\(place)")
             let pieces = readOurs(generator.pieces(bytes))
             try #require(pieces.requests == ours.requests && pieces.isRefused == ours.isRefused, "in pieces; \(place)")
+            let remembered = readOurs([bytes], &heads)
+            try #require(
+                remembered.requests == ours.requests && remembered.isRefused == ours.isRefused,
+                "with kept heads; \(place)")
             requests += ours.requests.count
             refusals += ours.isRefused ? 1 : 0
         }
@@ -71,6 +76,11 @@ private struct Reading {
     }
 
     private func readOurs(_ pieces: [[UInt8]]) -> Reading {
+        var none = HeadCache()
+        return readOurs(pieces, &none)
+    }
+
+    private func readOurs(_ pieces: [[UInt8]], _ heads: inout HeadCache) -> Reading {
         var reading = Reading()
         var kept: [UInt8] = []
         var parser = RequestParser()
@@ -78,10 +88,16 @@ private struct Reading {
             kept += piece
             while !kept.isEmpty {
                 let used = kept.withUnsafeBytes { bytes -> Int? in
+                    if parser.isFresh, let known = heads.find(bytes) {
+                        parser = RequestParser(known)
+                        return 0
+                    }
                     do throws(Malformed) {
                         switch try parser.advance(bytes, HTTPLimits()) {
                         case .needsMore: return nil
-                        case .head: return 0
+                        case .head:
+                            heads.keep(parser.head, bytes)
+                            return 0
                         case .complete(let length):
                             let body = parser.withBody(bytes) { Array($0) }
                             reading.requests.append(seen(parser.head, bytes, body))

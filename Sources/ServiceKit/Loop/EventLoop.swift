@@ -66,6 +66,8 @@ public final class EventLoop: @unchecked Sendable {
     private var freeSlots: [UInt32] = []
     @exclusivity(unchecked) private var putOff: [() -> Void] = []
     private var repeated: [RepeatedWork] = []
+    /// Monotonic milliseconds, by the loop's clock, when this turn began.
+    @exclusivity(unchecked) public private(set) var now: UInt64
 
     /// - Parameter clock: monotonic milliseconds; tests bring their own.
     /// - Throws: exit code 74 if the system has no descriptors left.
@@ -73,6 +75,7 @@ public final class EventLoop: @unchecked Sendable {
         poller = tm_poller()
         waker = tm_waker()
         self.clock = clock
+        now = clock()
         guard poller >= 0, waker >= 0 else { throw Failure(cannot: "make an event loop", errno: errno) }
         guard tm_poller_add(poller, waker, IOEvents.readable.rawValue, Self.wakeUp) == 0 else {
             throw Failure(cannot: "make an event loop", errno: errno)
@@ -84,9 +87,6 @@ public final class EventLoop: @unchecked Sendable {
         SystemCall.close(poller)
         SystemCall.close(waker)
     }
-
-    /// Monotonic milliseconds, by the loop's clock.
-    public var now: UInt64 { clock() }
 
     // MARK: From any thread
 
@@ -187,6 +187,7 @@ public final class EventLoop: @unchecked Sendable {
         if !isWaiting { owner.store(UInt(pthread_self()), ordering: .relaxed) }
         let count = tm_poller_wait(poller, events, isWaiting ? timeout() : 0)
         precondition(count >= 0 || errno == EINTR, "an event loop cannot wait: errno \(errno)")
+        now = clock()
         var isWoken = false
         for position in 0..<max(0, Int(count)) {
             let name = events[position].name
@@ -219,7 +220,6 @@ public final class EventLoop: @unchecked Sendable {
 
     private func runRepeated() {
         if repeated.isEmpty { return }
-        let now = clock()
         for work in repeated where work.due <= now && !work.isCancelled { work.run(now: now) }
         repeated.removeAll(where: \.isCancelled)
     }
@@ -238,7 +238,7 @@ public final class RepeatedWork {
     private let period: UInt64
     fileprivate private(set) var due: UInt64
     fileprivate private(set) var isCancelled = false
-    private let work: () -> Void
+    private var work: () -> Void
 
     fileprivate init(period: UInt64, due: UInt64, _ work: @escaping () -> Void) {
         precondition(period > 0, "work without a pause")
@@ -247,8 +247,11 @@ public final class RepeatedWork {
         self.work = work
     }
 
-    /// Never runs again.
-    public func cancel() { isCancelled = true }
+    /// Never runs again, and lets go of what it held.
+    public func cancel() {
+        isCancelled = true
+        work = {}
+    }
 
     /// A loop that was held up does not catch up.
     fileprivate func run(now: UInt64) {
