@@ -127,10 +127,7 @@ extension RequestHead {
         case 10 where ASCII.matches(name, "connection"): readConnection(value)
         case 12 where ASCII.matches(name, "content-type"): try readContentType(value)
         case 14 where ASCII.matches(name, "content-length"):
-            // White space, says RFC 9110; but other parsers refuse a tab after a number, so nobody sends one.
-            for index in line where bytes[index] == ASCII.tab {
-                throw Malformed("the Content-Length is not a number")
-            }
+            if RequestHead.hasTab(bytes, line) { throw Malformed("the Content-Length is not a number") }
             try readContentLength(value)
         case 15 where ASCII.matches(name, "idempotency-key"):
             if hasIdempotencyKey { throw Malformed("there is more than one Idempotency-Key") }
@@ -139,12 +136,19 @@ extension RequestHead {
         case 16 where ASCII.matches(name, "content-encoding"):
             if !ASCII.matches(value, "identity") { isEncoded = true }
         case 17 where ASCII.matches(name, "transfer-encoding"):
-            if isChunked || !ASCII.matches(value, "chunked") {
+            if isChunked || !ASCII.matches(value, "chunked") || RequestHead.hasTab(bytes, line) {
                 throw Malformed("the only Transfer-Encoding understood is one that is exactly chunked")
             }
             isChunked = true
         default: break
         }
+    }
+
+    /// A tab is white space, says RFC 9110; but some parsers refuse one beside a length or a transfer coding, and what
+    /// parsers read differently is refused here.
+    private static func hasTab(_ bytes: UnsafeRawBufferPointer, _ line: Range<Int>) -> Bool {
+        for index in line where bytes[index] == ASCII.tab { return true }
+        return false
     }
 
     private mutating func readHost(_ value: UnsafeRawBufferPointer) throws(Malformed) {

@@ -57,6 +57,8 @@ let refusedFraming: [FramingCase] =
         .fields(
             "space before colon", "\(host)Content-Length : 13", 400,
             "a header line does not begin with a name and a colon"),
+        .fields("tab after chunked", "\(host)\(chunked)\t"),
+        .fields("tab before chunked", "\(host)Transfer-Encoding:\tchunked"),
         .fields("tab before colon", "\(host)Content-Length\t: 13"),
         .fields("folded", "\(host)X: a\r\n b\r\n\(length)", 400, "a folded header line"),
         .fields("folded at once", " X: a\r\n\(host)\(length)", 400, "a folded header line"),
