@@ -89,6 +89,8 @@ let package = Package(
             tests("RedisQueueTests", ["RedisQueue", "Simulation", "TallyCore", "TestSupport"]),
             probe("shard-probe", path: "Tests/ShardProbe", ["ShardStore", "TallyCore"]),
             tests("ShardStoreTests", ["ShardStore", "TallyCore", "shard-probe"]),
+            // Fills queues for deploy/bench-apply.
+            probe("queue-filler", path: "Tests/QueueFiller", ["RedisQueue", "TallyCore"]),
             tests("HTTPFrontTests", ["HTTPFront", "ServiceKit", "TallyCore", nioCore, nioEmbedded, nioHTTP1]),
             probe("servicekit-probe", path: "Tests/ServiceKitProbe", ["ServiceKit", logging]),
             tests("ServiceKitTests", ["ServiceKit", "servicekit-probe", logging]),

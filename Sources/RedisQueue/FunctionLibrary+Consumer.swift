@@ -56,15 +56,17 @@ extension FunctionLibrary {
           return {'OK'}
         end)
 
-        -- keys: queue, seqs, applied, meta; arguments: most bytes, most batches; a single larger batch is returned
+        -- keys: queue, seqs, applied, meta; arguments: most bytes, most batches, and entries to skip if any are
+        -- a single larger batch is returned
         -- NOTOPO | OK shard state length {payload, ...}
         register('peek', {'no-writes'}, function(keys, args)
-          count(keys, 4, args, 2)
+          count(keys, 4, args, #args == 3 and 3 or 2)
           local most_bytes, most_batches = number(args[1], 'most bytes'), number(args[2], 'most batches')
+          local skip = number_or_zero(args[3], 'entries to skip')
           local meta = read_meta(keys[4])
           if not meta then return {'NOTOPO'} end
           local length, bytes, payloads = redis.call('LLEN', keys[1]), 0, {}
-          walk(keys[1], math.min(length, most_batches), meta.bytes, function(entry)
+          walk(keys[1], skip, math.min(length, skip + most_batches), meta.bytes, function(entry)
             bytes = bytes + #entry
             if #payloads > 0 and bytes > most_bytes then return false end
             payloads[#payloads + 1] = entry
@@ -87,7 +89,7 @@ extension FunctionLibrary {
           local may_pop = {}
           for position = 1, #committed, 24 do may_pop[string.sub(committed, position, position + 23)] = true end
           local length, popped, bytes = redis.call('LLEN', keys[1]), 0, 0
-          walk(keys[1], math.min(length, #committed / 24), meta.bytes, function(entry)
+          walk(keys[1], 0, math.min(length, #committed / 24), meta.bytes, function(entry)
             if not may_pop[string.sub(entry, 5, 28)] then return false end
             popped, bytes = popped + 1, bytes + #entry
             return true

@@ -84,14 +84,13 @@ extension FunctionLibrary {
           return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
         end
 
-        -- Calls `visit` with the oldest `length` entries, in order, until it returns false. About 256 KiB are in Lua
-        -- at a time.
-        local function walk(key, length, bytes, visit)
-          local average = math.max(1, bytes / math.max(1, length))
+        -- Calls `visit` with the entries from `first` to before `last`, in order, until it returns false. About 256 KiB
+        -- are in Lua at a time.
+        local function walk(key, first, last, bytes, visit)
+          local average = math.max(1, bytes / math.max(1, last))
           local step = math.max(1, math.min(128, math.floor(262144 / average)))
-          local first = 0
-          while first < length do
-            local entries = redis.call('LRANGE', key, first, math.min(first + step, length) - 1)
+          while first < last do
+            local entries = redis.call('LRANGE', key, first, math.min(first + step, last) - 1)
             for _, entry in ipairs(entries) do
               if not visit(entry) then return end
             end

@@ -24,7 +24,7 @@ public enum FunctionLibrary {
     public static let version = 1
     public static let name = "tallymill_\(version)"
     /// Counts changes of the source within a version.
-    public static let revision = 2
+    public static let revision = 3
     /// The Lua source, as `FUNCTION LOAD` takes it.
     public static let source = [
         "#!lua name=\(name)\n", "local PREFIX, REVISION = '\(name)_', \(revision)\n",

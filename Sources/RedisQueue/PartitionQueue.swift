@@ -60,12 +60,14 @@ public final class PartitionQueue {
         try leaseReply(call(.release) { $0.append(token) })
     }
 
-    /// The oldest batches: at most `bytes` of payload and `batches`, but at least one if there is any. Both from 1.
-    public func peek(bytes: Int, batches: Int) throws(RedisError) -> PeekReply {
-        precondition(bytes > 0 && batches > 0, "a peek at nothing")
+    /// The oldest batches behind the first `skip`: at most `bytes` of payload and `batches`, but at least one if there
+    /// is any. Both from 1.
+    public func peek(skip: Int = 0, bytes: Int, batches: Int) throws(RedisError) -> PeekReply {
+        precondition(skip >= 0 && bytes > 0 && batches > 0, "a peek at nothing")
         let answer = try call(.peek) { command in
             command.append(bytes)
             command.append(batches)
+            if skip > 0 { command.append(skip) }
         }
         switch answer.word {
         case "OK":

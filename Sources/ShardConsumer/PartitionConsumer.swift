@@ -98,7 +98,8 @@ final class PartitionConsumer {
             let reply = try queue.claim(
                 host: configuration.host, owner: configuration.owner, milliseconds: Limits.leaseMilliseconds)
             return .claimed(reply, isRetired: isRetired, newestEpoch: newest)
-        case .peek: return .peeked(try queue.peek(bytes: Limits.peekBytes, batches: Limits.peekBatches))
+        case .peek(let skip, let bytes, let batches):
+            return .peeked(try queue.peek(skip: skip, bytes: bytes, batches: batches))
         case .trim(let request): return .trimmed(try queue.trim(request))
         case .renew(let token):
             return .renewed(isFenced: try queue.renew(token: token, milliseconds: Limits.leaseMilliseconds) != .ok)

@@ -18,6 +18,10 @@ final class SQLiteConnection {
         case immutable
     }
 
+    private static let forgoStatistics: Void = {
+        _ = csqlite_forgo_statistics()  // only faster: a process that used SQLite before keeps its statistics
+    }()
+
     let path: String
     private let handle: OpaquePointer
     /// Released after the handle is closed, never before.
@@ -27,6 +31,7 @@ final class SQLiteConnection {
     init(
         _ path: String, _ access: Access, busyMilliseconds: Int32 = 2_000, under lock: ShardLock? = nil
     ) throws(StoreError) {
+        Self.forgoStatistics
         self.path = path
         self.lock = lock
         let flags: Int32

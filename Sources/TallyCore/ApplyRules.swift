@@ -6,7 +6,7 @@
 //
 // The work is folded: plain sums of many batches are added up in memory and written once per key, in key order,
 // because a commit costs the pages that it touches. If some sum would leave Int64 the caller rolls back and runs the
-// same batches again entry by entry, which finds out exactly which increments are the ones that do not fit.
+// first of these batches again entry by entry, which finds out exactly which increments are the ones that do not fit.
 
 /// What an apply transaction did.
 public struct Applied: Hashable, Sendable {
@@ -29,7 +29,7 @@ public struct Applied: Hashable, Sendable {
 public enum ApplyOutcome: Hashable, Sendable {
     /// Commit.
     case commit(Applied)
-    /// Roll back and run again with `folding: false`.
+    /// Roll back and run again with `folding: false`, the `head` of the batches alone.
     case foldingOverflows
     /// Roll back: the file is closed for ever.
     case retired
@@ -65,23 +65,29 @@ public struct ApplyRules<Tables: ShardTables> {
     private let time: UInt64
     private let folding: Bool
     private var outcome = Applied()
-    private var fold = KeyTable()
+    private var fold = Fold()
     /// Records read or changed by this transaction.
     private var records: [StreamID: StreamRecord] = [:]
     private var changed: Set<StreamID> = []
 
     /// Applies `batches`, oldest first, within the transaction behind `tables`.
     ///
+    /// It may stop before the last of them, at a bound or an alarm: `committed` names those that it took.
+    ///
     /// - Parameters:
     ///   - partition: the file's own partition.
     ///   - time: now, in ms since 1970: what changed counters are stamped with.
-    ///   - folding: false only after `.foldingOverflows`.
+    ///   - folding: false only after `.foldingOverflows`, and then for the `head` of the batches.
+    ///   - keysMax: distinct keys at which no further batch is taken.
     public static func apply(
-        _ batches: [[UInt8]], to tables: inout Tables, partition: PartitionID, time: UInt64, folding: Bool = true
+        _ batches: [[UInt8]], to tables: inout Tables, partition: PartitionID, time: UInt64, folding: Bool = true,
+        keysMax: Int = Limits.transactionKeys
     ) throws(Tables.Failure) -> ApplyOutcome {
         if try tables.isRetired() { return .retired }
         var rules = ApplyRules(partition: partition, time: time, folding: folding)
+        if folding { rules.fold.reserve(payloadBytes: batches.reduce(0) { $0 + $1.count }) }
         for bytes in batches {
+            if rules.fold.count >= keysMax { break }
             if let alarm = try rules.apply(bytes, &tables) {
                 // What precedes it is sound: commit that, and meet the alarm at the head of the list.
                 if rules.outcome.committed.isEmpty { return .stop(alarm) }
@@ -90,6 +96,17 @@ public struct ApplyRules<Tables: ShardTables> {
         }
         if rules.fold.hasOverflow { return .foldingOverflows }
         return try rules.finish(&tables) ? .commit(rules.outcome) : .foldingOverflows
+    }
+
+    /// The batches that are applied entry by entry after `.foldingOverflows`, unsorted and each increment on its own:
+    /// few enough to find out in little time what does not fit. The others are folded the next time.
+    public static func head(of batches: [[UInt8]]) -> [[UInt8]] {
+        var bytes = 0
+        return Array(
+            batches.prefix { batch in
+                defer { bytes += batch.count }
+                return bytes < Limits.peekBytes
+            })
     }
 
     private init(partition: PartitionID, time: UInt64, folding: Bool) {
@@ -172,7 +189,10 @@ public struct ApplyRules<Tables: ShardTables> {
 
     private mutating func count(_ batch: BatchReader, _ tables: inout Tables) throws(Tables.Failure) -> Done {
         guard let origin = batch.header.origin else {
-            return try count(batch, routed: nil, &tables)
+            if !folding || batch.header.groups > 0 { return try count(batch, routed: nil, &tables) }
+            // Nearly every batch: nothing to claim, so nothing to ask for each entry.
+            fold.add(batch)
+            return Done(applied: batch.amount)
         }
         if try record(of: origin.stream, &tables).watermark >= origin.sequence {
             return Done(repeated: batch.amount)
@@ -218,7 +238,7 @@ public struct ApplyRules<Tables: ShardTables> {
         _ entry: BatchReader.Entry, of batch: BatchID, _ tables: inout Tables
     ) throws(Tables.Failure) -> Bool {
         if folding {
-            fold.add(entry.key, hash: XXH64.hash(entry.key), delta: entry.sum, increments: entry.increments)
+            fold.add(entry.key, delta: entry.sum)
             return true
         }
         if try tables.add(entry.sum, to: entry.key, time: time) {
@@ -236,20 +256,11 @@ public struct ApplyRules<Tables: ShardTables> {
 
     /// Writes the folded sums and the records; false if a sum does not fit.
     private mutating func finish(_ tables: inout Tables) throws(Tables.Failure) -> Bool {
-        for entry in fold.sortedByKey() {
-            var failure: Tables.Failure?
-            let fits = fold.withKey(of: entry) { key in
-                do throws(Tables.Failure) {
-                    return try tables.add(entry.sum, to: key, time: time)
-                } catch {
-                    failure = error
-                    return false
-                }
-            }
-            if let failure { throw failure }
-            if !fits { return false }
-            outcome.keys += 1
+        outcome.keys += fold.count
+        let fits = try fold.drainInKeyOrder { key, sum throws(Tables.Failure) in
+            try tables.add(sum, to: key, time: time)
         }
+        if !fits { return false }
         for stream in changed {
             if let record = records[stream] { try tables.setRecord(record, of: stream) }
         }

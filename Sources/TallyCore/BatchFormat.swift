@@ -39,6 +39,8 @@ public enum BatchFormat {
     static let checksumBytes = 8
     /// Most bytes of an entry beside its key: 2 of length, 10 of increments, 10 of sum.
     static let entryOverheadMax = 22
+    /// Least bytes of an entry: a length, a key of one byte, increments and a sum.
+    static let entryBytesMin = 4
     /// Most bytes of a group beside its entries.
     static let groupOverheadMax = 1 + Limits.idempotencyKeyBytesMax + 4
     /// Bytes of a batch without entries.

@@ -4,10 +4,17 @@
 // the outcome to `handle`. Killed between any two steps, it starts again from the lease; exactness rests on the apply
 // transaction, the lease's token only keeps a file from trimming what another file holds.
 //
-//   claim ──granted──> inspect ──sound──> checkpoint ──> peek ──batches──> apply ──committed──> trim ──┐
-//     ^  no group, held: pause                            ^ │ empty                                    │
-//     └───────────── fenced, another shard ───────────────┤ └──> wait ───────────────────────────────> │
-//                                                         └────────────────────────────────────────────┘
+//                                                           ┌─more─┐
+//   claim ──granted──> inspect ──sound──> checkpoint ──> peek <────┘ ──batches──> apply ──committed──> trim ──┐
+//     ^  no group, held: pause                            ^ │ empty                                  ^─more─┘ │
+//     └───────────── fenced, another shard ───────────────┤ └──> wait ──────────────────────────────────────> │
+//                                                         └───────────────────────────────────────────────────┘
+//
+// A short queue is applied as it is found. A long one is gathered, peek by peek, because a commit costs the pages that
+// it touches: the more increments are folded into one transaction, the more of them share a page. How much is gathered
+// (`reach`) doubles with every transaction that went through whole and in time, and halves otherwise. Between two peeks
+// a Redis may go back in time, so that batches are met twice or missed: the first are skipped by the rules, and the
+// second make a hole, which ends a transaction before it, as a hole behind the first batch always does.
 
 /// One partition's consumer.
 public struct Consumer {
@@ -18,7 +25,8 @@ public struct Consumer {
         case inspect(Claim)
         /// Make the file independent of its write-ahead log.
         case checkpoint
-        case peek
+        /// Read on behind the oldest `skip` batches.
+        case peek(skip: Int, bytes: Int, batches: Int)
         case apply([[UInt8]])
         case trim(TrimRequest)
         case renew(token: UInt64)
@@ -80,6 +88,17 @@ public struct Consumer {
         }
     }
 
+    /// How much is done at once.
+    public struct Bounds: Hashable, Sendable {
+        /// Of one peek and one trim; `peekBytes` also of the first transaction of a long queue.
+        public var peekBytes = Limits.peekBytes
+        public var peekBatches = Limits.peekBatches
+        public var transactionBytes = Limits.transactionBytes
+        public var transactionBatches = Limits.transactionBatches
+
+        public init() {}
+    }
+
     private enum State {
         /// -> inspecting; pausing (claiming) while there is no group, another holder or another file
         case claiming
@@ -87,12 +106,12 @@ public struct Consumer {
         case inspecting(Claim)
         /// -> peeking
         case checkpointing
-        /// -> applying, waiting; pausing (claiming)
-        case peeking
-        /// -> trimming, stopped; pausing (peeking)
-        case applying([[UInt8]])
-        /// -> peeking; claiming if fenced
-        case trimming(TrimRequest)
+        /// With what was gathered before -> peeking, applying, waiting; pausing (claiming)
+        case peeking([[UInt8]])
+        /// -> trimming, stopped; claiming if fenced; pausing (peeking)
+        case applying([[UInt8]], since: UInt64)
+        /// -> trimming the rest, peeking; claiming if fenced
+        case trimming(TrimRequest, rest: ArraySlice<TrimRequest>)
         /// -> peeking
         case waiting
         /// -> the state that the enum carries
@@ -114,12 +133,17 @@ public struct Consumer {
     /// must not end the back-off: a full disk would have the whole head of the queue read again every 20 ms.
     private var failures = 0
     private var renewAt: UInt64 = 0
+    private let bounds: Bounds
+    /// Payload bytes that the next transaction may take.
+    private var reach: Int
     /// Batches behind those of the last peek.
     public private(set) var backlog = 0
 
-    public init(partition: PartitionID, shard: ShardUUID) {
+    public init(partition: PartitionID, shard: ShardUUID, bounds: Bounds = Bounds()) {
         self.partition = partition
         self.shard = shard
+        self.bounds = bounds
+        reach = bounds.peekBytes
     }
 
     /// The token of the lease that was granted last, 0 before the first.
@@ -131,9 +155,9 @@ public struct Consumer {
         case .claiming: .claim
         case .inspecting(let claim): .inspect(claim)
         case .checkpointing: .checkpoint
-        case .peeking: now >= renewAt ? .renew(token: token) : .peek
-        case .applying(let batches): .apply(batches)
-        case .trimming(let request): .trim(request)
+        case .peeking(let batches): now >= renewAt ? .renew(token: token) : peek(behind: batches)
+        case .applying(let batches, _): now >= renewAt ? .renew(token: token) : .apply(batches)
+        case .trimming(let request, _): .trim(request)
         case .waiting: .waitForBatch
         case .pausing(let milliseconds, let reason, _): .pause(milliseconds: milliseconds, reason)
         case .stopped(let stop): .stop(stop)
@@ -147,27 +171,33 @@ public struct Consumer {
             claimed(reply, isRetired: isRetired, newestEpoch: newestEpoch, now)
         case (.inspected(let missing), .inspecting):
             state = missing.isEmpty ? .checkpointing : .stopped(.fileTooOld(missing))
-        case (.checkpointed, .checkpointing): state = .peeking
-        case (.peeked(let reply), .peeking): peeked(reply)
-        case (.applied(let outcome), .applying): applied(outcome)
+        case (.checkpointed, .checkpointing): state = .peeking([])
+        case (.peeked(let reply), .peeking(let batches)): peeked(reply, behind: batches, now)
+        case (.applied(let outcome), .applying(let batches, let since)): applied(outcome, batches, since, now)
         case (.applyDeferred(let reason), .applying), (.applyDeferred(let reason), .checkpointing),
             (.applyDeferred(let reason), .inspecting):
+            // A full disk may have room for a smaller transaction.
+            reach = bounds.peekBytes
             pause(.storage(reason), then: isClaimed ? .peeking : .claiming)
-        case (.trimmed(let reply), .trimming):
+        case (.trimmed(let reply), .trimming(_, let rest)):
             failures = 0
-            state = reply == .fenced ? .claiming : .peeking
-        case (.renewed(let isFenced), .peeking):
+            switch reply {
+            case .fenced: state = .claiming
+            case .trimmed: trim(rest)
+            case .noTopology: state = .peeking([])
+            }
+        case (.renewed(let isFenced), .peeking), (.renewed(let isFenced), .applying):
             renewAt = now + Limits.leaseMilliseconds / 3
             if isFenced { state = .claiming }
-        case (.waited, .waiting): state = .peeking
+        case (.waited, .waiting): state = .peeking([])
         case (.paused, .pausing(_, _, let then)):
             switch then {
             case .claiming: state = .claiming
-            case .peeking: state = .peeking
+            case .peeking: state = .peeking([])
             }
         case (.redisFailed(let reason), .claiming): pause(.redis(reason), then: .claiming)
-        case (.redisFailed(let reason), .peeking), (.redisFailed(let reason), .trimming),
-            (.redisFailed(let reason), .waiting):
+        case (.redisFailed(let reason), .peeking), (.redisFailed(let reason), .applying),
+            (.redisFailed(let reason), .trimming), (.redisFailed(let reason), .waiting):
             // What was committed stays committed: the next peek meets it again and skips it.
             pause(.redis(reason), then: .peeking)
         default: preconditionFailure("\(event) is no outcome of \(next(now: now))")
@@ -200,26 +230,76 @@ public struct Consumer {
         }
     }
 
-    private mutating func peeked(_ reply: PeekReply) {
+    private mutating func peeked(_ reply: PeekReply, behind gathered: [[UInt8]], _ now: UInt64) {
         switch reply {
         case .noTopology: pause(.noTopology, then: .claiming)
         case .batches(let peeked) where peeked.shard != shard: state = .claiming
         case .batches(let peeked):
-            backlog = peeked.length - peeked.batches.count
-            if peeked.batches.isEmpty { failures = 0 }
-            state = peeked.batches.isEmpty ? .waiting : .applying(peeked.batches)
+            let batches = gathered + peeked.batches
+            backlog = max(0, peeked.length - batches.count)
+            if batches.isEmpty {
+                failures = 0
+                reach = bounds.peekBytes
+                state = .waiting
+            } else if backlog == 0 || peeked.batches.isEmpty || isFull(batches) {
+                state = .applying(batches, since: now)
+            } else {
+                state = .peeking(batches)
+            }
         }
     }
 
-    private mutating func applied(_ outcome: ApplyOutcome) {
+    private func isFull(_ batches: [[UInt8]]) -> Bool {
+        batches.count >= bounds.transactionBatches || Self.bytes(of: batches) >= reach
+    }
+
+    private func peek(behind batches: [[UInt8]]) -> Action {
+        .peek(
+            skip: batches.count, bytes: min(bounds.peekBytes, reach - Self.bytes(of: batches)),
+            batches: min(bounds.peekBatches, bounds.transactionBatches - batches.count))
+    }
+
+    private static func bytes(of batches: [[UInt8]]) -> Int { batches.reduce(0) { $0 + $1.count } }
+
+    private mutating func applied(_ outcome: ApplyOutcome, _ batches: [[UInt8]], _ since: UInt64, _ now: UInt64) {
         switch outcome {
         case .commit(let applied):
-            state = .trimming(
-                TrimRequest(token: token, committed: applied.committed, applied: applied.watermarks))
+            adjustReach(wasWhole: applied.committed.count == batches.count, milliseconds: now - since)
+            trim(requests(applied, batches)[...])
         case .retired: state = .stopped(.retired)
         case .stop(let alarm): state = .stopped(.alarm(alarm))
         case .foldingOverflows: preconditionFailure("the store repeats a folding transaction itself")
         }
+    }
+
+    private mutating func adjustReach(wasWhole: Bool, milliseconds: UInt64) {
+        if !wasWhole || milliseconds > 2 * Limits.transactionMilliseconds {
+            reach = max(reach / 2, bounds.peekBytes)
+        } else if milliseconds <= Limits.transactionMilliseconds {
+            reach = min(reach * 2, bounds.transactionBytes)
+        }
+    }
+
+    /// What was committed, the first of `batches`, in pieces of a peek: Redis looks at every entry that it pops, and
+    /// does nothing else meanwhile.
+    private func requests(_ applied: Applied, _ batches: [[UInt8]]) -> [TrimRequest] {
+        var requests: [TrimRequest] = []
+        var piece: [BatchID] = []
+        var bytes = 0
+        for (id, batch) in zip(applied.committed, batches) {
+            piece.append(id)
+            bytes += batch.count
+            if bytes >= bounds.peekBytes || piece.count >= bounds.peekBatches || id == applied.committed.last {
+                requests.append(TrimRequest(token: token, committed: piece, applied: applied.watermarks))
+                piece = []
+                bytes = 0
+            }
+        }
+        return requests
+    }
+
+    private mutating func trim(_ requests: ArraySlice<TrimRequest>) {
+        state = requests.first.map { .trimming($0, rest: requests.dropFirst()) } ?? .peeking([])
     }
 
     private mutating func pause(_ reason: Pause, then: AfterPause) {

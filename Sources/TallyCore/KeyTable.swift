@@ -99,18 +99,6 @@ public struct KeyTable {
         arena.withUnsafeBytes { body(UnsafeRawBufferPointer(rebasing: $0[entry.offset..<entry.offset + entry.length])) }
     }
 
-    /// The entries in byte order of their keys; several entries of one key stay in the order of their making.
-    public func sortedByKey() -> [Entry] {
-        arena.withUnsafeBytes { bytes in
-            entries.sorted { left, right in
-                let order = Bytes.compare(
-                    UnsafeRawBufferPointer(rebasing: bytes[left.offset..<left.offset + left.length]),
-                    UnsafeRawBufferPointer(rebasing: bytes[right.offset..<right.offset + right.length]))
-                return order != 0 ? order < 0 : left.offset < right.offset
-            }
-        }
-    }
-
     /// Empties the table and keeps its storage for the next batch.
     public mutating func removeAll() {
         entries.removeAll(keepingCapacity: true)

@@ -118,8 +118,10 @@ private struct DifferentialRun {
 
     private mutating func peek(_ partition: PartitionID, _ queue: PartitionQueue) throws -> (String, String, String) {
         let (bytes, batches) = (1 + random.below(2_000), 1 + random.below(40))
-        let expected = model.peek(partition, bytesMax: bytes, batchesMax: batches)
-        return ("peek \(bytes) \(batches)", "\(expected)", "\(try queue.peek(bytes: bytes, batches: batches))")
+        let skip = random.chance(0.5) ? random.below(20) : 0
+        let expected = model.peek(partition, skip: skip, bytesMax: bytes, batchesMax: batches)
+        let real = try queue.peek(skip: skip, bytes: bytes, batches: batches)
+        return ("peek \(bytes) \(batches) behind \(skip)", "\(expected)", "\(real)")
     }
 
     /// What lies at the head, less, more, or something else; under the token, or another one.

@@ -88,8 +88,8 @@ struct Scene {
         return claim
     }
 
-    func peeked(bytes: Int = 1 << 20, batches: Int = 1000) throws -> Peeked {
-        guard case .batches(let peeked) = try queue.peek(bytes: bytes, batches: batches) else {
+    func peeked(skip: Int = 0, bytes: Int = 1 << 20, batches: Int = 1000) throws -> Peeked {
+        guard case .batches(let peeked) = try queue.peek(skip: skip, bytes: bytes, batches: batches) else {
             throw Unanswered(text: "nothing to peek at")
         }
         return peeked

@@ -121,6 +121,19 @@ import Testing
         #expect(peeked == Peeked(shard: Scene.shard, sealed: false, batches: Array(all[..<150]), length: 300))
     }
 
+    @Test func aPeekReadsOnBehindWhatItSkips() throws {
+        let (scene, stream) = try filled(300)
+        let all = (1...300).map { stream[$0].bytes }
+        #expect(try scene.peeked(skip: 1, bytes: 600).batches == Array(all[1..<4]))
+        #expect(try scene.peeked(skip: 140, batches: 150).batches == Array(all[140..<290]))
+        #expect(try scene.peeked(skip: 290).batches == Array(all[290...]))
+        #expect(try scene.peeked(skip: 299, bytes: 1).batches == [all[299]])
+        for skip in [300, 301, 1 << 52] {
+            #expect(
+                try scene.peeked(skip: skip) == Peeked(shard: Scene.shard, sealed: false, batches: [], length: 300))
+        }
+    }
+
     @Test func anEmptyQueueIsAnAnswer() throws {
         let scene = try Scene()
         #expect(try scene.peeked() == Peeked(shard: Scene.shard, sealed: false, batches: [], length: 0))

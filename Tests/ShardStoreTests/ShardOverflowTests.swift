@@ -40,6 +40,22 @@ import Testing
         #expect(try shard.statistics().total == Int128(fits ? start + delta : start))
     }
 
+    /// A sum that does not fit costs one small transaction, not the long one that it was found in.
+    @Test func onlyTheFirstOfManyBatchesAreAppliedEntryByEntry() throws {
+        var one = BatchMaker(1)
+        _ = try apply(one.make([TestEntry("full", .max)]))
+        let padding = String(repeating: "x", count: 500)
+        let entries = (0..<4_000).map { TestEntry("\(padding)\($0)", 1) }
+        let batches = (0..<4).map { number in one.make(entries + (number == 1 ? [TestEntry("full", 1)] : [])) }
+        let outcome = try #require(try shard.apply(batches, timeMilliseconds: 1).applied)
+        #expect(outcome.committed.map(\.sequence) == [2, 3, 4], "4 MiB of them")
+        #expect(outcome.dead == Amount(increments: 1, sum: 1))
+        let rest = try #require(try shard.apply(batches, timeMilliseconds: 1).applied)
+        #expect(rest.skippedBatches == 3 && rest.committed.count == 4 && rest.dead == .zero)
+        #expect(try value("full") == .max)
+        #expect(try value("\(padding)7") == 4)
+    }
+
     @Test func exactlyWhatDoesNotFitIsDead() throws {
         var one = BatchMaker(1)
         let batch = one.make(

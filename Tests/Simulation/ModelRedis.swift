@@ -108,12 +108,12 @@ public struct ModelRedis: Hashable, Sendable {
         return false
     }
 
-    /// The head of the list: as many batches as fit into both bounds, at least one.
-    public func peek(_ partition: PartitionID, bytesMax: Int, batchesMax: Int) -> PeekReply {
+    /// The list behind `skip` batches: as many as fit into both bounds, at least one.
+    public func peek(_ partition: PartitionID, skip: Int = 0, bytesMax: Int, batchesMax: Int) -> PeekReply {
         guard let group = groups[partition] else { return .noTopology }
         var batches: [[UInt8]] = []
         var bytes = 0
-        for batch in group.queue.prefix(batchesMax) {
+        for batch in group.queue.dropFirst(skip).prefix(batchesMax) {
             bytes += batch.count
             if bytes > bytesMax, !batches.isEmpty { break }
             batches.append(batch)

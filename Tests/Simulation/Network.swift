@@ -11,14 +11,14 @@ enum Command {
 
 enum ConsumerCommand {
     case claim
-    case peek(batchesMax: Int)
+    case peek(skip: Int, bytesMax: Int, batchesMax: Int)
     case trim(TrimRequest, upTo: Int)
     case renew(token: UInt64)
 }
 
 enum ConsumerReply {
     case claim(ClaimReply, newestEpoch: UInt32)
-    /// - position: batches ever popped, for the canary `offset-trim`.
+    /// - position: batches ever popped and those skipped, for the canary `offset-trim`.
     case peek(PeekReply, position: Int)
     case trim(TrimReply)
     case renew(isFenced: Bool)
@@ -123,9 +123,9 @@ extension World {
             let reply = redis.claim(
                 partition, holder: consumer.host, leaseMilliseconds: Limits.leaseMilliseconds, now: now)
             return .claim(reply, newestEpoch: redis.topology?.epoch ?? 0)
-        case .peek(let batchesMax):
-            let reply = redis.peek(partition, bytesMax: 2_000, batchesMax: batchesMax)
-            return .peek(reply, position: redis.groups[partition]?.popped ?? 0)
+        case .peek(let skip, let bytesMax, let batchesMax):
+            let reply = redis.peek(partition, skip: skip, bytesMax: bytesMax, batchesMax: batchesMax)
+            return .peek(reply, position: (redis.groups[partition]?.popped ?? 0) + skip)
         case .trim(let request, let upTo):
             return .trim(redis.trim(partition, request, upTo: upTo))
         case .renew(let token):

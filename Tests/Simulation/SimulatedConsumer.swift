@@ -26,7 +26,17 @@ final class SimulatedConsumer {
         self.number = number
         self.host = host
         self.file = file
-        machine = Consumer(partition: file.partition, shard: file.uuid)
+        machine = Consumer(partition: file.partition, shard: file.uuid, bounds: Self.bounds)
+    }
+
+    /// So small that transactions of one batch, of one peek and of several come about all the time.
+    private static var bounds: Consumer.Bounds {
+        var bounds = Consumer.Bounds()
+        bounds.peekBytes = 2_000
+        bounds.peekBatches = 4
+        bounds.transactionBytes = 8_000
+        bounds.transactionBatches = 12
+        return bounds
     }
 
     func act(in world: World) {
@@ -76,7 +86,9 @@ final class SimulatedConsumer {
     private func perform(_ action: Consumer.Action, in world: World) {
         switch action {
         case .claim: send(.claim, in: world)
-        case .peek: send(.peek(batchesMax: 1 + world.random.below(4)), in: world)
+        case .peek(let skip, let bytes, let batches):
+            let batchesMax = 1 + world.random.below(batches)
+            send(.peek(skip: skip, bytesMax: bytes, batchesMax: batchesMax), in: world)
         case .renew(let token): send(.renew(token: token), in: world)
         case .trim(let request): send(.trim(request, upTo: peekedThrough), in: world)
         case .inspect(let claim):

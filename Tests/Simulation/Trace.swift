@@ -24,7 +24,7 @@ enum Trace {
     static func text(_ command: ConsumerCommand) -> String {
         switch command {
         case .claim: "claim"
-        case .peek(let batchesMax): "peek \(batchesMax)"
+        case .peek(let skip, _, let batchesMax): "peek \(batchesMax) behind \(skip)"
         case .trim(let request, _): "trim \(request.committed.map(\.sequence)) token \(request.token)"
         case .renew(let token): "renew \(token)"
         }

@@ -302,6 +302,45 @@ import Testing
         #expect(tables.counters == ["a": .max - 1] && tables.letters.isEmpty)
     }
 
+    @Test func onlyTheHeadIsRunEntryByEntry() {
+        let big = [UInt8](repeating: 0, count: Limits.peekBytes / 2)
+        typealias Rules = ApplyRules<MemoryTables>
+        #expect(Rules.head(of: []) == [])
+        #expect(Rules.head(of: [big]) == [big])
+        #expect(Rules.head(of: [big, big, [1]]) == [big, big])
+        #expect(Rules.head(of: [Array(big.dropLast()), big, [1]]).count == 3)
+    }
+
+    @Test func aTransactionEndsBeforeItHoldsTooManyKeys() throws {
+        let batches = Self.stream([
+            [Fixture.entry("a", 1), Fixture.entry("b", 1)], [Fixture.entry("b", 1)], [Fixture.entry("c", 1)],
+            [Fixture.entry("a", 1)],
+        ])
+        for (keysMax, committed, keys) in [(1, 1, 2), (2, 1, 2), (3, 3, 3), (4, 4, 3)] {
+            var tables = MemoryTables()
+            guard
+                case .commit(let applied) = try ApplyRules.apply(
+                    batches.map(\.bytes), to: &tables, partition: Self.here, time: 1, keysMax: keysMax)
+            else {
+                Issue.record("no commit")
+                return
+            }
+            #expect(applied.committed == batches.prefix(committed).map(\.id) && applied.keys == keys)
+            #expect(tables.records[Fixture.stream(1)]?.watermark == UInt64(committed))
+            #expect(applied.watermarks == [Fixture.producer(1): UInt64(committed)])
+        }
+    }
+
+    /// A second peek of a queue that changed meanwhile: what follows a hole is left for the next transaction.
+    @Test func aHoleBehindTheFirstBatchEndsTheTransaction() throws {
+        var tables = MemoryTables()
+        let batches = Self.stream([[Fixture.entry("a", 1)], [Fixture.entry("a", 2)], [Fixture.entry("a", 4)]])
+        let applied = try Self.commit([batches[0], batches[2]], to: &tables)
+        #expect(applied.committed == [batches[0].id] && tables.counters == ["a": 1])
+        #expect(try Self.commit([batches[0], batches[1], batches[2]], to: &tables).skippedBatches == 1)
+        #expect(tables.counters == ["a": 7])
+    }
+
     @Test func aDamagedBatchIsSetAsideWithWhatItsLedgerSays() throws {
         var tables = MemoryTables()
         let batches = Self.stream([[Fixture.entry("a", 1)], [Fixture.entry("a", 20, 3)], [Fixture.entry("a", 300)]])
