@@ -12,9 +12,9 @@
 //
 // A short queue is applied as it is found. A long one is gathered, peek by peek, because a commit costs the pages that
 // it touches: the more increments are folded into one transaction, the more of them share a page. How much is gathered
-// (`reach`) doubles with every transaction that went through whole and in time, and halves otherwise. Between two peeks
-// a Redis may go back in time, so that batches are met twice or missed: the first are skipped by the rules, and the
-// second make a hole, which ends a transaction before it, as a hole behind the first batch always does.
+// (`reach`) grows fourfold with every transaction that went through whole and in time, and halves otherwise. Between
+// two peeks a Redis may go back in time, so that batches are met twice or missed: the first are skipped by the rules,
+// and the second make a hole, which ends a transaction before it, as a hole behind the first batch always does.
 
 /// One partition's consumer.
 public struct Consumer {
@@ -276,7 +276,7 @@ public struct Consumer {
         if !wasWhole || milliseconds > 2 * Limits.transactionMilliseconds {
             reach = max(reach / 2, bounds.peekBytes)
         } else if milliseconds <= Limits.transactionMilliseconds {
-            reach = min(reach * 2, bounds.transactionBytes)
+            reach = min(reach * 4, bounds.transactionBytes)
         }
     }
 

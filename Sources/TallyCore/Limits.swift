@@ -41,13 +41,14 @@ public enum Limits {
     public static let peekBatches = 4_096
     /// Payload bytes, batches and distinct keys at which a transaction is full, however long the queue is. With the
     /// cache of the file they decide the consumer's memory: the payload, and about 70 bytes and the key for each key.
-    public static let transactionBytes = 64 << 20
+    public static let transactionBytes = 80 << 20
     public static let transactionBatches = 65_536
-    public static let transactionKeys = 2_500_000
-    /// A transaction that took longer makes the next one no larger; one that took twice as long halves it.
-    public static let transactionMilliseconds: UInt64 = 10_000
+    public static let transactionKeys = 3_100_000
+    /// A transaction that took longer makes the next one no larger; one that took twice as long halves it. So it ends
+    /// before its lease does, and before whoever waits for an empty queue takes it for stuck (30 s).
+    public static let transactionMilliseconds: UInt64 = 12_500
     /// Renewed when a third has passed, and at least two thirds are left when a transaction begins.
-    public static let leaseMilliseconds: UInt64 = 30_000
+    public static let leaseMilliseconds: UInt64 = 45_000
     /// A blocked wait on an empty list ends after this, to look at signals and renew the lease.
     public static let waitForBatchMilliseconds: UInt64 = 1_000
 }

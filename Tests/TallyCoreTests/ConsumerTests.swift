@@ -71,7 +71,7 @@ import Testing
     @Test func theLeaseIsRenewedInTime() {
         var driver = Driver()
         driver.start()
-        driver.now += 9_999
+        driver.now += 14_999
         #expect(driver.next == Self.peek)
         driver.now += 1
         #expect(driver.next == .renew(token: 7))
@@ -81,7 +81,7 @@ import Testing
         #expect(driver.next == .renew(token: 7), "still due")
         driver.handle(.renewed(isFenced: false))
         #expect(driver.next == Self.peek)
-        driver.now += 10_000
+        driver.now += 15_000
         driver.handle(.renewed(isFenced: true))
         #expect(driver.next == .claim)
     }
