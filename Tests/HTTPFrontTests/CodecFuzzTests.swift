@@ -7,8 +7,9 @@
 // Ours is stricter on purpose, so the converse is not demanded: line ends of LF alone, empty lines before a request
 // beyond one, repeated Content-Length of the same value, lists of transfer codings, transfer codings in HTTP/1.0,
 // a missing or repeated Host, versions but 1.0 and 1.1, unknown methods, targets with fragments, userinfo or bytes
-// above 0x7E, tabs beside a length or a transfer coding, spaces in chunk size lines, control bytes, more of anything than
-// the limits, Expect and Prefer of other forms. Not generated: CONNECT and Upgrade, after which the codec hands the connection over.
+// above 0x7E, tabs beside a length or a transfer coding, spaces in chunk size lines, control bytes, more of anything
+// than the limits, Expect and Prefer of other forms. Not generated: CONNECT and Upgrade, after which the codec hands
+// the connection over.
 //
 // TALLYMILL_FUZZ_EXECUTIONS and TALLYMILL_FUZZ_SEED set the length and the start.
 

@@ -67,6 +67,34 @@ private final class Line: DescriptorHandler {
         #expect(order.last == "ready")
     }
 
+    @Test func idleWorkWaitsForATurnWithoutEventsButNotForEver() throws {
+        let time = Time()
+        let loop = try EventLoop { time.milliseconds.load(ordering: .relaxed) }
+        let line = try Line(loop)
+        defer { line.close() }
+        var runs = 0
+        loop.turn(isWaiting: false)
+        loop.whenIdle(withinMilliseconds: 5) { runs += 1 }
+        line.write()
+        loop.turn(isWaiting: false)
+        #expect(runs == 0, "there is something else to do")
+        time.milliseconds.store(5, ordering: .relaxed)
+        loop.turn(isWaiting: false)
+        #expect(runs == 1, "the time is up")
+        loop.turn(isWaiting: false)
+        #expect(runs == 1)
+        loop.whenIdle(withinMilliseconds: 5) {
+            runs += 1
+            loop.atEndOfTurn { runs += 10 }
+        }
+        loop.turn(isWaiting: false)
+        #expect(runs == 1)
+        var byte: UInt8 = 0
+        #expect(recv(line.near, &byte, 1, 0) == 1)
+        loop.turn()
+        #expect(runs == 12, "with work for an idle turn, a turn does not wait")
+    }
+
     @Test func whatIsNoLongerWatchedIsNotReported() throws {
         let loop = try EventLoop()
         let lines = try (0..<2).map { _ in try Line(loop) }

@@ -7,6 +7,9 @@
 //
 //   wait ──> handlers of ready descriptors ──> `execute` ──> repeated work that is due ──> `atEndOfTurn` ──> wait
 //
+// What is worth more the later it happens, as long as there is something else to do, waits until a turn finds nothing
+// ready (`whenIdle`), but for a bounded time.
+//
 // A handler may stop watching any descriptor, also one whose event comes later in the same turn: a generation tells the
 // old watch from the next one in its place.
 
@@ -65,6 +68,9 @@ public final class EventLoop: @unchecked Sendable {
     @exclusivity(unchecked) private var slots: [Slot] = []
     private var freeSlots: [UInt32] = []
     @exclusivity(unchecked) private var putOff: [() -> Void] = []
+    @exclusivity(unchecked) private var idleWork: [() -> Void] = []
+    /// When `idleWork` runs at the latest.
+    @exclusivity(unchecked) private var idleDeadline = UInt64.max
     private var repeated: [RepeatedWork] = []
     /// Monotonic milliseconds, by the loop's clock, when this turn began.
     @exclusivity(unchecked) public private(set) var now: UInt64
@@ -161,6 +167,12 @@ public final class EventLoop: @unchecked Sendable {
         putOff.append(work)
     }
 
+    /// Runs `work` once, when a turn finds nothing ready, or after so many milliseconds.
+    public func whenIdle(withinMilliseconds milliseconds: UInt64, _ work: @escaping () -> Void) {
+        idleWork.append(work)
+        idleDeadline = min(idleDeadline, now + milliseconds)
+    }
+
     /// Runs `work` every so many milliseconds, first after one period.
     public func every(milliseconds: UInt64, _ work: @escaping () -> Void) -> RepeatedWork {
         let work = RepeatedWork(period: milliseconds, due: clock() + milliseconds, work)
@@ -185,7 +197,7 @@ public final class EventLoop: @unchecked Sendable {
     /// - Parameter isWaiting: false: only what is ready now.
     func turn(isWaiting: Bool = true) {
         if !isWaiting { owner.store(UInt(pthread_self()), ordering: .relaxed) }
-        let count = tm_poller_wait(poller, events, isWaiting ? timeout() : 0)
+        let count = tm_poller_wait(poller, events, isWaiting && idleWork.isEmpty ? timeout() : 0)
         precondition(count >= 0 || errno == EINTR, "an event loop cannot wait: errno \(errno)")
         now = clock()
         var isWoken = false
@@ -202,6 +214,7 @@ public final class EventLoop: @unchecked Sendable {
         if isWoken { runTasks() }
         runRepeated()
         runPutOff()
+        if !idleWork.isEmpty, count == 0 || now >= idleDeadline { runIdleWork() }
     }
 
     /// Milliseconds until something is due, -1 for never.
@@ -222,6 +235,14 @@ public final class EventLoop: @unchecked Sendable {
         if repeated.isEmpty { return }
         for work in repeated where work.due <= now && !work.isCancelled { work.run(now: now) }
         repeated.removeAll(where: \.isCancelled)
+    }
+
+    private func runIdleWork() {
+        var work: [() -> Void] = []
+        swap(&work, &idleWork)
+        idleDeadline = .max
+        for item in work { item() }
+        runPutOff()
     }
 
     private func runPutOff() {
