@@ -118,6 +118,16 @@ extension RequestHead {
         return (name, UnsafeRawBufferPointer(rebasing: bytes[start..<end]), start)
     }
 
+    /// A field behind a chunked body means nothing here, and may not be one that would say where the request ends or
+    /// where it goes (RFC 9110, section 6.5.1): other parsers read some of those like any other.
+    static func checkTrailer(_ bytes: UnsafeRawBufferPointer, _ line: Range<Int>) throws(Malformed) {
+        let name = try splitField(bytes, line).name
+        let framing: [StaticString] = ["content-length", "transfer-encoding", "connection", "upgrade", "host"]
+        for word in framing where ASCII.matches(name, word) {
+            throw Malformed("a trailer field that belongs into the head")
+        }
+    }
+
     mutating func readField(_ bytes: UnsafeRawBufferPointer, _ line: Range<Int>) throws(Malformed) {
         let (name, value, start) = try RequestHead.splitField(bytes, line)
         switch name.count {

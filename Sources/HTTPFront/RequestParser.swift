@@ -193,7 +193,7 @@ extension RequestParser {
         case .trailer:
             guard let line = try nextFieldLine(bytes, limits) else { return .needsMore }
             if line.isEmpty { return .complete(bytes: position) }
-            _ = try RequestHead.splitField(bytes, line)  // trailer fields are checked and mean nothing here
+            try RequestHead.checkTrailer(bytes, line)
         case .requestLine, .fields, .body:
             preconditionFailure("no part of a chunked body")
         }

@@ -135,7 +135,7 @@ extension ClusterRun {
             switch patience.saw(waiting, now: MonotonicClock.milliseconds()) {
             case .empty: return true
             case .giveUp:
-                note(.incomplete("no batch was counted for 30 s", waiting: patience.lowest))
+                note(.incomplete("no batch was counted for 60 s", waiting: patience.lowest))
                 return false
             case .wait: break
             }

@@ -1,5 +1,6 @@
-// How long to wait for the queues to become empty: as long as it gets better. A consumer that works commits several
-// times a second, so 30 s without a new lowest number mean that something has to be looked at by a person.
+// How long to wait for empty queues: as long as it gets better. A consumer commits several times a second or, out of a
+// long queue on a slow disk, every 25 s; so a minute without a new lowest number means that a person has to look at
+// something.
 //
 // The lowest number counts, not the last: other web nodes may still push into the same Redis.
 
@@ -8,7 +9,7 @@ struct DrainPatience {
         case empty, wait, giveUp
     }
 
-    static let patienceMilliseconds: UInt64 = 30_000
+    static let patienceMilliseconds: UInt64 = 60_000
 
     private(set) var lowest: Int?
     private var progressed: UInt64

@@ -45,7 +45,7 @@ public enum Limits {
     public static let transactionBatches = 65_536
     public static let transactionKeys = 3_100_000
     /// A transaction that took longer makes the next one no larger; one that took twice as long halves it. So it ends
-    /// before its lease does, and before whoever waits for an empty queue takes it for stuck (30 s).
+    /// before its lease does, and before whoever waits for an empty queue takes it for stuck (60 s).
     public static let transactionMilliseconds: UInt64 = 12_500
     /// Renewed when a third has passed, and at least two thirds are left when a transaction begins.
     public static let leaseMilliseconds: UInt64 = 45_000

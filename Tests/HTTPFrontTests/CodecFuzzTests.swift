@@ -7,9 +7,9 @@
 // Ours is stricter on purpose, so the converse is not demanded: line ends of LF alone, empty lines before a request
 // beyond one, repeated Content-Length of the same value, lists of transfer codings, transfer codings in HTTP/1.0,
 // a missing or repeated Host, versions but 1.0 and 1.1, unknown methods, targets with fragments, userinfo or bytes
-// above 0x7E, tabs beside a length or a transfer coding, spaces in chunk size lines, control bytes, more of anything
-// than the limits, Expect and Prefer of other forms. Not generated: CONNECT and Upgrade, after which the codec hands
-// the connection over.
+// above 0x7E, tabs beside a length or a transfer coding, spaces in chunk size lines, trailers that would frame or
+// route, control bytes, more of anything than the limits, Expect and Prefer of other forms. Not generated: CONNECT and
+// Upgrade, after which the codec hands the connection over.
 //
 // TALLYMILL_FUZZ_EXECUTIONS and TALLYMILL_FUZZ_SEED set the length and the start.
 
@@ -248,8 +248,13 @@ private struct Generator {
                 rarely() ? pick(["+\(size)", "\(size) ", "0x\(size)", "", "\(size);", "ffffffffffffffff1"]) : size
             body += pick(["", "", "0"]) + line + pick(["", "", ";x=y"]) + "\r\n\(part)\r\n"
         }
-        return body + "0\r\n" + (rarely() ? pick(["T: x\r\n", "T : x\r\n", " x\r\n", "x\r\n"]) : "") + "\r\n"
+        return body + "0\r\n" + (rarely() ? pick(trailers) : "") + "\r\n"
     }
+
+    private let trailers = [
+        "T: x\r\n", "T : x\r\n", " x\r\n", "x\r\n", "Content-Length: 3\r\n", "Connection: close\r\n",
+        "Transfer-Encoding: chunked\r\n", "Content-Type: x\r\n",
+    ]
 
     private mutating func mutate(_ bytes: inout [UInt8]) {
         let special = Array("\r\n\0 \t:,;+-0159aAfkx\"".utf8) + [0x7F, 0x80, 0xFF]

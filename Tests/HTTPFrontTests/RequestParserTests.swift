@@ -132,6 +132,11 @@ private let refusedChunks: [FramingCase] = [
         "long chunk line", "d;\(String(repeating: "x", count: 256))\r\n", 400,
         "a chunk size line is longer than 256 bytes"),
     chunks("bad trailer", "d\r\nkey=a&value=1\r\n0\r\nX : y\r\n\r\n"),
+    chunks(
+        "length in a trailer", "d\r\nkey=a&value=1\r\n0\r\nContent-Length: 22\r\n\r\n", 400,
+        "a trailer field that belongs into the head"),
+    chunks("coding in a trailer", "d\r\nkey=a&value=1\r\n0\r\ntransfer-encoding: chunked\r\n\r\n"),
+    chunks("connection in a trailer", "d\r\nkey=a&value=1\r\n0\r\nConnection: close\r\n\r\n"),
     chunks("folded trailer", "d\r\nkey=a&value=1\r\n0\r\nX: y\r\n z\r\n\r\n"),
 ]
 

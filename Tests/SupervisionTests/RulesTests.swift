@@ -54,17 +54,17 @@ import Testing
         // More, unknown and the same are no progress.
         #expect(patience.saw(12, now: 40_000) == .wait)
         #expect(patience.saw(nil, now: 50_000) == .wait)
-        #expect(patience.saw(9, now: 58_999) == .wait)
-        #expect(patience.saw(9, now: 59_000) == .giveUp)
+        #expect(patience.saw(9, now: 88_999) == .wait)
+        #expect(patience.saw(9, now: 89_000) == .giveUp)
         #expect(patience.lowest == 9)
-        #expect(patience.saw(8, now: 59_001) == .wait)
+        #expect(patience.saw(8, now: 89_001) == .wait)
         #expect(patience.saw(0, now: 99_000) == .empty)
     }
 
     @Test func whoNeverAnswersIsGivenUp() {
         var patience = DrainPatience(now: 5)
-        #expect(patience.saw(nil, now: 30_004) == .wait)
-        #expect(patience.saw(nil, now: 30_005) == .giveUp)
+        #expect(patience.saw(nil, now: 60_004) == .wait)
+        #expect(patience.saw(nil, now: 60_005) == .giveUp)
         #expect(patience.lowest == nil)
     }
 }
