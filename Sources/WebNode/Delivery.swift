@@ -28,7 +28,7 @@ final class Delivery: DescriptorHandler, @unchecked Sendable {
     /// What the loop reports about the socket.
     private var wanted: IOEvents = .readable
     private var isClosed = false
-    /// When the flight under way has lasted too long.
+    /// When Redis has been silent for too long, during a flight.
     private var deadline = UInt64.max
 
     init(loop: EventLoop, link: RedisLink, names: KeyNames) {
@@ -55,6 +55,8 @@ final class Delivery: DescriptorHandler, @unchecked Sendable {
 
     func isReady(_ events: IOEvents) {
         guard let queue else { return }
+        // Something moves: only silence counts, however long a large flight takes.
+        if deadline != .max { deadline = loop.now + link.commandMilliseconds }
         if events.contains(.writable), queue.isWriting { handle(queue.write()) }
         if self.queue === queue, events != .writable { handle(queue.read()) }
     }
