@@ -14,7 +14,10 @@ def require(programs):
 
 
 def call(*command):
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    run = subprocess.run(command, capture_output=True, text=True)
+    if run.returncode != 0:
+        sys.exit(f"{' '.join(command)} ended with {run.returncode}:\n{run.stdout}{run.stderr}")
+    return run.stdout.strip()
 
 
 def build(*products):
