@@ -16,6 +16,7 @@
 import NIOCore
 import NIOEmbedded
 import NIOHTTP1
+import TallyCore
 import Testing
 
 @testable import HTTPFront
@@ -166,10 +167,10 @@ extension UnsafeRawBufferPointer {
 
 /// Streams of requests that follow the grammar, mostly, with a few bytes changed where parsers disagree.
 private struct Generator {
-    private var random: SplitMix
+    private var random: SplitMix64
 
     init(seed: UInt64) {
-        random = SplitMix(seed: seed)
+        random = SplitMix64(seed: seed)
         _ = random.next()  // neighbouring seeds begin alike
     }
 

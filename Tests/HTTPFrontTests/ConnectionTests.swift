@@ -30,7 +30,7 @@ private func increment(_ value: Int) -> String { post("/increment", formType, "k
     @Test func everyOrderOfCompletionGivesTheSameBytes() throws {
         for seed in 0..<50 {
             var order = Array(0..<7)
-            var generator = SplitMix(seed: UInt64(seed))
+            var generator = SplitMix64(seed: UInt64(seed))
             order.shuffle(using: &generator)
             let embedded = EmbeddedFront()
             let client = try embedded.connect()
@@ -314,18 +314,5 @@ private func increment(_ value: Int) -> String { post("/increment", formType, "k
         #expect(try third.answers().first?.body.contains("there are too many connections") == true)
         first.close()
         #expect(try embedded.connect().isOpen)
-    }
-}
-
-/// A small seeded generator (SplitMix64).
-struct SplitMix: RandomNumberGenerator {
-    var seed: UInt64
-
-    mutating func next() -> UInt64 {
-        seed &+= 0x9E37_79B9_7F4A_7C15
-        var mixed = seed
-        mixed = (mixed ^ (mixed >> 30)) &* 0xBF58_476D_1CE4_E5B9
-        mixed = (mixed ^ (mixed >> 27)) &* 0x94D0_49BB_1331_11EB
-        return mixed ^ (mixed >> 31)
     }
 }

@@ -12,27 +12,15 @@ import Glibc
 import RedisQueue
 import TallyCore
 
-/// SplitMix64 and the keys made of it.
-struct KeySource {
-    var state: UInt64
+/// The keys.
+enum Keys {
     private static let prefix = Array("page/".utf8)
     private static let digits = Array("0123456789abcdef".utf8)
-
-    static func mix(_ seed: UInt64) -> UInt64 {
-        var word = (seed ^ (seed >> 30)) &* 0xBF58_476D_1CE4_E5B9
-        word = (word ^ (word >> 27)) &* 0x94D0_49BB_1331_11EB
-        return word ^ (word >> 31)
-    }
-
-    mutating func next() -> UInt64 {
-        state &+= 0x9E37_79B9_7F4A_7C15
-        return Self.mix(state)
-    }
 
     /// Calls `body` with the key of `number`.
     static func withKey(_ number: UInt64, _ body: (UnsafeRawBufferPointer) -> Void) {
         var key = prefix
-        let hash = mix(number)
+        let hash = SplitMix64.mix(number)
         for shift in stride(from: 60, through: 0, by: -4) { key.append(digits[Int(hash >> UInt64(shift) & 15)]) }
         key.withUnsafeBytes(body)
     }
@@ -125,7 +113,7 @@ struct Filler {
         for index in 0..<total {
             let (key, delta) = next(index)
             sum += delta
-            KeySource.withKey(key) { bytes in
+            Keys.withKey(key) { bytes in
                 if let error = buffer.append(key: bytes, delta: delta) { fail("\(error)") }
             }
             if buffer.count == Self.batchIncrements { push(&buffer) }
@@ -146,7 +134,7 @@ func run(_ arguments: [String]) throws {
         sum = filler.fill(keys) { (key: $0 + 1, delta: 1) }
     case ("random", 7):
         guard let count = UInt64(arguments[5]), let seed = UInt64(arguments[6]) else { exit(64) }
-        var random = KeySource(state: seed)
+        var random = SplitMix64(seed: seed)
         sum = filler.fill(count) { _ in (key: random.next() % keys + 1, delta: Int64(random.next() % 20_001) - 10_000) }
     default: exit(64)
     }

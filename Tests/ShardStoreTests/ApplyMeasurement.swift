@@ -16,7 +16,7 @@ import Testing
     func applyAgainstTheShell(existing: UInt64) throws {
         let folder = Folder()
         let shard = try ShardFile.sample(in: folder)
-        var random = SplitMix64(existing)
+        var random = SplitMix64(seed: existing)
         var one = BatchMaker(1)
         var numbers = Array(0..<existing)
         for slice in stride(from: 0, to: numbers.count, by: 100_000) {

@@ -13,7 +13,7 @@ import Testing
     @Test func killedInMidApply() throws {
         let seed = UInt64.random(in: 0 ... .max)
         print("killedInMidApply: seed \(seed)")
-        var random = SplitMix64(seed)
+        var random = SplitMix64(seed: seed)
         try ShardFile.createSample(folder.shard)
         var one = BatchMaker(1)
         var sums: [String: Int64] = [:]
@@ -171,19 +171,6 @@ import Testing
     }
 }
 
-/// A small seeded generator.
-struct SplitMix64: RandomNumberGenerator {
-    private var state: UInt64
-
-    init(_ seed: UInt64) { state = seed }
-
-    mutating func next() -> UInt64 {
-        state &+= 0x9E37_79B9_7F4A_7C15
-        var mixed = state
-        mixed = (mixed ^ (mixed >> 30)) &* 0xBF58_476D_1CE4_E5B9
-        mixed = (mixed ^ (mixed >> 27)) &* 0x94D0_49BB_1331_11EB
-        return mixed ^ (mixed >> 31)
-    }
-
+extension SplitMix64 {
     mutating func next(upTo bound: UInt64) -> UInt64 { next() % bound }
 }

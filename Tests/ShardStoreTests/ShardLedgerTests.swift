@@ -28,7 +28,7 @@ private struct LedgerRun {
     let start = ShardStart(carried: Amount(increments: 4, sum: 40), imported: Amount(increments: 1, sum: -7))
 
     init(_ seed: UInt64) throws {
-        random = SplitMix64(seed)
+        random = SplitMix64(seed: seed)
         makers = (0..<3).map { BatchMaker($0) }
         try ShardFile.createSample(folder.shard, start: start)
         // What the file starts with: 40 - 7 in one counter, and the foreign stream's watermark.

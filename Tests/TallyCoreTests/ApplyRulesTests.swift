@@ -398,7 +398,7 @@ import Testing
     /// Where nothing overflows, folding changes nothing but the number of writes.
     @Test(arguments: [1, 2, 3, 4, 5] as [UInt64])
     func foldingGivesTheSameTables(seed: UInt64) throws {
-        var generator = Fixture.Generator(seed: seed)
+        var generator = SplitMix64(seed: seed)
         var contents: [[Fixture.Entry]] = []
         var origins: [BatchID?] = []
         for _ in 0..<60 {

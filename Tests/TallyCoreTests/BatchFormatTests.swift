@@ -174,7 +174,7 @@ import Testing
     /// Any bytes at all behind valid checksums: refused or read, never a trap.
     @Test func randomBytesNeverTrap() {
         let seed: UInt64 = 5
-        var generator = Fixture.Generator(seed: seed)
+        var generator = SplitMix64(seed: seed)
         for _ in 0..<20_000 {
             var bytes = Self.routed.bytes
             for _ in 0..<Int.random(in: 1...6, using: &generator) {
@@ -194,7 +194,7 @@ import Testing
 
     @Test func randomBatchesSurvive() throws {
         let seed: UInt64 = 9
-        var generator = Fixture.Generator(seed: seed)
+        var generator = SplitMix64(seed: seed)
         for round in 0..<300 {
             var entries: [Fixture.Entry] = []
             for group in [nil, "g1", "g2", String(repeating: "i", count: 128)] {

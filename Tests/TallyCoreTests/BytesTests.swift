@@ -54,7 +54,7 @@ import Testing
 
     @Test func randomVarintsSurvive() {
         let seed: UInt64 = 7
-        var generator = CoreFixture.Generator(seed: seed)
+        var generator = SplitMix64(seed: seed)
         for _ in 0..<10_000 {
             let value = generator.next() >> UInt64.random(in: 0..<64, using: &generator)
             var bytes: [UInt8] = []
@@ -94,7 +94,7 @@ import Testing
         #expect(compare([], [0]) == -1)
         #expect(compare([0xFF], [0x00, 0x01]) == 1)
         let seed: UInt64 = 11
-        var generator = CoreFixture.Generator(seed: seed)
+        var generator = SplitMix64(seed: seed)
         for _ in 0..<20_000 {
             // Long shared prefixes of every length, so that words and tails both decide.
             let shared = (0..<Int.random(in: 0..<20, using: &generator)).map { _ in

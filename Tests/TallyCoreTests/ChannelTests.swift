@@ -117,7 +117,7 @@ import Testing
     /// Random events against the obvious model: a state per sequence.
     @Test(arguments: [1, 2, 3, 4, 5] as [UInt64])
     func agreesWithAModel(seed: UInt64) {
-        var generator = CoreFixture.Generator(seed: seed)
+        var generator = SplitMix64(seed: seed)
         var channel = channel(40)
         var model: [UInt64: Channel.State] = [:]
         for sequence in 1...40 as ClosedRange<UInt64> { model[sequence] = .pending }

@@ -1,4 +1,4 @@
-// What the tests of this room share: a seeded generator, identities that can be told apart at a glance, and short
+// What the tests of this room share: identities that can be told apart at a glance, and short
 // ways to make increments and batches. Nothing here decides anything that a test is about.
 
 import Testing
@@ -6,23 +6,6 @@ import Testing
 @testable import TallyCore
 
 enum CoreFixture {
-    /// SplitMix64: the same numbers for the same seed, everywhere.
-    struct Generator: RandomNumberGenerator {
-        private var state: UInt64
-
-        init(seed: UInt64) {
-            state = seed
-        }
-
-        mutating func next() -> UInt64 {
-            state &+= 0x9E37_79B9_7F4A_7C15
-            var word = state
-            word = (word ^ (word >> 30)) &* 0xBF58_476D_1CE4_E5B9
-            word = (word ^ (word >> 27)) &* 0x94D0_49BB_1331_11EB
-            return word ^ (word >> 31)
-        }
-    }
-
     static let cluster = ClusterID(Bytes16(high: 0xC1, low: 0xC1))
 
     static func producer(_ number: UInt64) -> ProducerID { ProducerID(Bytes16(high: 0xAA, low: number)) }

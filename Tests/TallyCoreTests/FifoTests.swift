@@ -8,7 +8,7 @@ import Testing
 @Suite struct FifoTests {
     @Test func agreesWithAnArray() {
         let seed: UInt64 = 3
-        var generator = CoreFixture.Generator(seed: seed)
+        var generator = SplitMix64(seed: seed)
         var fifo = Fifo<Int>()
         var model: [Int] = []
         for step in 0..<20_000 {

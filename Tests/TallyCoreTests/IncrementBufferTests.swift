@@ -11,7 +11,7 @@ import Testing
 
     @Test func agreesWithAList() {
         let seed: UInt64 = 13
-        var generator = CoreFixture.Generator(seed: seed)
+        var generator = SplitMix64(seed: seed)
         var buffer = IncrementBuffer()
         for _ in 0..<3 {
             var model: [([UInt8], Int64)] = []

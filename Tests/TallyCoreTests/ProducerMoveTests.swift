@@ -166,7 +166,7 @@ import Testing
     /// Random requests, losses and moves: each epoch's parts hold exactly what was not yet confirmed by a shard.
     @Test(arguments: [1, 2, 3, 4] as [UInt64])
     func nothingIsLostOrAddedByMoving(seed: UInt64) throws {
-        var generator = Fixture.Generator(seed: seed)
+        var generator = SplitMix64(seed: seed)
         var driver = ProducerDriver(partitions: 2) { $0.batchBytes = 600 }
         var model: [String: Amount] = [:]
         for epoch in 2...8 as ClosedRange<UInt32> {
