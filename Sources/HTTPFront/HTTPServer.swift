@@ -10,7 +10,7 @@ public import ServiceKit
 /// A running server. All methods may be called from anywhere but its own loops; they block.
 public final class HTTPServer: Sendable {
     /// Where it listens, with the port that the system chose if 0 was asked for.
-    public let address: ListenAddress
+    public let address: Endpoint
     /// Its loops, each with the service that was made for it.
     public let loops: [LoopHandle]
     private let threads: [ServiceThread]
@@ -20,7 +20,7 @@ public final class HTTPServer: Sendable {
     ///
     /// - Throws: exit code 69 if the address cannot be had, 74 if the system has no descriptors left.
     public init(
-        on address: ListenAddress, eventLoops: Int, limits: HTTPLimits = HTTPLimits(),
+        on address: Endpoint, eventLoops: Int, limits: HTTPLimits = HTTPLimits(),
         makeService: @escaping @Sendable (LoopHandle) -> any IncrementService
     ) throws(Failure) {
         precondition(eventLoops > 0, "a server needs an event loop")
@@ -43,13 +43,13 @@ public final class HTTPServer: Sendable {
                 handle.loop.run()
             }
         }
-        for handle in loops { Self.wait(for: handle) }
-        Self.wait(for: loops[0]) { listener.start() }
+        for handle in loops { handle.loop.perform {} }
+        loops[0].loop.perform { listener.start() }
     }
 
     /// Closes the listening socket. Open connections go on.
     public func stopAccepting() {
-        Self.wait(for: loops[0]) { [listener] in listener.stop() }
+        loops[0].loop.perform { [listener] in listener.stop() }
     }
 
     /// Stops accepting, answers what is pending and closes every connection; false when some were cut off after
@@ -75,15 +75,6 @@ public final class HTTPServer: Sendable {
     }
 
     private func closeConnections() {
-        for handle in loops { Self.wait(for: handle) { handle.attachedFront.closeAll() } }
-    }
-
-    private static func wait(for handle: LoopHandle, _ work: @escaping @Sendable () -> Void = {}) {
-        let done = DispatchSemaphore(value: 0)
-        handle.loop.execute {
-            work()
-            done.signal()
-        }
-        done.wait()
+        for handle in loops { handle.loop.perform { handle.attachedFront.closeAll() } }
     }
 }

@@ -11,11 +11,11 @@ import ServiceKit
 struct ListeningSocket {
     let descriptor: Int32
     /// With the port that the system chose.
-    let address: ListenAddress
+    let address: Endpoint
     private static let backlog: Int32 = 4_096
 
     /// - Throws: exit code 69 if the address cannot be had.
-    init(_ address: ListenAddress) throws(Failure) {
+    init(_ address: Endpoint) throws(Failure) {
         var hints = addrinfo()
         hints.ai_flags = AI_PASSIVE | AI_NUMERICSERV
         hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
@@ -31,7 +31,7 @@ struct ListeningSocket {
             let descriptor = Self.listen(candidate.pointee)
             if descriptor >= 0 {
                 self.descriptor = descriptor
-                self.address = ListenAddress(host: address.host, port: Self.port(of: descriptor))
+                self.address = Endpoint(host: address.host, port: Self.port(of: descriptor))
                 return
             }
             number = errno
@@ -72,7 +72,7 @@ struct ListeningSocket {
         }
     }
 
-    private static func failure(_ address: ListenAddress, _ reason: String) -> Failure {
+    private static func failure(_ address: Endpoint, _ reason: String) -> Failure {
         Failure(
             .unavailable, "cannot listen on \(address): \(reason)",
             advice: "Another program may have it: --listen takes another address.")

@@ -3,7 +3,6 @@
 // Stopping: /readyz fails and no connection is accepted; every loop delivers what it has admitted; the connections get
 // their last answers; the delivery threads end. A second signal cuts this short and says what was not delivered.
 
-import Dispatch
 public import HTTPFront
 public import Logging
 public import RedisQueue
@@ -14,7 +13,7 @@ public import TallyCore
 /// A running web node.
 public final class WebNode: Sendable {
     public struct Configuration: Sendable {
-        public var address: ListenAddress
+        public var address: Endpoint
         /// From 1.
         public var eventLoops: Int
         public var http: HTTPLimits
@@ -24,7 +23,7 @@ public final class WebNode: Sendable {
         public var names: KeyNames
 
         public init(
-            address: ListenAddress, eventLoops: Int, http: HTTPLimits, producer: Producer.Configuration,
+            address: Endpoint, eventLoops: Int, http: HTTPLimits, producer: Producer.Configuration,
             link: RedisLink, names: KeyNames
         ) {
             self.address = address
@@ -50,7 +49,7 @@ public final class WebNode: Sendable {
     private let undrained: Atomic<Int>
 
     /// Where it listens, with the port that the system chose if 0 was asked for.
-    public var address: ListenAddress { server.address }
+    public var address: Endpoint { server.address }
 
     private init(server: HTTPServer, parts: [Part]) {
         self.server = server
@@ -105,28 +104,12 @@ public final class WebNode: Sendable {
     ///
     /// - Returns: bytes of batches that Redis has not confirmed: 0 if `isDrained`.
     public func finish() -> Int {
-        let held = Mutex(0)
-        onEachLoop { part in
-            let bytes = part.node.heldBytes
-            held.withLock { $0 += bytes }
-        }
+        let held = parts.reduce(0) { sum, part in sum + part.loop.loop.perform { part.node.heldBytes } }
         // Who does not read the answer in time does not get it.
         _ = server.drain(withinMilliseconds: 5_000)
-        onEachLoop { $0.node.stop() }
+        for part in parts { part.loop.loop.perform { part.node.stop() } }
         for part in parts { part.delivery.join() }
         server.shutdown()
-        return held.withLock { $0 }
-    }
-
-    /// Does `work` on each loop and waits for it.
-    private func onEachLoop(_ work: @escaping @Sendable (Part) -> Void) {
-        let done = DispatchSemaphore(value: 0)
-        for part in parts {
-            part.loop.loop.execute {
-                work(part)
-                done.signal()
-            }
-        }
-        for _ in parts { done.wait() }
+        return held
     }
 }

@@ -76,9 +76,8 @@ struct WebCommand: ParsableCommand {
         producer.outboxBytes = settings.bytes(.outboxBytes)
         producer.queueBytes = settings.bytes(.queueBytes)
         producer.batchBytes = settings.bytes(.batchBytes)
-        let endpoint = settings.endpoint(.listen)
         return WebNode.Configuration(
-            address: ListenAddress(host: endpoint.host, port: Int(endpoint.port)),
+            address: settings.endpoint(.listen),
             eventLoops: settings.optionalInteger(.eventLoops) ?? ResourceLimits.processors, http: http,
             producer: producer, link: access.link, names: access.names)
     }

@@ -1,8 +1,6 @@
 // Real sockets on the loopback: binding, both families, several loops, lingering close, half-closed peers, drain.
 
-import Dispatch
 import ServiceKit
-import Synchronization
 import TallyCore
 import Testing
 
@@ -103,7 +101,7 @@ private final class Peer: @unchecked Sendable {
     private func start(_ limits: HTTPLimits = HTTPLimits(), loops: Int = 2, holds: Hold = .never) throws
         -> HTTPServer
     {
-        try HTTPServer(on: ListenAddress("127.0.0.1:0"), eventLoops: loops, limits: limits) {
+        try HTTPServer(on: Endpoint(host: "127.0.0.1", port: 0), eventLoops: loops, limits: limits) {
             SocketService($0, holds: holds)
         }
     }
@@ -115,14 +113,7 @@ private final class Peer: @unchecked Sendable {
         for peer in peers { peer.send(one + one) }
         for peer in peers { #expect(try peer.answers(2).map(\.status) == [200, 200]) }
         for loop in server.loops {
-            let counted = DispatchSemaphore(value: 0)
-            let count = Atomic(0)
-            loop.loop.execute {
-                count.store(loop.connectionCount, ordering: .relaxed)
-                counted.signal()
-            }
-            counted.wait()
-            #expect(count.load(ordering: .relaxed) == 4)
+            #expect(loop.loop.perform { loop.connectionCount } == 4)
         }
         server.shutdown()
     }
@@ -141,7 +132,7 @@ private final class Peer: @unchecked Sendable {
 
     @Test func bindsIPv6AndNames() throws {
         for text in ["[::1]:0", "localhost:0"] {
-            let server = try HTTPServer(on: ListenAddress(text), eventLoops: 1) {
+            let server = try HTTPServer(on: #require(Endpoint(text)), eventLoops: 1) {
                 SocketService($0, holds: .never)
             }
             #expect(server.address.port > 0)

@@ -82,13 +82,17 @@ import Testing
             [
                 ("127.0.0.1:3333", .endpoint(.init(host: "127.0.0.1", port: 3333))),
                 ("localhost:0", .endpoint(.init(host: "localhost", port: 0))),
+                ("a-b.example:80", .endpoint(.init(host: "a-b.example", port: 80))),
+                ("[::]:65535", .endpoint(.init(host: "::", port: 65535))),
+                ("[::1]:3333", .endpoint(.init(host: "::1", port: 3333))),
                 ("[::1]:65535", .endpoint(.init(host: "::1", port: 65535))),
                 ("[fe80::1%eth0]:1", .endpoint(.init(host: "fe80::1%eth0", port: 1))),
             ])
         refuses(
             .endpoint,
             [
-                "127.0.0.1", "127.0.0.1:", ":3333", "h:65536", "h:-1", "h:01", "::1:3333", "[]:1", "[host]:1", "[::1]",
+                "127.0.0.1", "127.0.0.1:", ":3333", "h:65536", "h:-1", "h:01", "h:+1", "h:", "3333", "", "[::1:3333",
+                "[h]:3333", "::1:3333", "[]:1", "[host]:1", "[::1]",
                 "h h:1", "http://h:1", "[::1:1", String(repeating: "h", count: 254) + ":1",
             ])
         #expect("\(Endpoint(host: "::1", port: 1))" == "[::1]:1")

@@ -14,6 +14,7 @@
 // old watch from the next one in its place.
 
 import CPlatform
+import Dispatch
 import Glibc
 import Synchronization
 
@@ -103,6 +104,20 @@ public final class EventLoop: @unchecked Sendable {
             return tasks.count == 1
         }
         if isFirst { wake() }
+    }
+
+    /// Runs `work` on the loop and waits for it. From any thread but the loop's, while the loop runs.
+    public func perform<Value: Sendable>(_ work: @escaping @Sendable () -> Value) -> Value {
+        let result = Mutex<Value?>(nil)
+        let done = DispatchSemaphore(value: 0)
+        execute {
+            let value = work()
+            result.withLock { $0 = value }
+            done.signal()
+        }
+        done.wait()
+        guard let value = result.withLock({ $0 }) else { preconditionFailure("work ended without a result") }
+        return value
     }
 
     /// Ends `run` after the turn under way.
