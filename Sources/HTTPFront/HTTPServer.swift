@@ -32,17 +32,16 @@ public final class HTTPServer: Sendable {
         self.address = socket.address
         self.loops = loops
         self.listener = listener
-        threads = loops.map { handle in
-            ServiceThread(name: "loop-\(handle.index)") {
-                handle.loop.execute {
-                    let service = makeService(handle)
-                    let front = LoopFront(loop: handle.loop, limits: limits, connectionsMax: share, service: service)
-                    handle.attach(front)
-                    front.startSweeping()
-                }
-                handle.loop.run()
+        // Before the threads begin: what is sent to a loop later finds its service made, however late its thread starts.
+        for handle in loops {
+            handle.loop.execute {
+                let service = makeService(handle)
+                let front = LoopFront(loop: handle.loop, limits: limits, connectionsMax: share, service: service)
+                handle.attach(front)
+                front.startSweeping()
             }
         }
+        threads = loops.map { handle in ServiceThread(name: "loop-\(handle.index)") { handle.loop.run() } }
         for handle in loops { handle.loop.perform {} }
         loops[0].loop.perform { listener.start() }
     }

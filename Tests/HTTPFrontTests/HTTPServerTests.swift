@@ -1,6 +1,7 @@
 // Real sockets on the loopback: binding, both families, several loops, lingering close, half-closed peers, drain.
 
 import ServiceKit
+import Synchronization
 import TallyCore
 import Testing
 
@@ -116,6 +117,20 @@ private final class Peer: @unchecked Sendable {
             #expect(loop.loop.perform { loop.connectionCount } == 4)
         }
         server.shutdown()
+    }
+
+    /// Who starts a server goes on with the services of its loops: all of them, also when a thread begins late.
+    @Test func everyServiceIsMadeWhenTheServerIsThere() throws {
+        for _ in 0..<200 {
+            let made = Mutex(0)
+            let server = try HTTPServer(on: Endpoint(host: "127.0.0.1", port: 0), eventLoops: 2) { loop in
+                usleep(1_000)  // such as a service takes that connects somewhere
+                made.withLock { $0 += 1 }
+                return SocketService(loop, holds: .never)
+            }
+            defer { server.shutdown() }
+            try #require(made.withLock { $0 } == 2)
+        }
     }
 
     @Test func theSecondServerOnAPortIsRefused() throws {
