@@ -22,6 +22,11 @@ public struct ClusterFile: Hashable, Sendable {
             self.epoch = epoch
             self.partitions = partitions
         }
+
+        /// All partitions of the epoch, in order.
+        public var partitionIDs: [PartitionID] {
+            (0..<UInt32(partitions)).map { PartitionID(epoch: epoch, number: $0) }
+        }
     }
 
     public static let format = 1

@@ -16,7 +16,7 @@ public struct ProducerID: Hashable, Sendable, CustomStringConvertible {
     public var description: String { bytes.description }
 }
 
-/// The random identity of a shard file, in the file and in its key group's `meta`.
+/// The identity of a shard file, in the file and in its key group's `meta`: random in the first epoch, else derived.
 public struct ShardUUID: Hashable, Sendable, CustomStringConvertible {
     public let bytes: Bytes16
 
