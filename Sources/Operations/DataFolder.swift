@@ -5,6 +5,7 @@
 //   <data>/epoch-0001/shard-0000-of-0004.sqlite            one shard
 //   <data>/epoch-0001/shard-0000-of-0004.sqlite.lock       held by its consumer
 //   <data>/epoch-0001.staging/                             shards that are being made
+//   <data>/rebalance.journal                               what a change of epoch does that has not ended
 //   <data>/up/                                             what a running `up` needs: its lock, its private Redis
 
 public import ServiceKit
@@ -24,6 +25,8 @@ public struct DataFolder: Sendable {
     public var clusterLockPath: String { "\(path)/topology.lock" }
     public var upPath: String { "\(path)/up" }
 
+    public var journalPath: String { "\(path)/rebalance.journal" }
+
     public func epochPath(_ epoch: UInt32) -> String { "\(path)/epoch-\(Self.padded(Int(epoch)))" }
 
     public func stagingPath(_ epoch: UInt32) -> String { "\(epochPath(epoch)).staging" }
@@ -33,13 +36,19 @@ public struct DataFolder: Sendable {
         "\(epochPath(partition.epoch))/\(Self.shardName(partition, of: partitions))"
     }
 
+    /// The shard of a partition that belongs to `cluster`.
+    ///
+    /// - Parameter partitions: K of the partition's epoch.
+    func shard(_ partition: PartitionID, of partitions: Int, in cluster: ClusterID) -> ShardLocation {
+        ShardLocation(
+            path: shardPath(partition, of: partitions),
+            expected: ShardExpectation(cluster: cluster, partition: partition, partitions: partitions))
+    }
+
     /// The shard of one partition of the current epoch.
     public func shard(_ number: UInt32, of topology: Topology) -> ShardLocation {
-        let partition = PartitionID(epoch: topology.epoch, number: number)
-        return ShardLocation(
-            path: shardPath(partition, of: topology.partitions),
-            expected: ShardExpectation(
-                cluster: topology.cluster, partition: partition, partitions: topology.partitions))
+        shard(
+            PartitionID(epoch: topology.epoch, number: number), of: topology.partitions, in: topology.cluster)
     }
 
     static func shardName(_ partition: PartitionID, of partitions: Int) -> String {
@@ -60,20 +69,38 @@ public struct DataFolder: Sendable {
         }
     }
 
-    /// The cluster file of an initialised cluster.
+    /// The right to change the cluster, of one tool at a time.
     ///
-    /// - Throws: 78 also if there is none or `init` has not ended.
-    public func readyClusterFile() throws(Failure) -> ClusterFile {
-        guard let file = try readClusterFile() else {
+    /// - Throws: 75 if another tool has it, 74.
+    public func lockForChange() throws(Failure) -> FileLock {
+        switch try FileLock.attempt(clusterLockPath) {
+        case .acquired(let lock): return lock
+        case .held(let pid):
             throw Failure(
-                .configuration, "there is no cluster in \(path)",
-                advice: "`tallymill init --data-dir \(path) --partitions 4` makes one, --data-dir names another folder."
+                .locked, "\(pid.map { "process \($0)" } ?? "another process") is changing this cluster",
+                at: clusterLockPath,
+                advice: "`tallymill rebalance status` shows what is under way; wait for it to end, then run this again."
             )
         }
+    }
+
+    var noCluster: Failure {
+        Failure(
+            .configuration, "there is no cluster in \(path)",
+            advice: "`tallymill init --data-dir \(path) --partitions 4` makes one, --data-dir names another folder.")
+    }
+
+    /// The cluster file of an initialised cluster.
+    ///
+    /// - Throws: 78 also if there is none, or it is still being made.
+    public func readyClusterFile() throws(Failure) -> ClusterFile {
+        guard let file = try readClusterFile() else { throw noCluster }
         guard file.state == .ready else {
             throw Failure(
                 .configuration, "epoch \(file.topology.epoch) of the cluster is still being built",
-                at: clusterFilePath, advice: "Run the command that was interrupted (init or rebalance) again.")
+                at: clusterFilePath,
+                advice: file.earlier.isEmpty
+                    ? "`tallymill init` completes it." : "`tallymill rebalance resume` goes on with it.")
         }
         return file
     }

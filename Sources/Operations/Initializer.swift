@@ -44,14 +44,8 @@ public struct Initializer {
     ///   - otherwise: K of a new cluster if it was not asked for.
     /// - Throws: 78 for another K, or a Redis that belongs to another cluster; 75 if another tool is at work; 69; 74.
     public func run(partitions: Int?, otherwise: Int) throws(Failure) -> Outcome {
-        guard mkdir(folder.path, 0o750) == 0 || errno == EEXIST else {
-            throw Failure(cannot: "make the data folder", errno: errno, at: folder.path)
-        }
-        guard case .acquired(let lock) = try FileLock.attempt(folder.clusterLockPath) else {
-            throw Failure(
-                .locked, "another tool is changing this cluster", at: folder.clusterLockPath,
-                advice: "Wait for it to end, then run this again.")
-        }
+        try Folder.make(folder.path)
+        let lock = try folder.lockForChange()
         defer { withExtendedLifetime(lock) {} }
         // Before anything is written: a Redis that is not fit leaves no half-made cluster behind.
         let connection = try access.connect(waitingMilliseconds: RedisAccess.startMilliseconds, needsLibrary: false)
@@ -96,9 +90,7 @@ public struct Initializer {
         if Glibc.access(final, F_OK) == 0 { return }
         let staging = folder.stagingPath(topology.epoch)
         try Folder.removeFiles(staging)
-        guard mkdir(staging, 0o750) == 0 || errno == EEXIST else {
-            throw Failure(cannot: "make the folder", errno: errno, at: staging)
-        }
+        try Folder.make(staging)
         var random = SystemRandomNumberGenerator()
         for partition in topology.partitionIDs {
             let identity = ShardIdentity(

@@ -72,7 +72,7 @@ public struct RedisAccess: Sendable {
 
 extension RedisError {
     /// Whether the same call may succeed a moment later: a wrong password does not turn right by waiting.
-    fileprivate var passesWithTime: Bool {
+    var passesWithTime: Bool {
         switch self {
         case .unreachable, .connectionLost, .timedOut: true
         case .server(let code, _): code == "LOADING" || code == "BUSY"

@@ -29,12 +29,7 @@ public final class ClusterKeys {
 
     /// From now on nothing new enters the partition.
     public func seal(_ partition: PartitionID) throws(RedisError) -> SealReply {
-        let answer = try call(.seal, partition)
-        switch answer.word {
-        case "OK": return .sealed
-        case "NOTOPO": return .noTopology
-        default: throw answer.unexpected
-        }
+        try SealReply(call(.seal, partition))
     }
 
     /// Deletes the partition's key group if it is sealed and empty.
@@ -89,9 +84,24 @@ public final class ClusterKeys {
         try Topology(published: connection.command(RedisCommand("GET", names.topology)), at: names.topology)
     }
 
+    /// Bytes that clients have sent to this Redis since it started; 0 if it does not say.
+    public func bytesReceived() throws(RedisError) -> UInt64 {
+        try ServerInfo(connection)?["total_net_input_bytes"].flatMap { UInt64($0) } ?? 0
+    }
+
     private func call(
         _ function: FunctionName, _ partition: PartitionID, _ fill: (inout RedisCommand) -> Void = { _ in }
     ) throws(RedisError) -> FunctionAnswer {
         try connection.call(function, keys: names.group(of: partition).all, fill)
+    }
+}
+
+extension SealReply {
+    init(_ answer: FunctionAnswer) throws(RedisError) {
+        switch answer.word {
+        case "OK": self = .sealed
+        case "NOTOPO": self = .noTopology
+        default: throw answer.unexpected
+        }
     }
 }

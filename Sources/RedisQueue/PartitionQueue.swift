@@ -122,6 +122,11 @@ public final class PartitionQueue {
         }
     }
 
+    /// From now on nothing new enters the partition.
+    public func seal() throws(RedisError) -> SealReply {
+        try SealReply(connection.call(.seal, keys: group.all))
+    }
+
     /// What Redis publishes; nil if there is none.
     public func readTopology() throws(RedisError) -> Topology? {
         try Topology(published: connection.command(RedisCommand("GET", topology)), at: topology)

@@ -96,7 +96,7 @@ public enum ServerRequirements {
 }
 
 /// The fields of INFO.
-private struct ServerInfo {
+struct ServerInfo {
     private var fields: [Substring: Substring] = [:]
 
     /// nil if we may not read it.

@@ -22,24 +22,30 @@ final class PartitionConsumer {
     /// What the log has been told last.
     private var reportedPause: Consumer.Pause?
     private var purgeAt: UInt64 = 0
+    /// Called with the length of the queue after each peek.
+    var onPeek: (Int) -> Void = { _ in }
+    /// How long it waits for something that time can mend before it fails.
+    var patienceMilliseconds = UInt64.max
+    private var patienceEnds = UInt64.max
 
     /// How often expired idempotency keys are removed, and how many rows at a time.
     private static let purgeMilliseconds: UInt64 = 1_000
     private static let purgeRows = 20_000
 
     init(
-        configuration: ShardConsumer.Configuration, file: ShardFile, stopRequest: StopRequest, logger: Logger
+        configuration: ShardConsumer.Configuration, file: ShardFile, purpose: Consumer.Purpose = .consume,
+        stopRequest: StopRequest, logger: Logger
     ) {
         self.configuration = configuration
         self.file = file
         self.stopRequest = stopRequest
         self.logger = logger
-        machine = Consumer(partition: file.identity.partition, shard: file.identity.uuid)
+        machine = Consumer(partition: file.identity.partition, shard: file.identity.uuid, purpose: purpose)
     }
 
-    /// Consumes until told to stop; a transaction under way is finished and trimmed.
+    /// Consumes until told to stop, or until drained; a transaction under way is finished and trimmed.
     ///
-    /// - Throws: 74 after an I/O error of the file, 65 if it is corrupt, 78 if it is not the file that belongs here.
+    /// - Throws: 69 or 75 when the patience has run out, 74 after an I/O error of the file, 65 if it is corrupt, 78 if it is not the file that belongs here.
     func run() throws(Failure) {
         while true {
             let action = machine.next(now: MonotonicClock.milliseconds())
@@ -47,7 +53,12 @@ final class PartitionConsumer {
                 release()
                 return
             }
+            if case .stop(.drained) = action {
+                release()
+                return
+            }
             if case .stop(let stop) = action { throw failure(of: stop) }
+            try watchPatience(action)
             let event = try perform(action)
             report(event)
             machine.handle(event, now: MonotonicClock.milliseconds())
@@ -77,7 +88,7 @@ final class PartitionConsumer {
             stopRequest.wait(milliseconds: milliseconds)
             return .paused
         case .peek: try purge()
-        case .claim, .waitForBatch, .trim, .renew: break
+        case .claim, .waitForBatch, .trim, .renew, .seal: break
         case .stop: preconditionFailure("the loop ends before it performs a stop")
         }
         let isRetired = action == .claim ? try isFileRetired() : false
@@ -99,7 +110,10 @@ final class PartitionConsumer {
                 host: configuration.host, owner: configuration.owner, milliseconds: Limits.leaseMilliseconds)
             return .claimed(reply, isRetired: isRetired, newestEpoch: newest)
         case .peek(let skip, let bytes, let batches):
-            return .peeked(try queue.peek(skip: skip, bytes: bytes, batches: batches))
+            let reply = try queue.peek(skip: skip, bytes: bytes, batches: batches)
+            if case .batches(let peeked) = reply { onPeek(peeked.length) }
+            return .peeked(reply)
+        case .seal: return .sealed(try queue.seal())
         case .trim(let request): return .trimmed(try queue.trim(request))
         case .renew(let token):
             return .renewed(isFenced: try queue.renew(token: token, milliseconds: Limits.leaseMilliseconds) != .ok)
@@ -193,6 +207,20 @@ extension PartitionConsumer {
         }
     }
 
+    /// A tool does not wait for ever.
+    private func watchPatience(_ action: Consumer.Action) throws(Failure) {
+        guard patienceMilliseconds != .max else { return }
+        let now = MonotonicClock.milliseconds()
+        switch action {
+        case .pause(_, let reason) where now >= patienceEnds:
+            var code = ServiceKit.ExitCode.unavailable
+            if case .held = reason { code = .locked }
+            throw Failure(code, "partition \(machine.partition.number) cannot be drained: \(reason.sentence)")
+        case .pause, .claim: patienceEnds = min(patienceEnds, now + patienceMilliseconds)
+        default: patienceEnds = .max
+        }
+    }
+
     /// One line when the consumer begins to wait for something, one when it goes on.
     private func reportPause() {
         if case .pause(_, let reason) = machine.next(now: 0) {
@@ -217,6 +245,11 @@ extension PartitionConsumer {
                 at: file.path, advice: "Finish the rebalance, or copy the newest topology.json and shards to this host."
             )
         case .fileTooOld(let ranges): Failure(StoreError.tooOld(file.path, missing: ranges))
+        case .otherShard(let uuid):
+            Failure(
+                .configuration, "the partition's keys in Redis belong to another shard file, \(uuid)", at: file.path,
+                advice: "Put that file back, or see what `tallymill verify` finds.")
+        case .drained: preconditionFailure("a queue that is drained is no failure")
         case .alarm(let alarm):
             Failure(
                 .corrupt, alarm.description, at: file.path,

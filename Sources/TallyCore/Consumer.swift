@@ -15,6 +15,9 @@
 // (`reach`) grows fourfold with every transaction that went through whole and in time, and halves otherwise. Between
 // two peeks a Redis may go back in time, so that batches are met twice or missed: the first are skipped by the rules,
 // and the second make a hole, which ends a transaction before it, as a hole behind the first batch always does.
+//
+// A rebalance drains an old partition with the same machine: it minds no newer epoch, and where a consumer would wait
+// for a batch it seals the list, unless it is sealed, and then is done.
 
 /// One partition's consumer.
 public struct Consumer {
@@ -32,6 +35,8 @@ public struct Consumer {
         case renew(token: UInt64)
         /// Block until a batch comes, at most `Limits.waitForBatchMilliseconds`.
         case waitForBatch
+        /// Let nothing new enter the partition.
+        case seal
         case pause(milliseconds: UInt64, Pause)
         case stop(Stop)
     }
@@ -51,6 +56,7 @@ public struct Consumer {
         case trimmed(TrimReply)
         case renewed(isFenced: Bool)
         case waited
+        case sealed(SealReply)
         case paused
         /// The action's fate is unknown, or Redis refused it: the text is for the log.
         case redisFailed(String)
@@ -75,6 +81,18 @@ public struct Consumer {
         /// The file is older than its queue: a backup was put in its place.
         case fileTooOld([MissingRange])
         case alarm(ApplyAlarm)
+        /// Nothing is left in the queue, and nothing can enter it: the list is sealed and empty, or gone.
+        case drained
+        /// The queue that was to be drained belongs to another file.
+        case otherShard(ShardUUID)
+    }
+
+    /// What the machine is for.
+    public enum Purpose: Hashable, Sendable {
+        /// Goes on for as long as its epoch is the newest.
+        case consume
+        /// Ends with an empty, sealed queue, for a rebalance.
+        case drain
     }
 
     /// Batches of a producer that were committed once and are not in the file.
@@ -114,6 +132,8 @@ public struct Consumer {
         case trimming(TrimRequest, rest: ArraySlice<TrimRequest>)
         /// -> peeking
         case waiting
+        /// -> peeking, stopped
+        case sealing
         /// -> the state that the enum carries
         case pausing(UInt64, Pause, then: AfterPause)
         /// final
@@ -127,6 +147,7 @@ public struct Consumer {
 
     public let partition: PartitionID
     private let shard: ShardUUID
+    private let purpose: Purpose
     private var state = State.claiming
     private var token: UInt64 = 0
     /// Failures since the queue was last found empty or trimmed. A step that works on the way to one that does not
@@ -139,9 +160,12 @@ public struct Consumer {
     /// Batches behind those of the last peek.
     public private(set) var backlog = 0
 
-    public init(partition: PartitionID, shard: ShardUUID, bounds: Bounds = Bounds()) {
+    public init(
+        partition: PartitionID, shard: ShardUUID, purpose: Purpose = .consume, bounds: Bounds = Bounds()
+    ) {
         self.partition = partition
         self.shard = shard
+        self.purpose = purpose
         self.bounds = bounds
         reach = bounds.peekBytes
     }
@@ -159,6 +183,7 @@ public struct Consumer {
         case .applying(let batches, _): now >= renewAt ? .renew(token: token) : .apply(batches)
         case .trimming(let request, _): .trim(request)
         case .waiting: .waitForBatch
+        case .sealing: .seal
         case .pausing(let milliseconds, let reason, _): .pause(milliseconds: milliseconds, reason)
         case .stopped(let stop): .stop(stop)
         }
@@ -189,7 +214,8 @@ public struct Consumer {
         case (.renewed(let isFenced), .peeking), (.renewed(let isFenced), .applying):
             renewAt = now + Limits.leaseMilliseconds / 3
             if isFenced { state = .claiming }
-        case (.waited, .waiting): state = .peeking([])
+        case (.waited, .waiting), (.sealed(.sealed), .sealing): state = .peeking([])
+        case (.sealed(.noTopology), .sealing): state = .stopped(.drained)
         case (.paused, .pausing(_, _, let then)):
             switch then {
             case .claiming: state = .claiming
@@ -197,7 +223,8 @@ public struct Consumer {
             }
         case (.redisFailed(let reason), .claiming): pause(.redis(reason), then: .claiming)
         case (.redisFailed(let reason), .peeking), (.redisFailed(let reason), .applying),
-            (.redisFailed(let reason), .trimming), (.redisFailed(let reason), .waiting):
+            (.redisFailed(let reason), .trimming), (.redisFailed(let reason), .waiting),
+            (.redisFailed(let reason), .sealing):
             // What was committed stays committed: the next peek meets it again and skips it.
             pause(.redis(reason), then: .peeking)
         default: preconditionFailure("\(event) is no outcome of \(next(now: now))")
@@ -215,14 +242,20 @@ public struct Consumer {
             state = .stopped(.retired)
             return
         }
-        if newestEpoch > partition.epoch {
+        if newestEpoch > partition.epoch, purpose == .consume {
             state = .stopped(.superseded(byEpoch: newestEpoch))
             return
         }
         switch reply {
-        case .noTopology: pause(.noTopology, then: .claiming)
+        case .noTopology: missGroup()
         case .held(let holder, _): pause(.held(by: holder), then: .claiming)
-        case .granted(let claim) where claim.shard != shard: pause(.otherShard(claim.shard), then: .claiming)
+        case .granted(let claim) where claim.shard != shard:
+            // A backup may be put back under a consumer; a drain is preceded by the check that it was not.
+            if purpose == .drain {
+                state = .stopped(.otherShard(claim.shard))
+            } else {
+                pause(.otherShard(claim.shard), then: .claiming)
+            }
         case .granted(let claim):
             token = claim.token
             renewAt = now + Limits.leaseMilliseconds / 3
@@ -232,7 +265,7 @@ public struct Consumer {
 
     private mutating func peeked(_ reply: PeekReply, behind gathered: [[UInt8]], _ now: UInt64) {
         switch reply {
-        case .noTopology: pause(.noTopology, then: .claiming)
+        case .noTopology: missGroup()
         case .batches(let peeked) where peeked.shard != shard: state = .claiming
         case .batches(let peeked):
             let batches = gathered + peeked.batches
@@ -240,13 +273,18 @@ public struct Consumer {
             if batches.isEmpty {
                 failures = 0
                 reach = bounds.peekBytes
-                state = .waiting
+                state = purpose == .consume ? .waiting : peeked.sealed ? .stopped(.drained) : .sealing
             } else if backlog == 0 || peeked.batches.isEmpty || isFull(batches) {
                 state = .applying(batches, since: now)
             } else {
                 state = .peeking(batches)
             }
         }
+    }
+
+    /// A consumer waits for `repair`; for a drain there is nothing left: what it misses comes again with its origin.
+    private mutating func missGroup() {
+        if purpose == .drain { state = .stopped(.drained) } else { pause(.noTopology, then: .claiming) }
     }
 
     private func isFull(_ batches: [[UInt8]]) -> Bool {

@@ -16,6 +16,11 @@ enum Output {
         write(Array((text + "\n").utf8), to: STDERR_FILENO)
     }
 
+    /// A question, without the end of a line.
+    static func prompt(_ text: String) {
+        write(Array(text.utf8), to: STDERR_FILENO)
+    }
+
     /// All bytes, or the end of the process: nobody reads on, as with any filter in a pipe.
     static func write(_ all: [UInt8], to descriptor: Int32) {
         var bytes = all[...]

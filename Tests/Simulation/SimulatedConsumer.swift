@@ -97,6 +97,7 @@ final class SimulatedConsumer {
             machine.handle(.inspected(missing: missing), now: world.now)
         case .checkpoint: machine.handle(.checkpointed, now: world.now)
         case .apply(let batches): apply(batches, in: world)
+        case .seal: preconditionFailure("a consumer seals nothing")
         case .waitForBatch:
             let hasBatch = world.redis.groups[file.partition]?.queue.isEmpty == false
             wait(hasBatch ? 0 : Limits.waitForBatchMilliseconds, .waited, in: world)
