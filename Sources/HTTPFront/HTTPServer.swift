@@ -32,7 +32,7 @@ public final class HTTPServer: Sendable {
         self.address = socket.address
         self.loops = loops
         self.listener = listener
-        // Before the threads begin: what is sent to a loop later finds its service made, however late its thread starts.
+        // Before the threads begin: what is sent to a loop later finds its service made, however late that starts.
         for handle in loops {
             handle.loop.execute {
                 let service = makeService(handle)

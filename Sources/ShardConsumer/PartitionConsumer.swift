@@ -45,7 +45,8 @@ final class PartitionConsumer {
 
     /// Consumes until told to stop, or until drained; a transaction under way is finished and trimmed.
     ///
-    /// - Throws: 69 or 75 when the patience has run out, 74 after an I/O error of the file, 65 if it is corrupt, 78 if it is not the file that belongs here.
+    /// - Throws: 69 or 75 when the patience has run out, 74 after an I/O error of the file, 65 if it is corrupt, 78 if
+    ///   it is not the file that belongs here.
     func run() throws(Failure) {
         while true {
             let action = machine.next(now: MonotonicClock.milliseconds())

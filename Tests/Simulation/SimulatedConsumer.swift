@@ -143,6 +143,7 @@ extension World {
         let partition = consumer.file.partition
         switch reason {
         case .retired: break
+        case .drained, .otherShard: bad("\(partition): a consumer stopped as a drain does")
         case .superseded(let epoch):
             if epoch > cluster.epoch { bad("\(partition) superseded by an epoch that is not there") }
         case .alarm(let alarm): bad("alarm: \(alarm)")
