@@ -1,5 +1,5 @@
-// The system's SQLite, and the three things of it that Swift cannot import: two variadic functions and a macro that
-// casts an integer to a function pointer.
+// The system's SQLite, and what of it Swift cannot express: two variadic functions, a macro that casts an integer to a
+// function pointer, and a struct that has to begin with one of SQLite's.
 
 #ifndef TALLYMILL_CSQLITE_SHIM_H
 #define TALLYMILL_CSQLITE_SHIM_H
@@ -34,5 +34,11 @@ static inline int csqlite_forgo_statistics(void) {
 static inline sqlite3_destructor_type csqlite_copying(void) {
     return SQLITE_TRANSIENT;
 }
+
+// A virtual table: SQLite sees its base, the rest is ours.
+struct csqlite_table {
+    sqlite3_vtab base;
+    void *rows;
+};
 
 #endif

@@ -1,7 +1,7 @@
 // One connection to one SQLite file: opened with everything checked that can be checked, closed when the last
 // reference goes. It is not Sendable and SQLite's own mutexes are off: one thread owns it.
 //
-// Only this file and SQLiteStatement call SQLite's functions.
+// Only this file, SQLiteStatement and SQLiteRowTable call SQLite's functions.
 
 import CSQLite
 import TallyCore
@@ -111,6 +111,14 @@ final class SQLiteConnection {
             }, nil, nil, { $0?.deallocate() })
         try check(code, "define a function")
         return counter
+    }
+
+    /// Registers a kind of virtual table, with what it is given.
+    func define(
+        _ module: UnsafePointer<sqlite3_module>, named name: String, with rows: UnsafeMutableRawPointer,
+        disposedBy dispose: @escaping @convention(c) (UnsafeMutableRawPointer?) -> Void
+    ) throws(StoreError) {
+        try check(sqlite3_create_module_v2(handle, name, module, rows, dispose), "define a table")
     }
 
     func check(_ code: Int32, _ doing: String) throws(StoreError) {

@@ -92,6 +92,23 @@ final class SQLiteStatement {
         return UnsafeRawBufferPointer(start: address, count: Int(sqlite3_column_bytes(handle, column)))
     }
 
+    /// What SQLite stores in a column.
+    enum Kind {
+        case null, integer, text, blob
+        /// No table of ours holds any.
+        case real
+    }
+
+    func kind(_ column: Int32) -> Kind {
+        switch sqlite3_column_type(handle, column) {
+        case SQLITE_NULL: .null
+        case SQLITE_INTEGER: .integer
+        case SQLITE_TEXT: .text
+        case SQLITE_BLOB: .blob
+        default: .real
+        }
+    }
+
     func text(_ column: Int32) -> String {
         String(decoding: bytes(column), as: UTF8.self)
     }

@@ -19,9 +19,6 @@ public final class ShardFile {
     /// Why this process may not use the file any more.
     private var failure: StoreError?
 
-    /// Of the name under which a file is made.
-    static let unfinishedSuffix = ".new"
-
     /// Opens a shard for writing and takes its lock, `<path>.lock`.
     ///
     /// - Throws: `missing`; `locked` with the other process; `mismatch` if it is not the file that `expected`
@@ -30,7 +27,7 @@ public final class ShardFile {
         try SystemFile.requireExists(path)
         let lock = try ShardLock(path)
         // A second name of this file, if its creation was interrupted between two calls.
-        try SystemFile.removeLeftover(path + unfinishedSuffix)
+        try SystemFile.removeLeftover(path + UnfinishedShard.suffix)
         let connection = try SQLiteConnection(path, .readWrite, under: lock)
         let identity = try ShardIdentity.read(connection)
         try identity.verify(expected, path: path)

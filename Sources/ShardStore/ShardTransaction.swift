@@ -150,7 +150,7 @@ struct ShardTransaction: ShardTables {
         try insert.run()
     }
 
-    private func set(_ name: MetaName, _ value: String) throws(StoreError) {
+    func set(_ name: MetaName, _ value: String) throws(StoreError) {
         try updateMeta.bind(1, name.rawValue)
         try updateMeta.bind(2, value)
         try updateMeta.run()

@@ -51,4 +51,12 @@ public enum Limits {
     public static let leaseMilliseconds: UInt64 = 45_000
     /// A blocked wait on an empty list ends after this, to look at signals and renew the lease.
     public static let waitForBatchMilliseconds: UInt64 = 1_000
+
+    // How the shards of a new epoch are made.
+    /// Threads that build, and what each of them may hold of counters that move between shards, in all.
+    public static let buildThreads = 2
+    public static let buildRunBytes = 16 << 20
+    /// The largest block of such counters for one shard, and the smallest, however many shards there are.
+    public static let buildBlockBytesMax = 256 << 10
+    public static let buildBlockBytesMin = 16 << 10
 }

@@ -44,6 +44,19 @@ public struct DeadLetter: Hashable, Sendable {
     public let amount: Amount
     /// The whole batch if it is damaged, else empty.
     public let payload: [UInt8]
+
+    public init(
+        batch: BatchID, reason: Reason, detail: String, idempotencyKey: [UInt8]?, key: [UInt8]?, amount: Amount,
+        payload: [UInt8]
+    ) {
+        self.batch = batch
+        self.reason = reason
+        self.detail = detail
+        self.idempotencyKey = idempotencyKey
+        self.key = key
+        self.amount = amount
+        self.payload = payload
+    }
 }
 
 /// The tables of one shard inside one transaction.

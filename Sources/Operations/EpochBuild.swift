@@ -1,0 +1,144 @@
+// The data part of a change of epoch: K' new shard files out of K retired ones, and counts from outside if there are any.
+//
+//   1 survey     the figures of each old shard; its watermarks, claims and dead letters go to runs (Run.swift)
+//   2 sources    old shards that stay hand their counters to the new one of their number, those that vanish write all
+//                to runs. If K grows this fills the new shards 0..<K at once, and what moves goes to runs
+//   3 targets    the other new shards, out of runs; if K shrinks, all of them, out of the old one and runs
+//   4 check      every new file is read again: each key in its right shard, and all of them together what the old
+//                files held: keys, sum and an order-free checksum of (key, value, time)
+//
+// Memory is constant: a block for each pair of shards, and SQLite's caches. Nothing is journalled: interrupted, the
+// staging folder is deleted and everything made again, for old files are only read.
+//
+// What goes where: counters, claims (`routed`, `idempotency`) and dead letters by their key; a dead letter without a key
+// (its batch was damaged) into shard 0; watermarks of all old shards into every new one.
+//
+// The ledger: a shard starts with `carried`, whose sum is exactly that of its carried counters. How many increments made
+// a counter what it is nobody knows, so `carried.increments` is the number of all increments of the old epoch (carried,
+// imported and applied) spread evenly over the new shards, as the hash spreads keys: exact in their total.
+
+import Glibc
+public import ServiceKit
+public import ShardConsumer
+import ShardStore
+public import TallyCore
+
+/// A build of the shards of a new epoch.
+public struct EpochBuild: Sendable {
+    /// Counts from outside.
+    public struct Import: Sendable {
+        /// Dead letters name this producer, with sequence 1.
+        let producer: ProducerID
+        /// Entries to expect, for the progress alone.
+        let entries: Int
+        /// The entries of one new partition, nil if it has none. Called once for each, on any thread.
+        let source: @Sendable (PartitionID) throws(Failure) -> (any SortedSource)?
+
+        public init(
+            producer: ProducerID, entries: Int,
+            source: @escaping @Sendable (PartitionID) throws(Failure) -> (any SortedSource)?
+        ) {
+            self.producer = producer
+            self.entries = entries
+            self.source = source
+        }
+    }
+
+    /// A new shard.
+    public struct Shard: Hashable, Sendable {
+        public let path: String
+        public let partition: PartitionID
+        public let keys: Int
+        /// The sum of all counters.
+        public let total: Int128
+        /// What could not be added from outside, and is in the dead letters.
+        public let buried: Amount
+        public let imported: Amount
+    }
+
+    /// What was built.
+    public struct Outcome: Hashable, Sendable {
+        public let shards: [Shard]
+        /// Counters that changed their number.
+        public let moved: Int
+
+        public var keys: Int { shards.reduce(0) { $0 + $1.keys } }
+        public var total: Int128 { shards.reduce(0) { $0 + $1.total } }
+        public var imported: Amount { shards.reduce(into: .zero) { $0 += $1.imported } }
+        public var buried: Amount { shards.reduce(into: .zero) { $0 += $1.buried } }
+    }
+
+    let old: [ShardLocation]
+    let new: Topology
+    let staging: String
+    let time: UInt64
+    let imports: Import?
+    let placement: Placement
+
+    /// - Parameters:
+    ///   - old: the shards of the epoch that ends, all of them, in order, and retired.
+    ///   - new: the epoch to be built.
+    ///   - staging: the folder of the new files; deleted with what is in it if it exists.
+    ///   - timeMilliseconds: now, in ms since 1970.
+    public init(
+        from old: [ShardLocation], to new: Topology, staging: String, importing imports: Import? = nil,
+        timeMilliseconds: UInt64
+    ) {
+        precondition(
+            old.indices.allSatisfy { old[$0].partition.number == $0 && old[$0].expected.partitions == old.count })
+        self.old = old
+        self.new = new
+        self.staging = staging
+        self.imports = imports
+        time = timeMilliseconds
+        placement = Placement(old: Partitioner(partitions: old.count), new: new.partitioner)
+    }
+
+    /// Builds and checks all files; they are forced to the disk, names and all, when it returns.
+    ///
+    /// - Parameters:
+    ///   - stop: ends it early when set.
+    ///   - report: how far it is, from any thread, now and then.
+    /// - Throws: 65 if an old shard is damaged, holds a key of another's, or does not come out as it went in; 74; 78 if
+    ///   one is not retired or not what it should be; 1 if it was stopped.
+    public func run(
+        stop: StopRequest = StopRequest(), report: @escaping @Sendable (_ done: Int, _ total: Int) -> Void = { _, _ in }
+    ) throws(Failure) -> Outcome {
+        try Folder.removeFiles(staging)
+        guard mkdir(staging, 0o750) == 0 else {
+            throw Failure(cannot: "make the folder", errno: errno, at: staging)
+        }
+        let scratch = try ScratchFile(in: staging)
+        let surveys = try survey(scratch)
+        // Read, written and read again; entries from outside are written and read again.
+        let rows = 3 * surveys.reduce(0) { $0 + $1.keys } + 2 * (imports?.entries ?? 0)
+        let progress = BuildProgress(total: rows, stop: stop, report: report)
+        var work = BuildWork(build: self, scratch: scratch, progress: progress, surveys: surveys)
+        try work.readSources()
+        try work.buildTargets()
+        try check(work, progress)
+        try AtomicFile.syncFolder(staging)
+        return Outcome(
+            shards: work.built.map { shard in
+                Shard(
+                    path: path(shard.partition), partition: shard.partition, keys: shard.totals.keys,
+                    total: shard.totals.sum, buried: shard.buried, imported: shard.imported)
+            }, moved: work.moved)
+    }
+
+    func path(_ partition: PartitionID) -> String {
+        "\(staging)/\(DataFolder.shardName(partition, of: new.partitions))"
+    }
+
+    func identity(_ partition: PartitionID) -> ShardIdentity {
+        ShardIdentity(
+            cluster: new.cluster, partition: partition, partitions: new.partitions,
+            uuid: ShardUUID(derivedFor: partition, of: new.cluster))
+    }
+
+    /// What one block of a run may hold, so that a thread holds a block for each shard.
+    var blockBytes: Int {
+        let share = Limits.buildRunBytes / max(old.count, new.partitions)
+        return min(max(share, Limits.buildBlockBytesMin), Limits.buildBlockBytesMax)
+    }
+}

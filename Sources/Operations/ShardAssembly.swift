@@ -1,0 +1,139 @@
+// One new shard, put together: counters that are carried, in one merge, and beside them those that come from outside.
+// Where both have a key the values are added; what would leave Int64 becomes a dead letter, as everywhere.
+
+import ServiceKit
+import ShardConsumer
+import ShardStore
+import TallyCore
+
+/// The counters of one new shard on their way into its file.
+struct ShardAssembly {
+    private let builder: ShardBuilder
+    private var carried: KeyMerge<CarriedCounters>
+    private let imported: ImportedRows?
+    private let time: UInt64
+    private var steps: ProgressSteps
+    /// Of the carried counters alone.
+    private(set) var carriedSum: Int128 = 0
+    /// What the file's digest has more than that of the carried counters.
+    private(set) var difference = RowDigest.empty
+    /// What was added from outside, and what could not be.
+    private(set) var importedAmount = Amount.zero
+    private(set) var buried = Amount.zero
+    private(set) var letters = 0
+
+    /// Entries for one shard, and who they come from.
+    struct ImportedRows {
+        let entries: any SortedSource
+        /// Dead letters name it.
+        let batch: BatchID
+    }
+
+    init(
+        _ builder: ShardBuilder, _ carried: [CarriedCounters], _ imported: ImportedRows?, time: UInt64,
+        _ progress: BuildProgress
+    ) throws(Failure) {
+        self.builder = builder
+        self.carried = try KeyMerge(carried)
+        self.imported = imported
+        self.time = time
+        steps = ProgressSteps(progress)
+    }
+
+    /// Writes all counters.
+    mutating func run() throws(Failure) {
+        if let imported { try run(imported) }
+        while let row = carried.current {
+            try append(row.key, row.value, row.updatedMilliseconds)
+            carriedSum += Int128(row.value)
+            try carried.advance()
+        }
+        try steps.tell()
+    }
+
+    /// Writes counters as long as there are entries from outside.
+    private mutating func run(_ imported: ImportedRows) throws(Failure) {
+        let entries = imported.entries
+        var hasEntry = try entries.next()
+        while hasEntry {
+            // The entries' bytes go when the next one comes.
+            let key = Array(entries.key)
+            try appendCarried(before: key)
+            var sum = Sum()
+            if let row = carried.current, isSame(row.key, key) {
+                sum = Sum(value: row.value, updatedMilliseconds: row.updatedMilliseconds, isCarried: true)
+                try carried.advance()
+            }
+            let old = sum
+            repeat {
+                try add(entries, key, to: &sum, imported.batch)
+                hasEntry = try entries.next()
+            } while hasEntry && isSame(entries.key, key)
+            try append(key, sum, replacing: old)
+        }
+    }
+
+    private struct Sum {
+        var value: Int64 = 0
+        var updatedMilliseconds: UInt64 = 0
+        var isCarried = false
+    }
+
+    private func isSame(_ bytes: UnsafeRawBufferPointer, _ key: [UInt8]) -> Bool {
+        key.withUnsafeBytes { Bytes.compare(bytes, $0) == 0 }
+    }
+
+    private mutating func appendCarried(before key: [UInt8]) throws(Failure) {
+        while let row = carried.current, key.withUnsafeBytes({ Bytes.compare(row.key, $0) < 0 }) {
+            try append(row.key, row.value, row.updatedMilliseconds)
+            carriedSum += Int128(row.value)
+            try carried.advance()
+        }
+    }
+
+    private mutating func add(
+        _ entries: any SortedSource, _ key: [UInt8], to sum: inout Sum, _ batch: BatchID
+    ) throws(Failure) {
+        let amount = Amount(increments: entries.increments, sum: Int128(entries.value))
+        let (value, overflow) = sum.value.addingReportingOverflow(entries.value)
+        if !overflow {
+            sum.value = value
+            sum.updatedMilliseconds = time
+            importedAmount += amount
+            return
+        }
+        let letter = DeadLetter(
+            batch: batch, reason: .overflow, detail: "adding \(entries.value) would leave the range of Int64",
+            idempotencyKey: nil, key: key, amount: amount, payload: [])
+        try onStore { () throws(StoreError) in try builder.bury(letter) }
+        buried += amount
+        letters += 1
+    }
+
+    private mutating func append(_ key: [UInt8], _ sum: Sum, replacing old: Sum) throws(Failure) {
+        let hash = XXH64.hash(key)
+        if old.isCarried {
+            carriedSum += Int128(old.value)
+            difference.remove(hash: hash, value: old.value, updatedMilliseconds: old.updatedMilliseconds)
+        }
+        difference.add(hash: hash, value: sum.value, updatedMilliseconds: sum.updatedMilliseconds)
+        var failure: Failure?
+        key.withUnsafeBytes { bytes in
+            do throws(Failure) {
+                try append(bytes, sum.value, sum.updatedMilliseconds)
+            } catch {
+                failure = error
+            }
+        }
+        if let failure { throw failure }
+    }
+
+    private mutating func append(
+        _ key: UnsafeRawBufferPointer, _ value: Int64, _ updated: UInt64
+    ) throws(Failure) {
+        try onStore { () throws(StoreError) in
+            try builder.append(key: key, value: value, updatedMilliseconds: updated)
+        }
+        try steps.countRow()
+    }
+}

@@ -1,0 +1,145 @@
+// Makes a full shard file: for a change of epoch and for a direct import, which write each counter once, in order.
+//
+// No journal and no fsync until the end: until `finish` returns there is no such file, and whoever was interrupted begins
+// again. (The journal is in memory: SQLite keeps the few pages that were there before, none of those that are added.)
+// Rows of counters come in ascending order of their keys, so that every page is written once and full; they are handed
+// over by the megabyte (SQLiteRowTable). What `finish` leaves is what ShardFile.create leaves, with rows in it.
+
+public import TallyCore
+
+/// The writer of a shard file that does not exist yet. It is not Sendable: one thread owns it.
+public final class ShardBuilder {
+    public let path: String
+    public let identity: ShardIdentity
+    /// Of the counters appended so far.
+    public private(set) var totals = ShardTotals(keys: 0, sum: 0)
+    private let shard: UnfinishedShard
+    private let time: UInt64
+    /// nil once finished.
+    private var writing: Writing?
+
+    /// Statements on the unfinished file.
+    private struct Writing {
+        let connection: SQLiteConnection
+        let transaction: ShardTransaction
+        let rows: CounterBuffer
+        let window: UnsafeMutablePointer<RowWindow>
+        let insertRows: SQLiteStatement
+        /// By table.
+        let insertCarried: [SQLiteStatement]
+        let findStream: SQLiteStatement
+    }
+
+    /// Pages that this process keeps: those being filled and the way to them. The kernel has the others.
+    private static let settings = """
+        PRAGMA journal_mode = MEMORY;
+        PRAGMA synchronous = OFF;
+        PRAGMA cache_size = -4096;
+        PRAGMA secure_delete = OFF;
+        PRAGMA temp_store = MEMORY;
+        """
+
+    /// Begins a file, whose folder must exist.
+    ///
+    /// - Parameter timeMilliseconds: now, in ms since 1970.
+    /// - Throws: `exists`; `locked`; `missing` if the folder is; `full`, `permission`, `io`.
+    public init(at path: String, identity: ShardIdentity, timeMilliseconds: UInt64) throws(StoreError) {
+        self.path = path
+        self.identity = identity
+        time = timeMilliseconds
+        shard = try UnfinishedShard(path)
+        let connection = try SQLiteConnection(shard.unfinishedPath, .readWrite)
+        try connection.execute(Self.settings)
+        try ShardSchema.install(on: connection, identity: identity, start: .nothing, timeMilliseconds: time)
+        let rows = CounterBuffer()
+        let window = try SQLiteRowTable.define(on: connection, showing: rows.window)
+        writing = Writing(
+            connection: connection, transaction: try ShardTransaction(connection), rows: rows, window: window,
+            insertRows: try connection.prepare(
+                "INSERT INTO counters SELECT key, value, updated_ms FROM \(SQLiteRowTable.name)"),
+            insertCarried: try CarriedTable.allCases.map { table throws(StoreError) in
+                try connection.prepare(table.insert)
+            },
+            findStream: try connection.prepare(CarriedTable.findStream))
+        try connection.execute("BEGIN")
+    }
+
+    private var open: Writing {
+        guard let writing else { preconditionFailure("a finished shard takes no more rows") }
+        return writing
+    }
+
+    /// Appends a counter.
+    ///
+    /// - Parameters:
+    ///   - key: a valid key that sorts after all before it.
+    ///   - updatedMilliseconds: when it last changed, in ms since 1970.
+    /// - Throws: `corrupt` for a key out of order: some source of the rows is damaged.
+    public func append(
+        key: UnsafeRawBufferPointer, value: Int64, updatedMilliseconds: UInt64
+    ) throws(StoreError) {
+        let rows = open.rows
+        if !rows.append(key, value: value, updatedMilliseconds: updatedMilliseconds) {
+            throw StoreError(
+                .corrupt, path, "a key was to be written that does not follow the one before it",
+                "check the files that are being read: one of them is damaged")
+        }
+        totals = ShardTotals(keys: totals.keys + 1, sum: totals.sum + Int128(value))
+        if rows.isFull { try flush() }
+    }
+
+    /// Inserts a row of another table as it is.
+    ///
+    /// - Returns: false if the row is there already.
+    /// - Throws: `corrupt` if a stream has another record already.
+    public func insert(_ row: CarriedRow) throws(StoreError) -> Bool {
+        let statement = open.insertCarried[Int(row.table.rawValue)]
+        try row.bind(to: statement)
+        try statement.run()
+        if open.connection.changes == 1 { return true }
+        guard row.table == .applied else { return false }
+        try row.bind(to: open.findStream)
+        let isSame = try open.findStream.step()
+        open.findStream.reset()
+        if !isSame {
+            throw StoreError(
+                .corrupt, path, "two shards of an earlier epoch disagree about the same stream",
+                "check them: one of them is damaged or was replaced")
+        }
+        return false
+    }
+
+    /// Keeps an increment that could not be counted.
+    public func bury(_ letter: DeadLetter) throws(StoreError) {
+        try open.transaction.bury(letter, time: time)
+    }
+
+    private func flush() throws(StoreError) {
+        let rows = open.rows
+        if rows.count == 0 { return }
+        open.window.pointee = rows.window
+        try open.insertRows.run()
+        // Count what happened: a table that shows less than it holds would lose counters.
+        precondition(open.connection.changes == rows.count, "not every row was inserted")
+        rows.removeAll()
+    }
+
+    /// Completes the file and forces it to the disk; then it can be opened. The builder is of no use afterwards.
+    ///
+    /// - Parameter start: what the counters are made of; their sum must be that of the counters.
+    public func finish(start: ShardStart) throws(StoreError) {
+        precondition(start.carried.sum + start.imported.sum == totals.sum, "the ledger does not balance from the start")
+        try flush()
+        let transaction = open.transaction
+        try transaction.set(.carriedIncrements, "\(start.carried.increments)")
+        try transaction.set(.carriedSum, "\(start.carried.sum)")
+        try transaction.set(.importedIncrements, "\(start.imported.increments)")
+        try transaction.set(.importedSum, "\(start.imported.sum)")
+        try transaction.set(.keys, "\(totals.keys)")
+        try transaction.set(.sum, "\(totals.sum)")
+        try open.connection.execute("COMMIT")
+        try open.connection.beginLogging()
+        writing = nil
+        try shard.publish(identity)
+    }
+}
