@@ -35,7 +35,7 @@ public final class BacklogProbe {
             guard case .group(let group) = try onRedis({ () throws(RedisError) in try keys.inspect(partition) }) else {
                 throw Failure(
                     .configuration, "partition \(partition.number) has no keys in Redis",
-                    advice: "`tallymill init` makes them.")
+                    advice: "`tallymill repair` makes them.")
             }
             batches += group.length
             if let age = Status.oldestSeconds(group.head) { oldest = max(oldest ?? 0, age) }

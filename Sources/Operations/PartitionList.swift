@@ -27,6 +27,20 @@ public enum PartitionList {
         return numbers
     }
 
+    /// Numbers as `parse` reads them, in ascending order.
+    public static func text(_ numbers: [UInt32]) -> String {
+        var ranges: [ClosedRange<UInt32>] = []
+        for number in numbers.sorted() {
+            if let last = ranges.last, number <= last.upperBound + 1 {
+                ranges[ranges.count - 1] = last.lowerBound...number
+            } else {
+                ranges.append(number...number)
+            }
+        }
+        return ranges.map { $0.count == 1 ? "\($0.lowerBound)" : "\($0.lowerBound)-\($0.upperBound)" }
+            .joined(separator: ",")
+    }
+
     private static func number(_ text: Substring) -> UInt32? {
         text.utf8.allSatisfy { (0x30...0x39).contains($0) } ? UInt32(text) : nil
     }

@@ -83,11 +83,14 @@ extension RedisError {
 
 /// Does something with Redis; what fails carries 78 if Redis refuses us, 69 otherwise.
 func onRedis<Value>(_ body: () throws(RedisError) -> Value) throws(Failure) -> Value {
-    do throws(RedisError) {
-        return try body()
-    } catch {
+    do throws(RedisError) { return try body() } catch { throw Failure(error) }
+}
+
+extension Failure {
+    /// 78 if Redis refuses us, 69 otherwise.
+    init(_ error: RedisError) {
         var code = ExitCode.unavailable
         if case .server = error, !error.passesWithTime { code = .configuration }
-        throw Failure(code, error.description, advice: error.hint.map { "\($0)." })
+        self.init(code, error.description, advice: error.hint.map { "\($0)." })
     }
 }

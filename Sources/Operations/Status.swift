@@ -26,8 +26,8 @@ public struct Status: Sendable {
 
     public let topology: Topology
     public let partitions: [Partition]
-    /// What is wrong with the cluster as a whole; nil if nothing.
-    public let finding: String?
+    /// What is due, or wrong, with the cluster as a whole, each with the command that mends it; empty if nothing.
+    public let findings: [String]
 
     /// - Throws: 69 if Redis is unreachable, 78 if there is no topology.
     public init(_ folder: DataFolder, _ access: RedisAccess) throws(Failure) {
@@ -41,7 +41,10 @@ public struct Status: Sendable {
                 advice: "`tallymill init` makes one.")
         }
         self.topology = topology
-        finding = Self.finding(file, published)
+        findings =
+            try file.map { file throws(Failure) in
+                Self.findings(try Survey(folder, file, connection, access.names))
+            } ?? []
         partitions = try onRedis { () throws(RedisError) in
             try topology.partitionIDs.map { partition throws(RedisError) in
                 Self.partition(partition, topology, folder, try keys.inspect(partition))
@@ -49,15 +52,14 @@ public struct Status: Sendable {
         }
     }
 
-    private static func finding(_ file: ClusterFile?, _ published: Topology?) -> String? {
-        guard let file else { return nil }
-        if file.state == .building { return "epoch \(file.topology.epoch) is being built" }
-        guard let published else { return "Redis has no topology: run `tallymill init`" }
-        if published == file.topology { return nil }
-        if published.cluster != file.topology.cluster {
-            return "Redis belongs to another cluster, \(published.cluster)"
+    private static func findings(_ survey: Survey) -> [String] {
+        let isUnfinishedInit = survey.file.state == .building && survey.file.earlier.isEmpty
+        let command = isUnfinishedInit ? "tallymill init" : "tallymill repair"
+        let due = survey.due.map { due in
+            if case .building = due, !isUnfinishedInit { return "\(due): run `tallymill rebalance resume`" }
+            return "\(due): run `\(command)`"
         }
-        return "Redis publishes epoch \(published.epoch), the cluster file says \(file.topology.epoch)"
+        return due + survey.obstacles.map { $0.advice == nil ? $0.sentence : "\($0.sentence). \($0.advice ?? "")" }
     }
 
     private static func partition(
@@ -69,7 +71,7 @@ public struct Status: Sendable {
         guard case .group(let group) = reply else {
             return Partition(
                 number: partition.number, length: 0, bytes: 0, oldestSeconds: nil, owner: nil,
-                lastCommitMilliseconds: commit, finding: "no keys in Redis: run `tallymill init`")
+                lastCommitMilliseconds: commit, finding: "no keys in Redis: run `tallymill repair`")
         }
         return Partition(
             number: partition.number, length: group.length, bytes: group.bytes,
@@ -92,7 +94,8 @@ public struct Status: Sendable {
             return #"{"partition":\#(partition.number),"length":\#(partition.length),"bytes":\#(partition.bytes),"#
                 + #""oldest_s":\#(oldest),"owner":\#(owner),"last_commit_ms":\#(commit)}"#
         }
-        return #"{"epoch":\#(topology.epoch),"partitions":[\#(rows.joined(separator: ","))]}"#
+        let due = findings.map { JSONText.quote($0) }.joined(separator: ",")
+        return #"{"epoch":\#(topology.epoch),"partitions":[\#(rows.joined(separator: ","))],"due":[\#(due)]}"#
     }
 
     public var table: String {
@@ -110,6 +113,6 @@ public struct Status: Sendable {
             ])
         }
         let head = "epoch \(topology.epoch), \(topology.partitions) partitions\n"
-        return head + table.text + (finding.map { "DUE: \($0)\n" } ?? "")
+        return head + table.text + findings.map { "DUE: \($0)\n" }.joined()
     }
 }

@@ -6,8 +6,8 @@ public import TallyCore
 public final class ClusterKeys {
     /// What `inspect` returns of the oldest batch: enough for its header.
     public static let inspectedHeadBytes = 128
-    private let connection: RedisConnection
-    private let names: KeyNames
+    let connection: RedisConnection
+    let names: KeyNames
 
     public init(connection: RedisConnection, names: KeyNames) {
         self.connection = connection

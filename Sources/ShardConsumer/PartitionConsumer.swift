@@ -262,7 +262,7 @@ extension PartitionConsumer {
 extension Consumer.Pause {
     var sentence: String {
         switch self {
-        case .noTopology: "the partition has no keys in Redis: `tallymill repair` or `tallymill init` creates them"
+        case .noTopology: "the partition has no keys in Redis: `tallymill repair` creates them"
         case .held(let holder): "the lease is held by \(holder)"
         case .otherShard(let uuid): "the partition's keys in Redis belong to another shard file, \(uuid)"
         case .storage(let reason): reason

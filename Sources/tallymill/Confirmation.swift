@@ -1,4 +1,4 @@
-// A question before something that cannot be taken back: asked on a terminal; elsewhere the answer is a flag.
+// Before something that cannot be taken back: a question on a terminal, a flag everywhere else.
 
 import Glibc
 import ServiceKit
@@ -6,16 +6,16 @@ import ServiceKit
 enum Confirmation {
     /// Whether to go on.
     ///
-    /// - Parameters:
-    ///   - question: without a question mark, such as "Change to 7 partitions".
-    ///   - isGiven: whether `--yes` was.
-    /// - Throws: 64 if nobody can be asked.
+    /// - Parameter isGiven: `--yes` was.
+    /// - Throws: 64 if there is nobody to ask.
     static func ask(_ question: String, isGiven: Bool) throws(Failure) -> Bool {
         if isGiven { return true }
         guard isatty(STDIN_FILENO) == 1, Terminal.standardError.isTerminal else {
-            throw Failure(.usage, "nobody can be asked: \(question)?", advice: "--yes answers with yes.")
+            throw Failure(
+                .usage, "this needs a confirmation, and there is no terminal to ask on", at: "--yes",
+                advice: "Nothing was done. Look at what would be done, then run it again with --yes.")
         }
-        Output.prompt("\(question)? [y/N] ")
+        Output.write(Array("\(question) [y/N] ".utf8), to: STDERR_FILENO)
         let answer = readLine()?.lowercased() ?? ""
         return answer == "y" || answer == "yes"
     }

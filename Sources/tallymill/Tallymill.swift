@@ -29,6 +29,6 @@ struct Tallymill: ParsableCommand {
         version: Version.text,
         subcommands: [
             UpCommand.self, InitCommand.self, WebCommand.self, ConsumeCommand.self, ReportCommand.self,
-            StatusCommand.self, BenchCommand.self,
+            StatusCommand.self, BenchCommand.self, RepairCommand.self, DeadLettersCommand.self,
         ])
 }

@@ -32,7 +32,8 @@ extension Setting {
         "partitions", .integer(1...1024), default: "4", commands: [.initialize, .up],
         help: "number of partitions of a new cluster, K")
     public static let allowVolatileRedis = Setting(
-        "allow-volatile-redis", .flag, default: "false", commands: [.initialize, .up, .web, .consume],
+        "allow-volatile-redis", .flag, default: "false",
+        commands: [.initialize, .up, .web, .consume, .repair, .deadLetters],
         help: "accept a Redis that can lose acknowledged counts when it crashes")
     public static let idempotencyRetention = Setting(
         "idempotency-retention", .duration(1_000...366 * 86_400_000), default: "7d", commands: [.up, .web, .consume],

@@ -5,7 +5,8 @@
 /// The commands that read settings.
 public enum CommandName: String, CaseIterable, Sendable {
     case initialize = "init"
-    case up, web, consume, report, status, bench
+    case deadLetters = "dead-letters"
+    case up, web, consume, report, status, bench, repair
 }
 
 /// One row of the table of settings.

@@ -1,0 +1,201 @@
+// What becomes of a dead letter: its amount is delivered again, or it is given up.
+//
+// A replay goes the way of every increment: a producer, a queue, the shard's transaction. Its idempotency key names the
+// letter by what never changes, not even when a rebalance gives it another file and row: the batch that it was in, when
+// it was set aside, and what it holds. So a replay that was killed between the delivery and the deletion is repeated
+// and counts nothing twice, as long as idempotency keys are kept.
+//
+//   dead-letter:<producer>:<epoch>.<partition>.<sequence>:<two XXH64, seeds 0 and 1, of the rest>
+//
+// Letters of one batch that are alike in all of that (an aggregator cuts a sum of a key that leaves Int64 into several)
+// share the key, and so are delivered and deleted together.
+
+import RedisQueue
+public import ServiceKit
+import ShardConsumer
+import ShardStore
+public import TallyCore
+
+extension DeadLetters {
+    /// Which letters.
+    public enum Selection: Hashable, Sendable {
+        case these([DeadLetterID])
+        /// All that are there now, or all of a reason.
+        case all(DeadLetter.Reason?)
+    }
+
+    /// What became of a letter.
+    public enum Fate: Hashable, Sendable {
+        /// Its amount is in the counter now.
+        case counted
+        /// It still does not fit: its amount is a new dead letter now.
+        case deadAgain(DeadLetterID)
+    }
+
+    /// The letters of a selection that exist, checked before anything is done.
+    ///
+    /// - Throws: 1 for a name that names nothing, or for a damaged batch that is to be replayed.
+    public func check(_ selection: Selection, replays: Bool) throws(Failure) {
+        guard case .these(let ids) = selection else { return }
+        for id in ids {
+            let found = try find(id)
+            if replays, found.letter.key == nil {
+                throw Failure(
+                    .failure, "dead letter \(id) is a damaged batch: what it held cannot be told, so not be replayed",
+                    advice: "`tallymill dead-letters show \(id)` shows its bytes, `drop \(id)` gives it up.")
+            }
+        }
+    }
+
+    /// Delivers letters again, waits until that is stored, and deletes them. Damaged batches are passed over.
+    ///
+    /// - Parameter tell: gets each letter when it is done with.
+    /// - Throws: as `Courier`; what was told is done, the rest is as it was.
+    public func replay(
+        _ selection: Selection, _ access: RedisAccess, patience: Courier.Patience = Courier.Patience(),
+        tell: (FoundDeadLetter, Fate) -> Void
+    ) throws(Failure) {
+        let courier = Courier(access, patience: patience)
+        var twins: (partition: UInt32, keys: Set<[UInt8]>)?
+        try forEachChunk(selection, reason: .overflow) { letters throws(Failure) in
+            guard let partition = letters.first?.partition else { return }
+            if twins?.partition != partition { twins = (partition, try keysWithTwins(partition)) }
+            try replay(letters, of: partition, twins?.keys ?? [], courier, tell)
+        }
+    }
+
+    /// Deletes letters.
+    ///
+    /// - Parameter tell: gets each letter, with its payload, before it is deleted.
+    /// - Returns: how many were deleted.
+    public func drop(
+        _ selection: Selection, tell: (FoundDeadLetter, _ payload: [UInt8]) -> Void
+    ) throws(Failure) -> Int {
+        var dropped = 0
+        let reason: DeadLetter.Reason? = if case .all(let reason) = selection { reason } else { nil }
+        try forEachChunk(selection, reason: reason) { letters throws(Failure) in
+            guard let partition = letters.first?.partition else { return }
+            for letter in letters {
+                tell(letter, letter.letter.payloadBytes > 0 ? try payload(of: letter.id) : [])
+            }
+            dropped += try delete(letters.map(\.letter.row), of: partition)
+        }
+        return dropped
+    }
+
+    /// Calls `body` with letters of one partition at a time, at most `chunkRows` of them. Letters that come into being
+    /// meanwhile are not among them.
+    private func forEachChunk(
+        _ selection: Selection, reason: DeadLetter.Reason?, _ body: ([FoundDeadLetter]) throws(Failure) -> Void
+    ) throws(Failure) {
+        switch selection {
+        case .these(let ids):
+            let byPartition = Dictionary(grouping: Set(ids), by: \.partition)
+            for (_, ids) in byPartition.sorted(by: { $0.key < $1.key }) {
+                let letters = try ids.sorted { $0.row < $1.row }.map { id throws(Failure) in try find(id) }
+                try body(letters)
+            }
+        case .all:
+            for partition in topology.partitionIDs.map(\.number) {
+                let newest = try newestRow(partition)
+                var last: Int64 = 0
+                while last < newest {
+                    // A reader holds the writer's log back: none is kept while a chunk is delivered.
+                    let letters = try rows(of: partition, after: last, through: newest, reason)
+                    guard let end = letters.last else { break }
+                    try body(letters)
+                    last = end.letter.row
+                }
+            }
+        }
+    }
+
+    private func rows(
+        of partition: UInt32, after last: Int64, through newest: Int64, _ reason: DeadLetter.Reason?
+    ) throws(Failure) -> [FoundDeadLetter] {
+        let reader = try reader(partition)
+        let rows = try onStore { () throws(StoreError) in
+            try reader.deadLetters(after: last, limit: Self.chunkRows, reason: reason)
+        }
+        return rows.filter { $0.row <= newest }.map { FoundDeadLetter(partition: partition, letter: $0) }
+    }
+}
+
+// Replaying.
+extension DeadLetters {
+    private func replay(
+        _ letters: [FoundDeadLetter], of partition: UInt32, _ keysWithTwins: Set<[UInt8]>, _ courier: Courier,
+        _ tell: (FoundDeadLetter, Fate) -> Void
+    ) throws(Failure) {
+        var alike: [[UInt8]: [FoundDeadLetter]] = [:]
+        for letter in letters {
+            let key = letter.letter.replayKey
+            if alike[key] == nil { alike[key] = keysWithTwins.contains(key) ? try twins(of: letter) : [letter] }
+        }
+        for (replayKey, letters) in alike { try deliver(letters, replayKey, courier) }
+        try courier.settle()
+        _ = courier.takeStored()  // all of them are
+        let again = try deadAgain(partition)
+        var fates: [(letter: FoundDeadLetter, fate: Fate)] = []
+        for (replayKey, letters) in alike {
+            for letter in letters { fates.append((letter, again[replayKey].map { .deadAgain($0) } ?? .counted)) }
+        }
+        // From here on the amount is either in the counter or in the new letter, and the old one counts for nothing.
+        _ = try delete(fates.map(\.letter.letter.row), of: partition)  // one that is gone is as good
+        for (letter, fate) in fates.sorted(by: { $0.letter.letter.row < $1.letter.letter.row }) { tell(letter, fate) }
+    }
+
+    /// The newest letter of each replay that did not fit, by the replay's key.
+    private func deadAgain(_ partition: UInt32) throws(Failure) -> [[UInt8]: DeadLetterID] {
+        let reader = try reader(partition)
+        let rows = try onStore { () throws(StoreError) in
+            try reader.deadLetters(idempotencyPrefix: Array("dead-letter:".utf8))
+        }
+        var letters: [[UInt8]: DeadLetterID] = [:]
+        for row in rows {
+            if let key = row.idempotencyKey { letters[key] = DeadLetterID(partition: partition, row: row.row) }
+        }
+        return letters
+    }
+
+    private func keysWithTwins(_ partition: UInt32) throws(Failure) -> Set<[UInt8]> {
+        let reader = try reader(partition)
+        return Set(try onStore { () throws(StoreError) in try reader.deadLettersWithTwins() }.map(\.replayKey))
+    }
+
+    /// All letters of the shard that are alike, whether they were asked for or not.
+    private func twins(of letter: FoundDeadLetter) throws(Failure) -> [FoundDeadLetter] {
+        let reader = try reader(letter.partition)
+        let siblings = try onStore { () throws(StoreError) in try reader.deadLetters(of: letter.letter.batch) }
+        return siblings.filter { $0.replayKey == letter.letter.replayKey }
+            .map { FoundDeadLetter(partition: letter.partition, letter: $0) }
+    }
+
+    private func deliver(
+        _ letters: [FoundDeadLetter], _ idempotencyKey: [UInt8], _ courier: Courier
+    ) throws(Failure) {
+        var buffer = IncrementBuffer()
+        for letter in letters {
+            guard let key = letter.letter.key, let sum = Int64(exactly: letter.letter.amount.sum) else {
+                throw Failure(
+                    .corrupt, "dead letter \(letter.id) holds a sum that no increment can carry",
+                    advice: "`tallymill dead-letters show \(letter.id)` shows it.")
+            }
+            let refusal = key.withUnsafeBytes { buffer.append(key: $0, delta: sum) }
+            if let refusal { throw Failure(.corrupt, "\(refusal)", at: "dead letter \(letter.id)") }
+        }
+        _ = try courier.deliver(buffer, idempotencyKey: idempotencyKey)  // `settle` waits for all
+    }
+}
+
+extension DeadLetterRow {
+    /// Under which a replay of this letter counts once: see the head of this file.
+    var replayKey: [UInt8] {
+        var rest = "\(timeMilliseconds) \(amount.increments) \(amount.sum) ".utf8.map { $0 }
+        rest += (key ?? []) + [0] + (idempotencyKey ?? [])
+        let digest = Bytes16(high: XXH64.hash(rest, seed: 0), low: XXH64.hash(rest, seed: 1))
+        let stream = batch.stream
+        let name = "\(stream.partition.epoch).\(stream.partition.number).\(batch.sequence)"
+        return Array("dead-letter:\(stream.producer):\(name):\(digest)".utf8)
+    }
+}

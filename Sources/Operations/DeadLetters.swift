@@ -1,0 +1,138 @@
+// `dead-letters`: increments that could not be counted, over all shards of the current epoch.
+//
+// A letter is named by its partition and its row, such as 3:17. A row's number is never used again within its file, but
+// a rebalance makes new files: names hold for one epoch.
+
+public import ServiceKit
+import ShardConsumer
+public import ShardStore
+public import TallyCore
+
+/// The name of a dead letter: partition and row.
+public struct DeadLetterID: Hashable, Sendable, CustomStringConvertible {
+    public let partition: UInt32
+    public let row: Int64
+
+    public init(partition: UInt32, row: Int64) {
+        self.partition = partition
+        self.row = row
+    }
+
+    /// Reads `3:17`; nil for anything else.
+    public init?(_ text: some StringProtocol) {
+        let parts = text.split(separator: ":", omittingEmptySubsequences: false)
+        guard parts.count == 2, parts.allSatisfy({ $0.utf8.allSatisfy { (0x30...0x39).contains($0) } }),
+            let partition = UInt32(parts[0]), let row = Int64(parts[1]), row > 0
+        else { return nil }
+        self.init(partition: partition, row: row)
+    }
+
+    public var description: String { "\(partition):\(row)" }
+}
+
+/// A dead letter and where it lies.
+public struct FoundDeadLetter: Hashable, Sendable {
+    public let partition: UInt32
+    public let letter: DeadLetterRow
+
+    public var id: DeadLetterID { DeadLetterID(partition: partition, row: letter.row) }
+}
+
+/// The dead letters of a cluster.
+public struct DeadLetters {
+    public let topology: Topology
+    let folder: DataFolder
+    /// Rows that are in memory at a time.
+    static let chunkRows = 5_000
+
+    /// - Throws: 78 if there is no cluster in the folder.
+    public init(_ folder: DataFolder) throws(Failure) {
+        self.folder = folder
+        topology = try folder.readyClusterFile().topology
+    }
+
+    /// How many there are, and the partitions whose shards cannot be read.
+    public func count(
+        reason: DeadLetter.Reason? = nil
+    ) -> (letters: Int, missing: [(partition: UInt32, reason: Failure)]) {
+        var letters = 0
+        var missing: [(partition: UInt32, reason: Failure)] = []
+        for partition in topology.partitionIDs {
+            do throws(Failure) {
+                let reader = try reader(partition.number)
+                letters += try onStore { () throws(StoreError) in try reader.deadLetterCount(reason: reason) }
+            } catch {
+                missing.append((partition.number, error))
+            }
+        }
+        return (letters, missing)
+    }
+
+    /// Calls `body` with each, by partition and row; partitions whose shards cannot be read are passed over.
+    ///
+    /// - Parameter limit: not more than so many.
+    public func forEach(
+        reason: DeadLetter.Reason? = nil, limit: Int = .max, _ body: (FoundDeadLetter) -> Void
+    ) throws(Failure) {
+        var left = limit
+        for partition in topology.partitionIDs where left > 0 {
+            guard let reader = try? reader(partition.number) else { continue }  // `count` tells which are missing
+            var last: Int64 = 0
+            while left > 0 {
+                let rows = try onStore { () throws(StoreError) in
+                    try reader.deadLetters(after: last, limit: min(left, Self.chunkRows), reason: reason)
+                }
+                for row in rows { body(FoundDeadLetter(partition: partition.number, letter: row)) }
+                left -= rows.count
+                guard let end = rows.last else { break }
+                last = end.row
+            }
+        }
+    }
+
+    /// The letter of that name.
+    ///
+    /// - Throws: 1 if there is none; 65, 74, 78 if its shard cannot be read.
+    public func find(_ id: DeadLetterID) throws(Failure) -> FoundDeadLetter {
+        guard id.partition < topology.partitions else {
+            throw Failure(
+                .failure,
+                "there is no dead letter \(id): the cluster has the partitions 0 to \(topology.partitions - 1)",
+                advice: Self.listAdvice)
+        }
+        let reader = try reader(id.partition)
+        guard let row = try onStore({ () throws(StoreError) in try reader.deadLetter(id.row) }) else {
+            throw Failure(.failure, "there is no dead letter \(id)", advice: Self.listAdvice)
+        }
+        return FoundDeadLetter(partition: id.partition, letter: row)
+    }
+
+    /// The whole batch of a damaged one, else empty.
+    public func payload(of id: DeadLetterID) throws(Failure) -> [UInt8] {
+        let reader = try reader(id.partition)
+        return try onStore { () throws(StoreError) in try reader.deadLetterPayload(id.row) }
+    }
+
+    private static let listAdvice = "`tallymill dead-letters list` shows all."
+
+    func reader(_ partition: UInt32) throws(Failure) -> ShardReader {
+        let location = folder.shard(partition, of: topology)
+        return try onStore { () throws(StoreError) in
+            try ShardReader(at: location.path, expecting: location.expected)
+        }
+    }
+
+    /// The number of the newest row of a partition, 0 if there never was one.
+    func newestRow(_ partition: UInt32) throws(Failure) -> Int64 {
+        let reader = try reader(partition)
+        return try onStore { () throws(StoreError) in try reader.newestDeadLetter() }
+    }
+
+    /// Deletes letters of one partition, while its consumer may run; how many were there.
+    func delete(_ rows: [Int64], of partition: UInt32) throws(Failure) -> Int {
+        let location = folder.shard(partition, of: topology)
+        return try onStore { () throws(StoreError) in
+            try DeadLetterTable.delete(rows, at: location.path, expecting: location.expected)
+        }
+    }
+}

@@ -1,0 +1,190 @@
+// `repair`: brings any Redis (rolled back in part or as a whole, or empty) to what the cluster file says. It may run at
+// any time, beside nodes and consumers, and again after any crash; what is in order it leaves alone.
+//
+//   1  functions, topology, key groups of the cluster file's epoch: create-if-absent, never lowered
+//   2  a change of epoch that was interrupted is resumed
+//   3  every earlier epoch whose files are kept: its key groups are sealed, and what lies in their lists is sent to the
+//      current epoch (Repair+Sweep.swift)
+//   4  on request, key groups of earlier epochs that are sealed and empty are deleted
+//
+// It holds the cluster's lock from the plan to the end.
+
+import RedisQueue
+public import ServiceKit
+import ShardStore
+import TallyCore
+
+/// One repair. Owned by one thread.
+public final class Repair {
+    /// What else than mending is wanted.
+    public struct Options {
+        /// Delete key groups of earlier epochs that are sealed and empty.
+        public var collects = false
+        public var patience = Courier.Patience()
+        /// Resumes the change of epoch that the cluster file says is under way, under the cluster's lock, which this
+        /// repair holds. nil: a repair says that it is due, and ends.
+        public var resume: (() throws(Failure) -> Void)?
+
+        public init() {}
+    }
+
+    /// What is due, before anything is done.
+    public let survey: Survey
+    let folder: DataFolder
+    let access: RedisAccess
+    let options: Options
+    private let lock: FileLock
+    private var connection: RedisConnection?
+    private var uuids: [PartitionID: ShardUUID] = [:]
+    /// Where each thing that was done is told, as a line.
+    var tell: (String) -> Void = { _ in }
+
+    /// Takes the cluster's lock and looks.
+    ///
+    /// - Throws: 75 if another tool is at work, 69 if Redis is unreachable, 78 if the folder and this Redis do not
+    ///   belong together, or `init` has not ended.
+    public init(_ folder: DataFolder, _ access: RedisAccess, _ options: Options) throws(Failure) {
+        guard let file = try folder.readClusterFile(), file.state == .ready || !file.earlier.isEmpty else {
+            _ = try folder.readyClusterFile()  // throws: there is no cluster, or an interrupted `init` made half of one
+            preconditionFailure("the cluster file became ready between two looks")
+        }
+        lock = try folder.lockCluster()
+        self.folder = folder
+        self.access = access
+        self.options = options
+        let connection = try access.connect(
+            waitingMilliseconds: RedisAccess.startMilliseconds, needsLibrary: false)
+        self.connection = connection
+        survey = try Survey(folder, file, connection, access.names)
+        if let obstacle = survey.obstacles.first { throw obstacle }
+    }
+
+    /// What would be done, one step a line; empty if nothing is due.
+    public var plan: [String] {
+        var plan = survey.due.map { due in
+            switch due {
+            case .library: "\(due): load them"
+            case .topology(_, let wanted): "\(due): publish epoch \(wanted.epoch)"
+            case .groups: "\(due): create them, empty"
+            case .building:
+                options.resume == nil
+                    ? "\(due): left to `tallymill rebalance resume`" : "\(due): resume the rebalance"
+            case .oldList: "\(due): seal the list, send them to epoch \(survey.file.topology.epoch)"
+            case .unsealed: "\(due): seal them"
+            }
+        }
+        if options.collects, !survey.collectable.isEmpty {
+            plan.append("\(Self.groups(survey.collectable.count)) of earlier epochs are sealed and empty: delete them")
+        }
+        return plan
+    }
+
+    /// Does what is due.
+    ///
+    /// - Parameter tell: gets a line for each thing that was done.
+    /// - Throws: 3 if something is left that needs an operator, with what; otherwise as `init` and `Courier`.
+    public func run(_ tell: @escaping (String) -> Void) throws(Failure) {
+        self.tell = tell
+        try publish()
+        if try clusterFile().state == .building {
+            guard let resume = options.resume else {
+                throw Failure(
+                    .partial, "epoch \(survey.file.topology.epoch) is still being built", at: folder.clusterFilePath,
+                    advice: "`tallymill rebalance resume` finishes it; then run this again.")
+            }
+            try resume()
+            try publish()
+        }
+        try sweep()
+        if options.collects { try collect() }
+    }
+
+    func clusterFile() throws(Failure) -> ClusterFile {
+        guard let file = try folder.readClusterFile() else {
+            throw Failure(.configuration, "the cluster file is gone", at: folder.clusterFilePath)
+        }
+        return file
+    }
+
+    /// Asks Redis; once more, over a new connection, if the first was lost. So everything here may be repeated.
+    func ask<Value>(_ body: (RedisConnection) throws(RedisError) -> Value) throws(Failure) -> Value {
+        if let connection, connection.failure == nil {
+            do throws(RedisError) {
+                return try body(connection)
+            } catch {
+                if connection.failure == nil { throw Failure(error) }
+            }
+        }
+        let made = try access.connect(waitingMilliseconds: RedisAccess.startMilliseconds, needsLibrary: false)
+        connection = made
+        return try onRedis { () throws(RedisError) in try body(made) }
+    }
+
+    private static func groups(_ count: Int) -> String { count == 1 ? "1 key group" : "\(count) key groups" }
+}
+
+// What Redis has to show of the current epoch.
+extension Repair {
+    /// Loads, publishes and creates what is missing. Harmless at any time.
+    func publish() throws(Failure) {
+        let file = try clusterFile()
+        let topology = file.topology
+        let (loaded, before, published) = try ask { connection throws(RedisError) in
+            let loaded = try FunctionLibrary.load(into: connection)
+            let keys = ClusterKeys(connection: connection, names: access.names)
+            return (loaded, try keys.readTopology(), try keys.publish(topology))
+        }
+        if loaded == .loaded { tell("loaded the functions, revision \(FunctionLibrary.revision)") }
+        if case .newer(let newer) = published { throw .olderFolder(newer, topology, folder) }
+        if before != topology { tell("published epoch \(topology.epoch), \(topology.partitions) partitions") }
+        var created: [UInt32] = []
+        for partition in topology.partitionIDs where try create(partition, of: file) {
+            created.append(partition.number)
+        }
+        if created.isEmpty { return }
+        tell("created the keys of epoch \(topology.epoch), partitions \(PartitionList.text(created))")
+    }
+
+    /// Whether the group was missing.
+    private func create(_ partition: PartitionID, of file: ClusterFile) throws(Failure) -> Bool {
+        guard let uuid = shardUUID(of: partition, file) else {
+            let glance = try ask { connection throws(RedisError) in
+                try ClusterKeys(connection: connection, names: access.names).glance(partition)
+            }
+            if glance.group != nil { return false }
+            throw Failure(
+                .configuration,
+                "partition \(partition.number) has no keys in Redis, and its shard is not here to tell"
+                    + " which file they belong to",
+                at: folder.shardPath(partition, of: file.topology.partitions),
+                advice: "Run this on the host of that shard, or put the file back.")
+        }
+        let reply = try ask { connection throws(RedisError) in
+            try ClusterKeys(connection: connection, names: access.names).create(partition, shard: uuid)
+        }
+        switch reply {
+        case .created: return true
+        case .existing(uuid, _): return false
+        case .existing(let other, _): throw .otherShard(partition, found: other, expected: uuid, folder, file)
+        }
+    }
+
+    /// Read once: while a repair waits, it asks for all of them every second.
+    private func shardUUID(of partition: PartitionID, _ file: ClusterFile) -> ShardUUID? {
+        if let known = uuids[partition] { return known }
+        let uuid = folder.shardUUIDIfHere(partition, of: file)
+        uuids[partition] = uuid
+        return uuid
+    }
+
+    private func collect() throws(Failure) {
+        var collected = 0
+        for partition in try clusterFile().earlier.flatMap(\.partitionIDs) {
+            let reply = try ask { connection throws(RedisError) in
+                try ClusterKeys(connection: connection, names: access.names).collect(partition)
+            }
+            if reply == .collected { collected += 1 }
+        }
+        if collected > 0 { tell("deleted \(Self.groups(collected)) of earlier epochs") }
+    }
+}

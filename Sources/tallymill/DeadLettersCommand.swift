@@ -1,0 +1,233 @@
+public import ArgumentParser
+public import Operations
+import ServiceKit
+import ShardStore
+public import TallyCore
+
+/// `tallymill dead-letters`: increments that could not be counted.
+struct DeadLettersCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "dead-letters", abstract: "Shows, replays and drops increments that could not be counted.",
+        discussion: """
+            EXAMPLES
+              tallymill dead-letters list
+              tallymill dead-letters show 3:17
+              tallymill dead-letters replay 3:17 3:18
+              tallymill dead-letters drop --all --reason damaged --yes > dropped.ndjson
+
+            An increment that would leave the range of a 64-bit counter, or a batch that was damaged on its way, is \
+            set aside in its shard and keeps nothing else from being counted. A letter is named by its partition and \
+            its row; names hold until the next rebalance.
+            """,
+        subcommands: [List.self, Show.self, Replay.self, Drop.self], defaultSubcommand: List.self)
+}
+
+/// Which letters, on the command line.
+struct DeadLetterSelection: ParsableArguments {
+    @Argument(help: ArgumentHelp("letters, such as 3:17", valueName: "id")) var letters: [DeadLetterID] = []
+    @Flag(help: "all of them") var all = false
+
+    func validate() throws {
+        if all == !letters.isEmpty { throw ValidationError("name letters, such as 3:17, or say --all") }
+    }
+
+    func selection(_ reason: DeadLetter.Reason? = nil) -> DeadLetters.Selection {
+        all ? .all(reason) : .these(letters)
+    }
+}
+
+extension DeadLettersCommand {
+    struct List: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            commandName: "list", abstract: "Lists them, by partition and row.",
+            discussion: """
+                EXAMPLES
+                  tallymill dead-letters list
+                  tallymill dead-letters list --reason overflow --limit 20
+                  tallymill dead-letters list --format ndjson > letters.ndjson
+                """)
+
+        enum Format: String, ExpressibleByArgument, CaseIterable {
+            case table, json, ndjson
+        }
+
+        @OptionGroup var common: CommonOptions
+        @Option(help: ArgumentHelp("overflow or damaged: only these", valueName: "reason"))
+        var reason: DeadLetter.Reason?
+        @Option(help: ArgumentHelp("not more than so many (default: 1000 in a table, else all)", valueName: "n"))
+        var limit: Int?
+        @Option(help: ArgumentHelp("table, json or ndjson", valueName: "format")) var format = Format.table
+
+        func validate() throws {
+            if let limit, limit < 0 { throw ValidationError("--limit takes a number from 0") }
+        }
+
+        func run() throws {
+            try run { () throws(Failure) in
+                let letters = try DeadLetters(try Session(.deadLetters, common.flags).folder)
+                let (count, missing) = letters.count(reason: reason)
+                switch format {
+                case .table: try writeTable(letters, count)
+                case .json: try writeJSON(letters, count, missing.map(\.partition))
+                case .ndjson:
+                    try letters.forEach(reason: reason, limit: limit ?? .max) { Output.line(DeadLetterWriter.json($0)) }
+                }
+                for (partition, reason) in missing {
+                    Output.error("tallymill: partition \(partition) is missing: \(reason.sentence)")
+                }
+                return missing.isEmpty ? .ok : .partial
+            }
+        }
+
+        private func writeTable(_ letters: DeadLetters, _ count: Int) throws(Failure) {
+            if count == 0 { return Output.line("no dead letters") }
+            var found: [FoundDeadLetter] = []
+            try letters.forEach(reason: reason, limit: limit ?? 1_000) { found.append($0) }
+            Output.write(Array(DeadLetterWriter.table(found).utf8), to: 1)
+            if found.count < count { Output.line("\(found.count) of \(count): --limit shows more") }
+        }
+
+        private func writeJSON(_ letters: DeadLetters, _ count: Int, _ missing: [UInt32]) throws(Failure) {
+            let list = missing.map { "\($0)" }.joined(separator: ",")
+            var separator = #"{"epoch":\#(letters.topology.epoch),"count":\#(count),"missing":[\#(list)],"letters":["#
+            try letters.forEach(reason: reason, limit: limit ?? .max) { found in
+                Output.write(Array((separator + DeadLetterWriter.json(found)).utf8), to: 1)
+                separator = ","
+            }
+            Output.line((separator == "," ? "" : separator) + "]}")
+        }
+    }
+
+    struct Show: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            commandName: "show", abstract: "Shows everything about one of them, a damaged batch byte by byte.",
+            discussion: """
+                EXAMPLES
+                  tallymill dead-letters show 3:17
+                  tallymill dead-letters show 3:17 --format json
+                """)
+
+        enum Format: String, ExpressibleByArgument, CaseIterable {
+            case table, json
+        }
+
+        @OptionGroup var common: CommonOptions
+        @Argument(help: ArgumentHelp("such as 3:17", valueName: "id")) var letter: DeadLetterID
+        @Option(help: ArgumentHelp("table or json", valueName: "format")) var format = Format.table
+
+        func run() throws {
+            try run { () throws(Failure) in
+                let letters = try DeadLetters(try Session(.deadLetters, common.flags).folder)
+                let found = try letters.find(letter)
+                let payload = try letters.payload(of: letter)
+                let text =
+                    format == .json
+                    ? DeadLetterWriter.json(found, payload: payload) + "\n"
+                    : DeadLetterWriter.details(found, payload: payload)
+                Output.write(Array(text.utf8), to: 1)
+                return .ok
+            }
+        }
+    }
+
+    struct Replay: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            commandName: "replay", abstract: "Counts them again, and deletes them when that is stored.",
+            discussion: """
+                EXAMPLES
+                  tallymill dead-letters replay 3:17
+                  tallymill dead-letters replay --all
+
+                Each amount goes through the queues once more, as one increment; it needs running consumers. \
+                Interrupted at any point, it counts nothing twice when it is run again within the time for which \
+                idempotency keys are kept (--idempotency-retention of the consumers). An amount that still does not \
+                fit becomes a new letter, and the command ends with 3. Damaged batches cannot be replayed.
+                """)
+
+        @OptionGroup var common: CommonOptions
+        @OptionGroup var choice: DeadLetterSelection
+        @Flag(help: .setting(.allowVolatileRedis)) var allowVolatileRedis = false
+
+        func run() throws {
+            try run { () throws(Failure) in
+                var flags = common.flags
+                flags.set(.allowVolatileRedis, allowVolatileRedis)
+                let session = try Session(.deadLetters, flags)
+                let letters = try DeadLetters(session.folder)
+                let lock = try session.folder.lockCluster()
+                defer { withExtendedLifetime(lock) {} }
+                try letters.check(choice.selection(), replays: true)
+                let access = try session.redis(clientName: "tallymill-dead-letters")
+                _ = try access.connect(waitingMilliseconds: RedisAccess.startMilliseconds)
+                var (counted, again) = (0, 0)
+                try letters.replay(choice.selection(), access) { found, fate in
+                    switch fate {
+                    case .counted:
+                        counted += 1
+                        Output.line("\(found.id) is counted")
+                    case .deadAgain(let id):
+                        again += 1
+                        Output.line("\(found.id) still does not fit: it is \(id) now")
+                    }
+                }
+                Output.line("\(counted) counted, \(again) still dead")
+                return again > 0 ? .partial : .ok
+            }
+        }
+    }
+
+    struct Drop: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            commandName: "drop", abstract: "Gives them up: prints them as lines of JSON, and deletes them.",
+            discussion: """
+                EXAMPLES
+                  tallymill dead-letters drop 3:17
+                  tallymill dead-letters drop --all --reason damaged --yes > dropped.ndjson
+
+                What is dropped is counted nowhere; the ledger keeps its amount as dead. Consumers may run.
+                """)
+
+        @OptionGroup var common: CommonOptions
+        @OptionGroup var choice: DeadLetterSelection
+        @Option(help: ArgumentHelp("with --all: overflow or damaged, only these", valueName: "reason"))
+        var reason: DeadLetter.Reason?
+        @Flag(help: "do it without asking") var yes = false
+
+        func validate() throws {
+            if reason != nil, !choice.all { throw ValidationError("--reason goes with --all") }
+        }
+
+        func run() throws {
+            try run { () throws(Failure) in
+                let session = try Session(.deadLetters, common.flags)
+                let letters = try DeadLetters(session.folder)
+                let lock = try session.folder.lockCluster()
+                defer { withExtendedLifetime(lock) {} }
+                try letters.check(choice.selection(), replays: false)
+                let count = choice.all ? letters.count(reason: reason).letters : Set(choice.letters).count
+                if count == 0 {
+                    Output.error("tallymill: no dead letters")
+                    return .ok
+                }
+                let what = count == 1 ? "1 dead letter" : "\(count) dead letters"
+                guard try Confirmation.ask("Drop \(what) for ever?", isGiven: yes) else {
+                    Output.error("tallymill: nothing was dropped")
+                    return .ok
+                }
+                let dropped = try letters.drop(choice.selection(reason)) { found, payload in
+                    Output.line(DeadLetterWriter.json(found, payload: payload))
+                }
+                Output.error("tallymill: dropped \(dropped) of \(what)")
+                return .ok
+            }
+        }
+    }
+}
+
+extension DeadLetterID: ExpressibleByArgument {
+    public init?(argument: String) {
+        self.init(argument)
+    }
+}
+
+extension DeadLetter.Reason: ExpressibleByArgument {}
