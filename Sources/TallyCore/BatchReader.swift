@@ -100,6 +100,9 @@ public struct BatchReader {
         self.amount = amount
     }
 
+    /// Bytes of the whole batch.
+    var byteCount: Int { bytes.count + BatchFormat.checksumBytes }
+
     /// Calls `body` with each entry, plain ones first, in the order in which they were written.
     public func forEach<Failure: Error>(_ body: (Entry) throws(Failure) -> Void) throws(Failure) {
         var failure: Failure?
