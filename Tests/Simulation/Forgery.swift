@@ -11,6 +11,10 @@ struct Forgery {
     private var newest: [StreamID: UInt64] = [:]
     private var givenUp: [StreamID: GivenUp] = [:]
     private var excused: [[UInt8]] = []
+    /// For `lower-epoch`: the producer never goes to a lower epoch, so each change is shown to it as a new one. By the
+    /// number it was shown, what Redis said.
+    private var shown: [UInt32: Topology] = [:]
+    private var newestShown: UInt32 = 0
 
     private struct GivenUp {
         let sequence: UInt64
@@ -32,6 +36,11 @@ struct Forgery {
     mutating func filter(
         _ commands: [QueueCommand], _ answer: (QueueAnswer, QueueCommand) -> Void
     ) -> [QueueCommand] {
+        if mutation == .lowerEpoch {
+            for case .push(let batch, _, _) in commands {
+                newest[batch.id.stream] = max(newest[batch.id.stream] ?? 0, batch.id.sequence)
+            }
+        }
         guard mutation == .seqReuse else { return commands }
         return commands.filter { command in
             guard case .push(let batch, _, _) = command, isGivenUp(batch) else { return true }
@@ -78,6 +87,10 @@ struct Forgery {
                 Payload.renumbered(batch.bytes, sequence: id.sequence, less: done.amount), as: id,
                 floor: floor >= done.sequence ? floor - 1 : floor, limitBytes: limitBytes)
             return translated(reply, stream)
+        case .lowerEpoch:
+            let id = BatchID(stream: real(stream), sequence: batch.id.sequence)
+            let payload = Payload.inEpochs(batch.bytes, of: stream.producer) { real($0) }
+            return translated(redis.push(payload, as: id, floor: floor, limitBytes: limitBytes), stream)
         default: break
         }
         return translated(
@@ -85,7 +98,8 @@ struct Forgery {
     }
 
     /// What the machine is told.
-    func answer(_ answer: QueueAnswer, to command: QueueCommand) -> QueueAnswer {
+    mutating func answer(_ answer: QueueAnswer, to command: QueueCommand) -> QueueAnswer {
+        if mutation == .lowerEpoch, case .topology(let topology?) = answer { return .topology(show(topology)) }
         guard case .heartbeat(.progress(let last, let applied)) = answer,
             case .heartbeat(let stream) = command
         else { return answer }
@@ -108,8 +122,34 @@ struct Forgery {
 
     /// Redis counts one less since a number was used twice.
     private func translated(_ sequence: UInt64, _ stream: StreamID) -> UInt64 {
+        // In an epoch that it comes back to, Redis knows of more than the producer, which begins anew.
+        if mutation == .lowerEpoch { return min(sequence, newest[stream] ?? 0) }
         guard let done = givenUp[stream], sequence >= done.sequence else { return sequence }
         return min(sequence + 1, newest[stream] ?? sequence)
+    }
+}
+
+extension Forgery {
+    /// The canary `lower-epoch`: whatever Redis says now is a higher epoch to the producer.
+    private mutating func show(_ topology: Topology) -> Topology {
+        if shown[newestShown] != topology {
+            newestShown = max(newestShown + 1, topology.epoch)
+            shown[newestShown] = topology
+        }
+        return Topology(cluster: topology.cluster, epoch: newestShown, partitions: topology.partitions)
+    }
+
+    /// What Redis said when the producer was shown `topology`.
+    func real(_ topology: Topology?) -> Topology? {
+        mutation == .lowerEpoch ? topology.flatMap { shown[$0.epoch] } : topology
+    }
+
+    private func real(_ epoch: UInt32) -> UInt32 { shown[epoch]?.epoch ?? epoch }
+
+    func real(_ stream: StreamID) -> StreamID {
+        if mutation != .lowerEpoch { return stream }
+        let partition = PartitionID(epoch: real(stream.partition.epoch), number: stream.partition.number)
+        return StreamID(partition: partition, producer: stream.producer)
     }
 }
 
@@ -129,6 +169,18 @@ enum Payload {
         store(sequence, at: 20, &forged)
         store(cumulative.increments, at: 48, &forged)
         store(cumulative.sum, at: 56, &forged)
+        return sealed(forged)
+    }
+
+    /// With the epochs of the batch and of its origin, if that is the producer's own, as `real` says.
+    static func inEpochs(_ bytes: [UInt8], of producer: ProducerID, _ real: (UInt32) -> UInt32) -> [UInt8] {
+        var forged = bytes
+        let header = bytes.withUnsafeBytes { try? BatchHeader(reading: $0) }
+        guard let header else { preconditionFailure("the producer sends no batch") }
+        store(real(header.id.stream.partition.epoch), at: 28, &forged)
+        if let origin = header.origin, origin.stream.producer == producer {
+            store(real(origin.stream.partition.epoch), at: 104, &forged)
+        }
         return sealed(forged)
     }
 

@@ -37,12 +37,14 @@ public struct Faults: OptionSet, Hashable, Sendable {
     public static let leases = Faults(rawValue: 1 << 12)
     /// K changes, several times in a row.
     public static let rebalance = Faults(rawValue: 1 << 13)
-    /// The rebalance is killed between any two steps, and resumed.
+    /// A tool is killed between any two steps, and its work is resumed, or left as it is.
     public static let crash = Faults(rawValue: 1 << 14)
     /// Clients give up waiting, and are told the level reached.
     public static let impatient = Faults(rawValue: 1 << 15)
     /// Deltas near the ends of Int64.
     public static let edges = Faults(rawValue: 1 << 16)
+    /// A rebalance may delete the key groups that it leaves behind.
+    public static let collect = Faults(rawValue: 1 << 17)
 }
 
 /// A named set of faults.
@@ -56,24 +58,36 @@ public struct Mix: Hashable, Sendable {
     }
 
     private static let usual: Faults = [.network, .stall, .consumers, .impatient]
+    private static let changing: Faults = [.rebalance, .crash, .collect]
 
-    public static let calm = Mix("calm", [])
+    public static let calm = Mix("calm", [.rebalance])
     public static let process = Mix("process", usual.union([.kill, .full, .idempotent, .edges]))
+    public static let rebalance = Mix(
+        "rebalance", usual.union([.kill, .full, .idempotent, .edges]).union(changing))
     public static let backPart = Mix("back-part", usual.union([.idempotent, .full, .backPart]))
     public static let backAll = Mix("back-all", usual.union([.idempotent, .backAll, .edges]))
+    public static let backPartRebalance = Mix(
+        "back-part-reb", usual.union([.kill, .idempotent, .backPart, .repair]).union(changing))
+    public static let backAllRebalance = Mix(
+        "back-all-reb", usual.union([.kill, .idempotent, .full, .backAll, .repair]).union(changing))
     public static let flush = Mix("flush", usual.union([.idempotent, .flush, .repair]))
+    public static let flushRebalance = Mix(
+        "flush-reb", usual.union([.kill, .idempotent, .flush, .repair]).union(changing))
     public static let restore = Mix("restore", usual.union([.idempotent, .full, .restore, .leases]))
+    public static let restoreRebalance = Mix("restore-reb", usual.union([.rebalance, .restore, .leases]))
     public static let leases = Mix("leases", usual.union([.kill, .full, .backPart, .backAll, .leases]))
-    public static let zombie = Mix("zombie", usual.union([.join, .backPart, .backAll, .edges]))
+    public static let zombie = Mix("zombie", usual.union([.join, .rebalance, .backPart, .backAll, .edges]))
+    public static let liveBack = Mix(
+        "live-back", usual.union([.join, .idempotent, .backPart, .backAll, .flush, .repair]).union(changing))
+    public static let stragglers = Mix(
+        "stragglers", usual.union([.kill, .join, .rebalance, .backPart, .backAll]))
     public static let everything = Mix(
         "everything",
-        usual.union([.kill, .full, .idempotent, .backPart, .backAll, .flush, .repair, .join, .edges]))
-    public static let move = Mix("move", usual.union([.kill, .full, .idempotent, .rebalance, .crash, .edges]))
-    public static let moveBack = Mix(
-        "move-back", usual.union([.join, .idempotent, .rebalance, .crash, .backPart, .backAll, .repair]))
+        usual.union([.kill, .full, .idempotent, .backPart, .backAll, .flush, .repair, .join, .edges]).union(changing))
 
     public static let all: [Mix] = [
-        calm, process, backPart, backAll, flush, restore, leases, zombie, everything, move, moveBack,
+        calm, process, rebalance, backPart, backAll, backPartRebalance, backAllRebalance, flush, flushRebalance,
+        restore, restoreRebalance, leases, zombie, liveBack, stragglers, everything,
     ]
 }
 
@@ -113,6 +127,18 @@ public enum Mutation: String, Hashable, Sendable, CaseIterable {
     case noFenceCheck = "no-fence-check"
     /// drain does not mark the old file
     case noRetire = "no-retire"
+    /// a node accepts a topology with a lower epoch
+    case lowerEpoch = "lower-epoch"
+    /// the plan is not on disk before Redis is touched
+    case noPlanFile = "no-plan-file"
+    /// repair leaves the lists of earlier epochs alone
+    case noSweep = "no-sweep"
     /// push looks at the seal before it looks for a duplicate: harmless
     case sealBeforeDedupe = "seal-before-dedupe"
+    /// the topology is overwritten without comparing epochs: harmless, a node ignores what is lower, and repair heals
+    case topoBlind = "topo-blind"
+    /// drain believes an empty list without checking that it is sealed: harmless, what comes later has an origin
+    case drainNoSealCheck = "drain-no-seal-check"
+    /// nothing is ever sealed: harmless, nodes move late, and what they push to old lists is swept
+    case noSeal = "no-seal"
 }

@@ -164,12 +164,13 @@ public struct ModelRedis: Hashable, Sendable {
 
     /// No push is accepted from now on; false if there is no such group.
     public mutating func seal(_ partition: PartitionID) -> Bool {
-        groups[partition]?.isSealed = true
+        if mutation != .noSeal { groups[partition]?.isSealed = true }
         return groups[partition] != nil
     }
 
     /// Publishes a topology unless a newer one, or another cluster's, is there; the one that is there then.
     public mutating func publish(_ new: Topology) -> Topology {
+        if mutation == .topoBlind { topology = new }
         if let topology, topology.cluster != new.cluster || topology.epoch >= new.epoch { return topology }
         topology = new
         return new

@@ -7,6 +7,18 @@ import TallyCore
 enum Command {
     case node(SimulatedNode, flight: Int, position: Int, QueueCommand)
     case consumer(SimulatedConsumer, tag: Int, ConsumerCommand)
+    case tool(Tool, tag: Int, ToolCommand)
+}
+
+/// What a tool sends: a step of a change of epoch that Redis performs, or what a consumer would send.
+enum ToolCommand {
+    case step(EpochChange.Step)
+    case queue(PartitionID, ConsumerCommand)
+}
+
+enum ToolReply {
+    case done
+    case queue(ConsumerReply)
 }
 
 enum ConsumerCommand {
@@ -29,6 +41,7 @@ struct Network {
         case command(Command)
         case nodeAnswer(SimulatedNode, flight: Int, position: Int, QueueCommand, QueueAnswer)
         case consumerAnswer(SimulatedConsumer, tag: Int, ConsumerReply)
+        case toolAnswer(Tool, tag: Int, ToolCommand, ToolReply)
     }
 
     private(set) var messages: [Message] = []
@@ -86,6 +99,8 @@ extension World {
             node.receive(answer, to: command, flight: flight, position: position, in: self)
         case .consumerAnswer(let consumer, let tag, let reply):
             consumer.receive(reply, tag: tag, in: self)
+        case .toolAnswer(let tool, let tag, let command, let reply):
+            tool.receive(reply, to: command, tag: tag, in: self)
         }
     }
 
@@ -100,28 +115,58 @@ extension World {
             note(UInt64(node.number) << 32 ^ Trace.number(answer))
             return .nodeAnswer(node, flight: flight, position: position, command, answer)
         case .consumer(let consumer, let tag, let command):
-            let reply = execute(command, of: consumer)
+            let reply = execute(command, consumer.file.partition, host: consumer.host)
             log("c\(consumer.number) \(consumer.file.partition) \(Trace.text(command)) -> \(Trace.text(reply))")
             note(UInt64(consumer.number) << 32 ^ Trace.number(reply))
             return .consumerAnswer(consumer, tag: tag, reply)
+        case .tool(let tool, let tag, let command):
+            return .toolAnswer(tool, tag: tag, command, execute(command))
         }
+    }
+
+    private func execute(_ command: ToolCommand) -> ToolReply {
+        switch command {
+        case .step(let step):
+            perform(step)
+            return .done
+        case .queue(let partition, let command):
+            let reply = execute(command, partition, host: "a")
+            log("tool \(partition) \(Trace.text(command)) -> \(Trace.text(reply))")
+            note(29 << 32 ^ Trace.number(reply))
+            return .queue(reply)
+        }
+    }
+
+    /// A step of a change of epoch that one call of Redis performs.
+    private func perform(_ step: EpochChange.Step) {
+        log("redis \(step)")
+        switch step {
+        case .create(let partition): create(partition)
+        case .publish(let topology): note(9 << 48 ^ UInt64(redis.publish(topology).epoch))
+        case .seal(let partition): note(redis.seal(partition) ? 10 : 11)
+        case .collect(let partition): note(redis.collect(partition) ? 12 : 13)
+        case .open, .drain, .build, .place, .ready: bad("Redis knows nothing of \(step)")
+        }
+    }
+
+    func create(_ partition: PartitionID) {
+        note(redis.create(partition, shard: ShardUUID(derivedFor: partition, of: clusterID)) ? 7 : 8)
     }
 
     private func execute(_ command: QueueCommand, of node: SimulatedNode) -> QueueAnswer {
         switch command {
         case .readTopology: .topology(redis.topology)
-        case .heartbeat(let stream): .heartbeat(redis.heartbeat(stream))
+        case .heartbeat(let stream): .heartbeat(redis.heartbeat(node.forgery.real(stream)))
         case .push(let batch, let floor, let limitBytes):
             .push(node.forgery.push(batch, floor: floor, limitBytes: limitBytes, into: &redis))
         }
     }
 
-    private func execute(_ command: ConsumerCommand, of consumer: SimulatedConsumer) -> ConsumerReply {
-        let partition = consumer.file.partition
+    private func execute(_ command: ConsumerCommand, _ partition: PartitionID, host: String) -> ConsumerReply {
         switch command {
         case .claim:
             let reply = redis.claim(
-                partition, holder: consumer.host, leaseMilliseconds: Limits.leaseMilliseconds, now: now)
+                partition, holder: host, leaseMilliseconds: Limits.leaseMilliseconds, now: now)
             return .claim(reply, newestEpoch: redis.topology?.epoch ?? 0)
         case .peek(let skip, let bytesMax, let batchesMax):
             let reply = redis.peek(partition, skip: skip, bytesMax: bytesMax, batchesMax: batchesMax)

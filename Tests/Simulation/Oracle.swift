@@ -108,7 +108,7 @@ extension World {
 
     private func currentFile(of key: [UInt8]) -> ModelShard? {
         let number = topology.partitioner.partition(ofHash: XXH64.hash(key))
-        return files[PartitionID(epoch: cluster.epoch, number: UInt32(number))]
+        return files[PartitionID(epoch: epoch, number: UInt32(number))]
     }
 
     /// Who is told `stored` has nothing to fear from Redis: it is in a file at that moment, not only at the end.
@@ -172,7 +172,7 @@ extension World {
         var sum = Int128(currentFile(of: key)?.tables.counters[key] ?? 0)
         for partition in allPartitions {
             // A rebalance carries dead letters into the new files.
-            guard partition.epoch == cluster.epoch, let file = files[partition] else { continue }
+            guard partition.epoch == epoch, let file = files[partition] else { continue }
             for letter in file.tables.deadLetters where letter.key == key { sum += letter.amount.sum }
         }
         if sum < least || sum > most {
@@ -189,7 +189,7 @@ extension World {
     }
 
     private var allPartitions: [PartitionID] {
-        (cluster.history + [topology]).flatMap(\.partitionIDs)
+        cluster.earlier.flatMap(\.partitionIDs) + topology.partitionIDs
     }
 
     /// In every file: through = applied + repeated + dead for each stream of its own, and the counters add up.

@@ -15,6 +15,8 @@ final class SimulatedNode {
     private var inbox: [(answer: QueueAnswer, command: QueueCommand, flight: Int, position: Int)] = []
     private var isConnected = true
     private(set) var waiting: [Waiting] = []
+    /// Batches that a tool's producer took over and that are not stored yet.
+    private var adopted: Set<Ticket> = []
     private var buffer = IncrementBuffer()
     private var acknowledged: [Acknowledgement] = []
 
@@ -67,6 +69,7 @@ final class SimulatedNode {
     private func acknowledge(in world: World) {
         producer.takeAcknowledged(into: &acknowledged)
         for reached in acknowledged {
+            if adopted.remove(reached.ticket) != nil { continue }
             guard let index = waiting.firstIndex(where: { $0.ticket == reached.ticket }) else {
                 world.bad("n\(number) acknowledges a ticket that nobody holds")
                 continue
@@ -92,6 +95,26 @@ final class SimulatedNode {
         world.counts.cutShort += 1
         world.oracle.acknowledge(client.request, level)
         world.log("n\(number) r\(client.request) has waited long enough, reached \(level)")
+    }
+
+    // MARK: A tool's producer
+
+    /// Where it is, in Redis' words.
+    var topology: Topology? { forgery.real(producer.topology) }
+
+    var isAdopting: Bool { !adopted.isEmpty }
+
+    /// Takes over what lies in an old list; its identity there.
+    func adopt(_ batch: [UInt8], in world: World) -> BatchID? {
+        do {
+            if let ticket = try producer.adopt(batch, wallClock: world.now) { adopted.insert(ticket) }
+            let id = try batch.withUnsafeBytes { try BatchHeader(reading: $0) }.id
+            world.log("n\(number) adopts \(id.stream.partition) #\(id.sequence)")
+            return id
+        } catch {
+            world.bad("an old list holds what is no batch: \(error)")
+            return nil
+        }
     }
 
     // MARK: Flights
@@ -175,7 +198,7 @@ final class SimulatedNode {
 
     /// Whether it knows the topology, admits requests and waits for nothing.
     func isSettled(_ topology: Topology, _ now: UInt64) -> Bool {
-        producer.topology == topology && producer.heldBytes == 0 && producer.closedReason(now: now) == nil
+        self.topology == topology && producer.heldBytes == 0 && producer.closedReason(now: now) == nil
             && stalledSteps == 0 && inbox.isEmpty && waiting.isEmpty
     }
 }

@@ -1,136 +1,173 @@
-// The operator's tools, reduced to what the machines notice of them: `repair` creates what is missing, and `rebalance`
-// opens the next epoch, seals, drains and retires the old one, and builds its files from the old.
+// The operator's tools: `rebalance` drives a real `EpochChange`, `resume` and `repair` go on with one, and `repair`
+// sweeps the lists of earlier epochs.
 //
-// One action is one step, between any two of which the tool may be killed; `repair` resumes a rebalance. The sweep of
-// old lists is not here: it needs a producer that takes over other producers' batches.
+// One tool runs at a time, as the lock on the cluster file has it. An action is one step, or one command to Redis,
+// which may be lost, answered late or executed much later; between any two of them the tool may be killed, and the
+// producer of its sweep with it. What is on disk by then is the cluster file, the staging folder and the shards.
 
 import TallyCore
 
 final class Tool {
-    enum Kind {
-        case repair
+    enum Kind: Hashable {
         case rebalance(partitions: Int)
-    }
-
-    enum Step {
-        case plan(partitions: Int)
-        case create(PartitionID)
-        case publish(Topology)
-        case seal(PartitionID)
-        case drain(PartitionID)
-        case build
-        case ready
+        case resume
+        case repair
     }
 
     let kind: Kind
-    private var steps: [Step] = []
+    private(set) var isDone = false
     private var isStarted = false
+    /// What Redis has to show before anything else; the next step last.
+    private var publishing: [EpochChange.Step] = []
+    private var change: EpochChange?
+    private var drain: Drain?
+    private var sweep: ListSweep?
+    /// Whether this change deletes the key groups that it leaves behind.
+    private var isCollecting = false
+    /// Counts commands: a reply to an earlier one is of no interest.
+    private var tag = 0
+    private var isAwaiting = false
 
     init(_ kind: Kind) {
         self.kind = kind
     }
 
-    var isDone: Bool { isStarted && steps.isEmpty }
+    /// The producer of the sweep, which acts beside the tool.
+    var sweeper: SimulatedNode? { sweep?.sweeper }
+
+    /// Killed: nothing is left of it but what is on disk.
+    func kill() {
+        isDone = true
+        sweeper?.isDead = true
+    }
+
+    // MARK: Steps
 
     func act(in world: World) {
-        if !isStarted {
-            isStarted = true
-            steps = Array(firstSteps(in: world).reversed())
+        if isDone { return }
+        if isAwaiting {
+            if world.random.chance(0.12) {
+                isAwaiting = false
+                drain?.commandFailed(now: world.now)
+            }
+            return
         }
-        guard let step = steps.popLast() else { return }
-        for next in world.apply(step).reversed() { steps.append(next) }
-    }
-
-    private func firstSteps(in world: World) -> [Step] {
-        switch kind {
-        case .rebalance(let partitions) where world.cluster.isReady: [.plan(partitions: partitions)]
-        case .rebalance, .repair: world.publishing() + (world.cluster.isReady ? [] : world.rebalancing())
+        if !isStarted { start(in: world) }
+        if let step = publishing.last ?? change?.next {
+            perform(step, in: world)
+        } else if sweep?.isDone == false {
+            act(on: &sweep, in: world)
+        } else {
+            isDone = true
         }
     }
-}
 
-extension World {
-    /// Step 1 and the end of step 6: what Redis has to show.
-    func publishing() -> [Tool.Step] {
-        topology.partitionIDs.map { .create($0) } + [.publish(topology)]
+    private func start(in world: World) {
+        isStarted = true
+        let cluster = world.cluster
+        isCollecting = world.mix.faults.contains(.collect) && world.random.chance(0.5)
+        switch (kind, cluster.state) {
+        case (.rebalance(let partitions), .ready): change = EpochChange(from: cluster, to: partitions)
+        case (.resume, .ready): break
+        case (.rebalance, .building), (.resume, .building), (.repair, .building):
+            change = EpochChange(resuming: cluster)
+        case (.repair, .ready): publishing = EpochChange.publishing(cluster.topology).reversed()
+        }
+        // The lists of the epoch that a resumed change drains are among them: something may have come back.
+        if kind == .repair, world.mutation != .noSweep { sweep = ListSweep(of: cluster) }
     }
 
-    /// Steps 2 to 6.
-    func rebalancing() -> [Tool.Step] {
-        guard let old = cluster.history.last?.partitionIDs else { return [] }
-        return old.map { .seal($0) } + old.map { .drain($0) } + [.build, .ready]
-    }
-
-    /// Performs a step; returns the steps that have to follow at once.
-    @discardableResult
-    func apply(_ step: Tool.Step) -> [Tool.Step] {
-        log("tool \(step)")
+    private func perform(_ step: EpochChange.Step, in world: World) {
         switch step {
-        case .plan(let partitions):
-            cluster = Cluster(
-                epoch: cluster.epoch + 1, partitions: partitions, isReady: false,
-                history: cluster.history + [topology])
-            return publishing() + rebalancing()
-        case .create(let partition):
-            let uuid = ShardUUID(Bytes16(high: UInt64(partition.epoch), low: UInt64(partition.number)))
-            note(redis.create(partition, shard: uuid) ? 7 : 8)
-        case .publish(let topology): note(9 << 48 ^ UInt64(redis.publish(topology).epoch))
-        case .seal(let partition): note(redis.seal(partition) ? 10 : 11)
-        case .drain(let partition): return drain(partition)
-        case .build: build()
-        case .ready:
-            if !cluster.isReady { counts.rebalances += 1 }
-            cluster.isReady = true
-            return publishing()
+        case .open(let file):
+            // The canary `no-plan-file` knows of the new epoch as long as it lives, and nobody else does.
+            if world.mutation != .noPlanFile { world.cluster = file }
+            finish(step, in: world)
+        case .collect where !isCollecting: finish(step, in: world)
+        case .create, .publish, .seal, .collect: send(.step(step), in: world)
+        case .drain(let partition): drain(partition, in: world)
+        case .build:
+            if let building = change?.building { world.build(building) }
+            finish(step, in: world)
+        case .place:
+            world.place()
+            finish(step, in: world)
+        case .ready(let file):
+            if world.cluster.state == .building || world.mutation == .noPlanFile { world.counts.rebalances += 1 }
+            world.cluster = file
+            finish(step, in: world)
         }
-        return []
     }
 
-    private func drain(_ partition: PartitionID) -> [Tool.Step] {
-        guard let file = files[partition], !file.tables.isClosed else { return [] }
-        if case .batches(let peeked) = redis.peek(partition, bytesMax: 2_000, batchesMax: 5) {
-            if !peeked.sealed { return [.seal(partition), .drain(partition)] }
-            if !peeked.batches.isEmpty {
-                guard case .commit(let applied) = file.apply(peeked.batches, time: now) else {
-                    bad("drain of \(partition) does not commit")
-                    return []
-                }
-                let token = redis.groups[partition]?.token ?? 0
-                let reply = redis.trim(
-                    partition,
-                    TrimRequest(token: token, committed: applied.committed, applied: applied.watermarks),
-                    upTo: .max)
-                if case .noTopology = reply { bad("drain of \(partition) lost its group within a step") }
-                return [.drain(partition)]
-            }
-        }
-        if mutation != .noRetire { file.retire() }
-        return []
+    private func finish(_ step: EpochChange.Step, in world: World) {
+        world.log("tool \(step)")
+        world.note(30 << 48 ^ UInt64(tag))
+        if publishing.isEmpty { change?.done(step) } else { publishing.removeLast() }
     }
 
-    /// Step 4: sums, dead letters, idempotency and routed rows go by key, watermarks go into every new file.
-    private func build() {
-        guard let old = cluster.history.last else { return }
-        let staged = topology.partitionIDs.map { newFile($0) }
-        for partition in old.partitionIDs {
-            guard let file = files[partition] else { continue }
-            let mutation = mutation
-            for new in staged where mutation != .noCarry {
-                new.tables.records.merge(file.tables.records) { $0.watermark >= $1.watermark ? $0 : $1 }
-                new.tables.claimedOrigins.formUnion(file.tables.claimedOrigins)
-            }
-            let place = { (key: [UInt8]) in staged[self.topology.partitioner.partition(ofHash: XXH64.hash(key))] }
-            for (key, value) in file.tables.counters {
-                place(key).tables.counters[key] = value
-                place(key).tables.carried += Int128(value)
-            }
-            for row in file.tables.idempotency { place(row.key).tables.idempotency.insert(row) }
-            for row in file.tables.routed where mutation != .routedNotCarried {
-                place(row.key).tables.routed.insert(row)
-            }
-            for letter in file.tables.deadLetters { place(letter.key ?? []).tables.deadLetters.append(letter) }
+    /// Publishes once more: Redis may go back while a tool waits.
+    func publishAgain(_ topology: Topology) {
+        publishing = EpochChange.publishing(topology).reversed()
+    }
+
+    // MARK: Drain
+
+    private func drain(_ partition: PartitionID, in world: World) {
+        let step = EpochChange.Step.drain(partition)
+        guard let file = world.files[partition], !file.tables.isClosed else {
+            drain = nil
+            return finish(step, in: world)
         }
-        // Never over existing files: a rebalance that was killed after this step has built them.
-        for file in staged where files[file.partition] == nil { files[file.partition] = file }
+        // Another file may have been put in its place meanwhile.
+        var current = drain.flatMap { $0.file === file ? $0 : nil } ?? Drain(file)
+        let outcome = current.act(in: world)
+        drain = current
+        switch outcome {
+        case .goOn: break
+        case .send(let command): send(.queue(partition, command), in: world)
+        case .drained:
+            if world.mutation != .noRetire { file.retire() }
+            drain = nil
+            finish(step, in: world)
+        case .unsealed:
+            drain = nil
+            change?.drainMetUnsealed(partition)
+            world.log("tool met \(partition) unsealed")
+        case .startAgain: drain = nil
+        }
+    }
+
+    // MARK: Sweep
+
+    private func act(on sweep: inout ListSweep?, in world: World) {
+        switch sweep?.act(in: world) {
+        case .goOn, nil: break
+        case .send(let command): send(command, in: world)
+        case .publishAgain: publishAgain(world.topology)
+        }
+    }
+
+    // MARK: Commands
+
+    private func send(_ command: ToolCommand, in world: World) {
+        tag += 1
+        isAwaiting = true
+        world.send(.tool(self, tag: tag, command))
+    }
+
+    func receive(_ reply: ToolReply, to command: ToolCommand, tag: Int, in world: World) {
+        guard !isDone, isAwaiting, tag == self.tag else { return }
+        isAwaiting = false
+        switch (command, reply) {
+        case (.step(let step), _):
+            if step == publishing.last || publishing.isEmpty && step == change?.next {
+                finish(step, in: world)
+            } else {
+                sweep?.sealed()
+            }
+        case (.queue, .queue(let reply)):
+            if drain == nil { sweep?.received(reply) } else { drain?.received(reply, now: world.now) }
+        case (.queue, .done): world.bad("a reply of the wrong kind")
+        }
     }
 }

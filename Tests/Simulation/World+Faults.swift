@@ -62,7 +62,7 @@ extension World {
         if faults.contains(.kill), random.chance(0.003) { killNode() }
         if faults.contains(.stall), random.chance(0.006) { random.pick(nodes).stalledSteps = 20 + random.below(130) }
         if faults.contains(.consumers), !consumers.isEmpty, random.chance(0.02) { disturbConsumer() }
-        if faults.contains(.restore), tool == nil { restoreBackup() }
+        if faults.contains(.restore), tool == nil, isReady { restoreBackup() }
         if faults.contains(.join), nodes.count < 4, random.chance(0.004) { nodes.append(newNode()) }
         disturbTool()
         if random.chance(0.04) {
@@ -106,7 +106,7 @@ extension World {
         note(5 << 48 ^ UInt64(consumer.number))
         let partition = consumer.file.partition
         // Nobody starts a consumer for an epoch that the cluster file has left.
-        if partition.epoch == cluster.epoch, cluster.isReady, !consumer.isOrphan,
+        if partition.epoch == epoch, isReady, !consumer.isOrphan,
             let next = newConsumer(partition, host: consumer.host)
         {
             consumers.append(next)
@@ -118,7 +118,7 @@ extension World {
         let partitions = topology.partitionIDs
         if random.chance(0.01) {
             backup = files[random.pick(partitions)]?.copy()
-        } else if let old = backup, replaced[old.partition] == nil, random.chance(0.015),
+        } else if let old = backup, old.partition.epoch == epoch, replaced[old.partition] == nil, random.chance(0.015),
             let newest = files[old.partition]
         {
             backup = nil
@@ -139,8 +139,10 @@ extension World {
         if let tool {
             guard faults.contains(.crash), random.chance(0.007) else { return }
             log("CRASH \(tool.kind)")
-            self.tool = random.chance(0.8) ? Tool(.repair) : nil
-        } else if faults.contains(.rebalance), cluster.isReady, random.chance(0.006) {
+            tool.kill()
+            counts.killedTools += 1
+            self.tool = random.chance(0.8) ? Tool(random.chance(0.5) ? .resume : .repair) : nil
+        } else if faults.contains(.rebalance), isReady, random.chance(0.006) {
             tool = Tool(.rebalance(partitions: 1 + random.below(4)))
         } else if !faults.isDisjoint(with: [.repair, .crash]), random.chance(0.004) {
             tool = Tool(.repair)

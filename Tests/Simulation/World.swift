@@ -9,14 +9,6 @@ import TallyCore
 
 /// The state of one run.
 public final class World {
-    /// The cluster file: fsynced beside the shards, the authority.
-    struct Cluster {
-        var epoch: UInt32
-        var partitions: Int
-        var isReady: Bool
-        var history: [Topology]
-    }
-
     let mix: Mix
     let seed: UInt64
     let mutation: Mutation?
@@ -24,9 +16,12 @@ public final class World {
     /// Monotonic milliseconds, and as many since 1970.
     var now: UInt64 = 1_000_000
     var redis = ModelRedis()
-    var cluster: Cluster
+    /// Fsynced beside the shards, the authority.
+    var cluster: ClusterFile
     let clusterID = ClusterID(Bytes16(high: 0x7461, low: 0x6c6c))
     var files: [PartitionID: ModelShard] = [:]
+    /// Shards that are being made; no tool needs them whole.
+    var staging: [ModelShard] = []
     var network = Network()
     var nodes: [SimulatedNode] = []
     var consumers: [SimulatedConsumer] = []
@@ -59,6 +54,10 @@ public final class World {
     /// What happened how often.
     public struct Counts: Hashable, Sendable {
         public var rebalances = 0
+        /// Batches that repair took over from lists of earlier epochs.
+        public var swept = 0
+        /// Tools that were killed.
+        public var killedTools = 0
         public var refusedFiles = 0
         /// Waits that ended below the level asked for: 202.
         public var cutShort = 0
@@ -75,7 +74,8 @@ public final class World {
         self.isTraced = isTraced
         random = SplitMix64(seed: seed)
         let faults = mix.faults
-        cluster = Cluster(epoch: 1, partitions: 1 + random.below(4), isReady: true, history: [])
+        let topology = Topology(cluster: clusterID, epoch: 1, partitions: 1 + random.below(4))
+        cluster = ClusterFile(topology: topology, state: .ready, earlier: [])
         meanTickMilliseconds = random.pick([2, 6, 15])
         requestRate = random.pick([0.1, 0.2, 0.4])
         rollbackRate = random.pick([0.002, 0.005, 0.012])
@@ -84,9 +84,9 @@ public final class World {
         redis.enforcesLeases = faults.contains(.leases)
         for partition in topology.partitionIDs {
             files[partition] = newFile(partition)
-            apply(.create(partition))
+            create(partition)
         }
-        apply(.publish(topology))
+        note(9 << 48 ^ UInt64(redis.publish(topology).epoch))
         startConsumers()
         for _ in 0..<2 { nodes.append(newNode()) }
     }
@@ -102,13 +102,12 @@ public final class World {
     }
 
     /// What the cluster file says.
-    var topology: Topology {
-        Topology(cluster: clusterID, epoch: cluster.epoch, partitions: cluster.partitions)
-    }
+    var topology: Topology { cluster.topology }
+    var epoch: UInt32 { cluster.topology.epoch }
+    var isReady: Bool { cluster.state == .ready }
 
     func newFile(_ partition: PartitionID) -> ModelShard {
-        let uuid = ShardUUID(Bytes16(high: UInt64(partition.epoch), low: UInt64(partition.number)))
-        let file = ModelShard(partition: partition, uuid: uuid)
+        let file = ModelShard(partition: partition, uuid: ShardUUID(derivedFor: partition, of: clusterID))
         file.tables.mutation = mutation
         return file
     }
@@ -129,7 +128,7 @@ public final class World {
 
     /// Two consumers for each file, if nothing but the transaction is to keep them apart.
     func startConsumers() {
-        startedEpoch = cluster.epoch
+        startedEpoch = epoch
         for partition in topology.partitionIDs {
             for host in mix.faults.contains(.restore) ? ["a"] : ["a", "b"] {
                 if let consumer = newConsumer(partition, host: host) { consumers.append(consumer) }
@@ -162,7 +161,7 @@ public final class World {
 
     private func step() {
         now += UInt64(random.below(2 * meanTickMilliseconds + 1)) * (isLive ? 1 : 3)
-        if cluster.isReady, startedEpoch != cluster.epoch { startConsumers() }
+        if isReady, startedEpoch != epoch { startConsumers() }
         if isLive {
             injectFaults()
             letClientsAct()
@@ -175,15 +174,18 @@ public final class World {
         } else if chosen < 70 {
             if !consumers.isEmpty { random.pick(consumers).act(in: self) }
         } else if let tool {
-            tool.act(in: self)
-            if tool.isDone { self.tool = nil }
+            if let sweeper = tool.sweeper, random.chance(0.5) { sweeper.act(in: self) } else { tool.act(in: self) }
+            if tool.isDone {
+                tool.kill()
+                self.tool = nil
+            }
         }
     }
 
     /// Whether `status` would ask for a repair.
     var isOutOfOrder: Bool {
-        !cluster.isReady || redis.topology != topology
-            || topology.partitionIDs.contains { redis.groups[$0] == nil }
+        !isReady || redis.topology != topology || topology.partitionIDs.contains { redis.groups[$0] == nil }
+            || mutation != .noSweep && redis.groups.contains { $0.key.epoch < epoch && !$0.value.queue.isEmpty }
     }
 
     private var isSettled: Bool {

@@ -20,13 +20,13 @@ import Testing
         (.noHeartbeat, .backAll, 1500),
         (.noBackupCheck, .restore, 100),
         (.noTrimToken, .restore, 2500),
-        (.noOrigin, .move, 100),
-        (.originMax, .moveBack, 200),
-        (.originBatch, .moveBack, 200),
-        (.routedNotCarried, .move, 200),
-        (.noCarry, .move, 100),
-        (.noFenceCheck, .moveBack, 200),
-        (.noRetire, .moveBack, 200),
+        (.noOrigin, .rebalance, 100),
+        (.originMax, .liveBack, 200),
+        (.originBatch, .liveBack, 200),
+        (.routedNotCarried, .rebalance, 200),
+        (.noCarry, .rebalance, 100),
+        (.noFenceCheck, .liveBack, 200),
+        (.noRetire, .liveBack, 200),
     ]
 
     private static let enough = 10
@@ -46,7 +46,7 @@ import Testing
     }
 
     @Test func aHarmlessChangeIsNotFound() async {
-        let sweeps = [Mix.moveBack, .everything].map {
+        let sweeps = [Mix.liveBack, .everything].map {
             Sweep(mix: $0, seeds: 0..<200, mutation: .sealBeforeDedupe)
         }
         let tallies = await Sweep.run(sweeps)

@@ -7,7 +7,7 @@ import Simulation
 import Testing
 
 @Suite struct ReplayTests {
-    static let pinned: [(Mix, UInt64)] = [(.everything, 0x3b2d_bea3_f8a1_e640), (.moveBack, 0xaf39_8c25_8a43_1ef8)]
+    static let pinned: [(Mix, UInt64)] = [(.everything, 0x3b2d_bea3_f8a1_e640), (.liveBack, 0xaf39_8c25_8a43_1ef8)]
     static let onceBroken: [(Mix, UInt64)] = [(.backPart, 1), (.leases, 17)]
 
     @Test(arguments: pinned)

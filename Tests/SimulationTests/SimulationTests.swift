@@ -74,6 +74,7 @@ func environment(_ name: String) -> String? {
                 + " other \(tally.failures.count - max(lost, doubled)), refused \(tally.refusals)/\(tally.requests),"
                 + " double faults \(tally.doubleFaults), 202 \(tally.cutShort), replays \(tally.replays),"
                 + " gaps \(tally.gaps), dead letters \(tally.deadLetters), rebalances \(tally.rebalances),"
+                + " killed tools \(tally.killedTools), swept batches \(tally.swept),"
                 + " files refused \(tally.refusedFiles)")
     }
 }

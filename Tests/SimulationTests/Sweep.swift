@@ -17,6 +17,8 @@ struct Tally: Sendable {
     var doubleFaults = 0
     var cutShort = 0
     var rebalances = 0
+    var killedTools = 0
+    var swept = 0
     var refusedFiles = 0
     var deadLetters = 0
     var replays: UInt64 = 0
@@ -32,6 +34,8 @@ struct Tally: Sendable {
         doubleFaults += run.doubleFaults
         cutShort += run.counts.cutShort
         rebalances += run.counts.rebalances
+        killedTools += run.counts.killedTools
+        swept += run.counts.swept
         refusedFiles += run.counts.refusedFiles
         deadLetters += run.counts.deadLetters
         replays += run.counts.replays
@@ -48,6 +52,8 @@ struct Tally: Sendable {
         left.doubleFaults += right.doubleFaults
         left.cutShort += right.cutShort
         left.rebalances += right.rebalances
+        left.killedTools += right.killedTools
+        left.swept += right.swept
         left.refusedFiles += right.refusedFiles
         left.deadLetters += right.deadLetters
         left.replays += right.replays

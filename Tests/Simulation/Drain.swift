@@ -1,0 +1,88 @@
+// Drain, a step of a rebalance: a real `Consumer` empties the list of an epoch that ends, until one peek shows it sealed
+// and empty, or it is gone.
+
+import TallyCore
+
+struct Drain {
+    enum Outcome {
+        case goOn
+        case send(ConsumerCommand)
+        /// Nothing is left: the file may be retired.
+        case drained
+        /// The list takes pushes: it has to be sealed first.
+        case unsealed
+        /// Another file took the place of this one, or nothing can be done with it.
+        case startAgain
+    }
+
+    let file: ModelShard
+    private var machine: Consumer
+    private var resumeAt: UInt64?
+    private var isUnsealed = false
+    private var peekedThrough = 0
+
+    init(_ file: ModelShard) {
+        self.file = file
+        machine = Consumer(partition: file.partition, shard: file.uuid, bounds: SimulatedConsumer.bounds)
+    }
+
+    mutating func act(in world: World) -> Outcome {
+        if isUnsealed, world.mutation != .drainNoSealCheck, world.mutation != .noSeal { return .unsealed }
+        let action = machine.next(now: world.now)
+        switch action {
+        case .claim: return .send(.claim)
+        case .peek(let skip, let bytes, let batches):
+            return .send(.peek(skip: skip, bytesMax: bytes, batchesMax: 1 + world.random.below(batches)))
+        case .renew(let token): return .send(.renew(token: token))
+        case .trim(let request): return .send(.trim(request, upTo: peekedThrough))
+        case .inspect(let claim):
+            let missing = world.mutation == .noBackupCheck ? [] : file.missing(from: claim.applied)
+            if missing.isEmpty { world.accept(file) }
+            machine.handle(.inspected(missing: missing), now: world.now)
+        case .checkpoint: machine.handle(.checkpointed, now: world.now)
+        case .apply(let batches):
+            world.log("drain \(file.partition) applies \(batches.count)")
+            machine.handle(.applied(file.apply(batches, time: world.now)), now: world.now)
+        case .waitForBatch: return .drained
+        case .pause(_, .noTopology): return .drained
+        case .pause(let milliseconds, _): pause(milliseconds, now: world.now)
+        case .stop(let reason): return stopped(reason, in: world)
+        }
+        return .goOn
+    }
+
+    private mutating func pause(_ milliseconds: UInt64, now: UInt64) {
+        let end = resumeAt ?? now + milliseconds
+        resumeAt = now < end ? end : nil
+        if resumeAt == nil { machine.handle(.paused, now: now) }
+    }
+
+    private func stopped(_ reason: Consumer.Stop, in world: World) -> Outcome {
+        switch reason {
+        case .retired, .superseded: break
+        case .alarm(let alarm): world.bad("alarm in the drain of \(file.partition): \(alarm)")
+        case .fileTooOld(let missing): world.putBack(file, missing, host: "a")
+        }
+        return .startAgain
+    }
+
+    mutating func received(_ reply: ConsumerReply, now: UInt64) {
+        switch reply {
+        case .claim(let reply, _):
+            // The newest epoch is the tool's own doing.
+            machine.handle(.claimed(reply, isRetired: false, newestEpoch: 0), now: now)
+        case .peek(let reply, let position):
+            if case .batches(let peeked) = reply {
+                isUnsealed = !peeked.sealed
+                peekedThrough = position + peeked.batches.count
+            }
+            machine.handle(.peeked(reply), now: now)
+        case .trim(let reply): machine.handle(.trimmed(reply), now: now)
+        case .renew(let isFenced): machine.handle(.renewed(isFenced: isFenced), now: now)
+        }
+    }
+
+    mutating func commandFailed(now: UInt64) {
+        machine.handle(.redisFailed("no answer"), now: now)
+    }
+}
