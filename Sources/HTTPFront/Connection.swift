@@ -204,6 +204,7 @@ final class Connection: DescriptorHandler {
             var readiness = front.service.readiness()
             if front.isDraining { readiness = Readiness(isReady: false, json: #"{"status":"draining"}"#) }
             answer(json: Array(readiness.json.utf8), readiness.isReady ? .ok : .serviceUnavailable, persistence)
+        case .ledger: answer(json: Array(front.service.ledger().utf8), .ok, persistence)
         case .none: preconditionFailure("a route without a resource is a problem")
         }
     }

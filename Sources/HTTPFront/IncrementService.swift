@@ -17,6 +17,9 @@ public protocol IncrementService: AnyObject {
 
     /// Whether requests are likely to be counted now.
     func readiness() -> Readiness
+
+    /// What this loop has counted and not yet handed on, as a JSON object: the answer to `GET /ledger`.
+    func ledger() -> String
 }
 
 /// What a request asks for besides its increments.

@@ -67,6 +67,8 @@ extension RequestHead {
             route = .livez
         } else if ASCII.equals(name, "/readyz") {
             route = .readyz
+        } else if ASCII.equals(name, "/ledger") {
+            route = .ledger
         }
     }
 

@@ -25,7 +25,7 @@ enum Method: UInt8 {
 }
 
 enum Route: UInt8 {
-    case increment, increments, livez, readyz, none
+    case increment, increments, livez, readyz, ledger, none
 }
 
 enum MediaType: UInt8 {

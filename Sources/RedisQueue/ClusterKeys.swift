@@ -7,7 +7,7 @@ public final class ClusterKeys {
     /// What `inspect` returns of the oldest batch: enough for its header.
     public static let inspectedHeadBytes = 128
     let connection: RedisConnection
-    let names: KeyNames
+    public let names: KeyNames
 
     public init(connection: RedisConnection, names: KeyNames) {
         self.connection = connection
@@ -89,7 +89,7 @@ public final class ClusterKeys {
         try ServerInfo(connection)?["total_net_input_bytes"].flatMap { UInt64($0) } ?? 0
     }
 
-    private func call(
+    func call(
         _ function: FunctionName, _ partition: PartitionID, _ fill: (inout RedisCommand) -> Void = { _ in }
     ) throws(RedisError) -> FunctionAnswer {
         try connection.call(function, keys: names.group(of: partition).all, fill)

@@ -96,7 +96,7 @@ struct FunctionAnswer {
         return fields[index]
     }
 
-    private func damaged(_ index: Int) -> RedisError {
+    func damaged(_ index: Int) -> RedisError {
         .protocolViolation("\(function) answered \(word) with a field \(index) that does not fit")
     }
 }

@@ -24,11 +24,11 @@ public enum FunctionLibrary {
     public static let version = 1
     public static let name = "tallymill_\(version)"
     /// Counts changes of the source within a version.
-    public static let revision = 3
+    public static let revision = 4
     /// The Lua source, as `FUNCTION LOAD` takes it.
     public static let source = [
         "#!lua name=\(name)\n", "local PREFIX, REVISION = '\(name)_', \(revision)\n",
-        sharedSource, producerSource, consumerSource, administrationSource,
+        sharedSource, producerSource, consumerSource, administrationSource, ledgerSource,
     ].joined(separator: "\n")
 
     /// What `load` found and did.
@@ -71,6 +71,7 @@ enum FunctionName: String, CaseIterable, CustomStringConvertible {
     case push, heartbeat
     case claim, renew, release, peek, trim
     case create, seal, topology, inspect, collect
+    case ledger
 
     var description: String { "\(FunctionLibrary.name)_\(rawValue)" }
 

@@ -17,6 +17,12 @@ enum StreamTable {
             "SELECT producer, \(values) FROM applied WHERE epoch = ?1 AND partition = ?2 AND producer = ?3")
     }
 
+    /// All rows: epoch, partition, producer, then the values from column 3 on.
+    static func prepareWalk(_ connection: SQLiteConnection) throws(StoreError) -> SQLiteStatement {
+        try connection.prepare(
+            "SELECT epoch, partition, producer, \(values) FROM applied ORDER BY epoch, partition, producer")
+    }
+
     /// Binds a stream to parameters 1 to 3.
     static func bind(_ stream: StreamID, to statement: SQLiteStatement) throws(StoreError) {
         try statement.bind(1, Int64(stream.partition.epoch))
@@ -52,6 +58,11 @@ enum StreamTable {
         return StreamRecord(
             watermark: watermark, through: try amount(1), applied: try amount(3), repeated: try amount(5),
             dead: try amount(7))
+    }
+
+    /// As `record`, or nil where that fails.
+    static func recordIfSound(_ statement: SQLiteStatement, from column: Int32) -> StreamRecord? {
+        try? record(statement, from: column, path: "")  // the caller says what is wrong in its own words
     }
 
     private static func corrupt(_ what: String, _ path: String) -> StoreError {

@@ -35,6 +35,10 @@ public enum Limits {
     /// A flight unanswered for this long closes admission.
     public static let stallMilliseconds: UInt64 = 1_000
 
+    // How an audit reads a queue, without keeping Redis from others for long.
+    public static let ledgerPageBytes = 4 << 20
+    public static let ledgerPageBatches = 4_096
+
     // How a consumer paces itself.
     /// Payload bytes and batches of one peek, of one trim, and of the first transaction after a short queue.
     public static let peekBytes = 4 << 20

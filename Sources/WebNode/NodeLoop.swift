@@ -22,6 +22,8 @@ final class NodeLoop: IncrementService, @unchecked Sendable {
     }
 
     private let loop: LoopHandle
+    /// How many loops the node has.
+    private let loops: Int
     private let delivery: Delivery
     private let logger: Logger
     private var producer: Producer
@@ -45,8 +47,9 @@ final class NodeLoop: IncrementService, @unchecked Sendable {
     /// How long a busy loop goes on reading before it pushes what it has.
     private static let gatherMilliseconds: UInt64 = 2
 
-    init(loop: LoopHandle, producer: Producer, delivery: Delivery, logger: Logger) {
+    init(loop: LoopHandle, of loops: Int, producer: Producer, delivery: Delivery, logger: Logger) {
         self.loop = loop
+        self.loops = loops
         self.producer = producer
         self.delivery = delivery
         self.logger = logger
@@ -94,6 +97,11 @@ final class NodeLoop: IncrementService, @unchecked Sendable {
         return Readiness(
             isReady: refusal == nil,
             json: #"{"ready":\#(refusal == nil)\#(reason),"epoch":\#(epoch),"outbox_bytes":\#(producer.heldBytes)}"#)
+    }
+
+    func ledger() -> String {
+        loop.loop.assertInLoop()
+        return producer.ledger(loop: loop.index, of: loops).json
     }
 
     // MARK: Flights

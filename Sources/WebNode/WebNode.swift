@@ -66,13 +66,15 @@ public final class WebNode: Sendable {
         var share = configuration.producer
         share.outboxBytes = max(share.batchBytes, share.outboxBytes / configuration.eventLoops)
         let producerConfiguration = share
+        let loops = configuration.eventLoops
         let makeService: @Sendable (LoopHandle) -> any IncrementService = { loop in
             var random = SystemRandomNumberGenerator()
             let producer = Producer(id: .random(using: &random), configuration: producerConfiguration)
             var logger = logger
             logger[metadataKey: "loop"] = "\(loop.index)"
             let delivery = Delivery(loop: loop.loop, link: configuration.link, names: configuration.names)
-            let node = NodeLoop(loop: loop, producer: producer, delivery: delivery, logger: logger)
+            let node = NodeLoop(
+                loop: loop, of: loops, producer: producer, delivery: delivery, logger: logger)
             parts.withLock { $0.append(Part(loop: loop, node: node, delivery: delivery)) }
             return node
         }

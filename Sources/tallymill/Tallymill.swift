@@ -15,6 +15,8 @@ struct Tallymill: ParsableCommand {
               tallymill report                                          the totals
               tallymill report --top 10                                 the largest counters
               tallymill status                                          what waits in Redis
+              tallymill verify                                          is everything what it should be
+              tallymill audit                                           does the ledger balance
 
             BY HAND, WITH A REDIS OF YOUR OWN (appendonly yes, appendfsync always, noeviction)
               tallymill init --redis redis://127.0.0.1:6379 --data-dir /srv/tally --partitions 4
@@ -29,6 +31,7 @@ struct Tallymill: ParsableCommand {
         version: Version.text,
         subcommands: [
             UpCommand.self, InitCommand.self, WebCommand.self, ConsumeCommand.self, ReportCommand.self,
-            StatusCommand.self, BenchCommand.self, RepairCommand.self, DeadLettersCommand.self,
+            StatusCommand.self, VerifyCommand.self, AuditCommand.self, RepairCommand.self, DeadLettersCommand.self,
+            BenchCommand.self,
         ])
 }

@@ -149,7 +149,7 @@ private func increment(_ value: Int) -> String { post("/increment", formType, "k
     @Test(
         arguments: [
             ("GET /livez", 200, nil), ("HEAD /livez", 200, nil), ("GET /readyz?x=y", 200, nil),
-            ("HEAD /readyz", 200, nil),
+            ("HEAD /readyz", 200, nil), ("GET /ledger", 200, nil), ("POST /ledger", 405, "GET, HEAD"),
             ("POST /livez", 405, "GET, HEAD"), ("GET /increment", 405, "POST"), ("HEAD /increment", 405, "POST"),
             ("PUT /increments", 405, "POST"), ("OPTIONS /increment", 405, "POST"), ("DELETE /livez", 405, "GET, HEAD"),
             ("GET /", 404, nil), ("POST /Increment", 404, nil), ("POST /increment/", 404, nil), ("OPTIONS *", 404, nil),
@@ -178,6 +178,14 @@ private func increment(_ value: Int) -> String { post("/increment", formType, "k
         embedded.service.isReady = false
         try client.send("GET /readyz HTTP/1.1\r\nHost: h\r\n\r\nGET /livez HTTP/1.1\r\nHost: h\r\n\r\n")
         #expect(try client.answers().map(\.description) == [#"503 {"ready":false}"#, #"200 {"status":"ok"}"#])
+    }
+
+    @Test func theLedgerIsTheServices() throws {
+        let embedded = EmbeddedFront()
+        let client = try embedded.connect()
+        try client.send(one)
+        try client.send("GET /ledger HTTP/1.1\r\nHost: h\r\n\r\n")
+        #expect(try client.answers().map(\.description).last == #"200 {"counted":1}"#)
     }
 
     @Test func contentEncodingIsRefused() throws {

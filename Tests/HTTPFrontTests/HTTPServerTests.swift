@@ -47,6 +47,8 @@ private final class SocketService: IncrementService {
     }
 
     func readiness() -> Readiness { Readiness(isReady: true, json: "{}") }
+
+    func ledger() -> String { "{}" }
 }
 
 /// A blocking socket of its own thread; every wait ends after a minute.

@@ -34,6 +34,8 @@ final class RecordingService: IncrementService {
 
     func readiness() -> Readiness { Readiness(isReady: isReady, json: #"{"ready":\#(isReady)}"#) }
 
+    func ledger() -> String { #"{"counted":\#(keys.count)}"# }
+
     /// What was counted, as `key=delta` words.
     var counted: [String] { zip(keys, deltas).map { "\($0)=\($1)" } }
 }

@@ -128,7 +128,7 @@ import Testing
                 == "this Redis has no functions of tallymill: run `tallymill init`")
         #expect(
             ServerProblem.libraryOutdated(revision: 0).description
-                == "the functions in this Redis have revision 0, this program needs 3: run `tallymill init`")
+                == "the functions in this Redis have revision 0, this program needs 4: run `tallymill init`")
     }
 
     @Test func anOldVersion() {

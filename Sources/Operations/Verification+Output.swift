@@ -1,0 +1,32 @@
+// How a verification reads, for people and for programs.
+
+import ServiceKit
+import TallyCore
+
+extension Verification {
+    /// Findings with what to do, notes, and the sum of it all.
+    public var text: String {
+        let listed = findings.errors + findings.notes
+        return listed.map(\.text).joined() + skippedText + summary + "\n"
+    }
+
+    private var skippedText: String {
+        redisSkipped.map { "note: Redis was not looked at (\($0)): the shards alone were checked\n" } ?? ""
+    }
+
+    /// One line.
+    public var summary: String {
+        let errors = findings.errors.count
+        let outcome = errors == 0 ? "no findings" : errors == 1 ? "1 finding" : "\(Humanized.count(errors)) findings"
+        let read = shards == topology.partitions ? "\(shards) shards" : "\(shards) of \(topology.partitions) shards"
+        return "\(read), \(Humanized.count(keys)) keys, total \(total): \(outcome)"
+    }
+
+    public var json: String {
+        let rows = findings.map(\.json).joined(separator: ",")
+        let skipped = redisSkipped.map { JSONText.quote($0) } ?? "null"
+        return #"{"cluster":"\#(topology.cluster)","epoch":\#(topology.epoch),"partitions":\#(topology.partitions),"#
+            + #""shards":\#(shards),"keys":\#(keys),"total":\#(total),"redis_skipped":\#(skipped),"#
+            + #""clean":\#(findings.errors.isEmpty),"findings":[\#(rows)]}"#
+    }
+}

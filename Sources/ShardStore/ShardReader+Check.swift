@@ -1,0 +1,76 @@
+// What `verify` asks of a shard: SQLite's own opinion of the file, and every row of the tables beside `counters` as it
+// lies there, also one that makes no sense. Nothing here judges a row; what cannot be decoded arrives as nil.
+//
+// quick_check reads every page of every table: it finds pages that are no pages, cells that do not fit, keys out of
+// order, values of the wrong type. It cannot know whether a value is the right one. That is what the sums are for.
+
+public import TallyCore
+
+extension ShardReader {
+    /// What SQLite finds wrong with the file, in its words; empty if nothing.
+    ///
+    /// - Parameter limit: how many sentences at most.
+    public func quickCheck(limit: Int) throws(StoreError) -> [String] {
+        let check = try connection.prepare("PRAGMA quick_check(\(limit))")
+        var sentences: [String] = []
+        while try check.step() { sentences.append(check.text(0)) }
+        return sentences == ["ok"] ? [] : sentences
+    }
+
+    /// A row of `applied`.
+    public struct StreamRow {
+        public let epoch: Int64
+        public let partition: Int64
+        public let producer: [UInt8]
+        public let watermark: Int64
+        /// nil if an amount is no number or the watermark is negative.
+        public let record: StreamRecord?
+    }
+
+    /// Calls `body` with every row of `applied`, by epoch and partition.
+    public func forEachStream(_ body: (StreamRow) -> Void) throws(StoreError) {
+        let select = try StreamTable.prepareWalk(connection)
+        while try select.step() {
+            body(
+                StreamRow(
+                    epoch: select.integer(0), partition: select.integer(1), producer: Array(select.bytes(2)),
+                    watermark: select.integer(3), record: StreamTable.recordIfSound(select, from: 3)))
+        }
+    }
+
+    /// A row of `routed`. The key is valid until the call it came with returns.
+    public struct RoutedRow {
+        public let epoch: Int64
+        public let partition: Int64
+        public let producer: [UInt8]
+        public let sequence: Int64
+        public let key: UnsafeRawBufferPointer
+    }
+
+    /// Calls `body` with every row of `routed`, by origin.
+    public func forEachRouted(_ body: (RoutedRow) -> Void) throws(StoreError) {
+        let select = try connection.prepare(
+            """
+            SELECT origin_epoch, origin_partition, origin_producer, origin_sequence, key FROM routed
+            ORDER BY origin_epoch, origin_partition, origin_producer, origin_sequence, key
+            """)
+        while try select.step() {
+            body(
+                RoutedRow(
+                    epoch: select.integer(0), partition: select.integer(1), producer: Array(select.bytes(2)),
+                    sequence: select.integer(3), key: select.bytes(4)))
+        }
+    }
+
+    /// The tables whose rows belong where their key belongs, beside `counters` and `routed`.
+    public enum KeyedTable: String, CaseIterable, Sendable {
+        case idempotency
+        case deadLetter = "dead_letter"
+    }
+
+    /// Calls `body` with the key of every row of a table that has one. It is valid until the call returns.
+    public func forEachKey(of table: KeyedTable, _ body: (UnsafeRawBufferPointer) -> Void) throws(StoreError) {
+        let select = try connection.prepare("SELECT key FROM \(table.rawValue) WHERE key IS NOT NULL")
+        while try select.step() { body(select.bytes(0)) }
+    }
+}
