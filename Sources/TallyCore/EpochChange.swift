@@ -77,6 +77,9 @@ public struct EpochChange: Hashable, Sendable {
     /// What to do next; nil when done.
     public var next: Step? { steps.last }
 
+    /// How many steps are left, as far as nothing has to be repeated.
+    public var stepsLeft: Int { steps.count }
+
     /// The next step is done.
     public mutating func done(_ step: Step) {
         precondition(step == next, "\(step) is not the next step of the change of epoch")

@@ -10,42 +10,53 @@
 
 import Glibc
 import ServiceKit
+import Synchronization
 import TallyCore
 
-/// The lines of one change. Owned by one thread.
-final class RebalanceJournal {
+/// The lines of one change. From any thread.
+final class RebalanceJournal: Sendable {
     /// The least time between two lines of progress.
     static let progressMilliseconds: UInt64 = 500
     static let maximumBytes = 16 << 20
 
-    private let file: AppendedFile
-    private var progressAt: UInt64 = 0
+    private struct State {
+        let file: AppendedFile
+        var progressAt: UInt64 = 0
+    }
+
+    private let state: Mutex<State>
 
     /// - Throws: 74.
     init(_ path: String) throws(Failure) {
-        file = try AppendedFile(path)
+        let file = try AppendedFile(path)
+        state = Mutex(State(file: file))
     }
 
     /// Writes a line and makes it durable.
     ///
     /// - Throws: 74.
     func write(_ event: RebalanceRecord.Event, _ text: String, done: Int = 0, total: Int = 0) throws(Failure) {
-        try append(event, text, done, total)
-        try file.sync()
+        let line = Self.line(event, text, done, total)
+        try state.withLock { state throws(Failure) in
+            try state.file.append(line: line)
+            try state.file.sync()
+        }
     }
 
     /// Writes a line if the last one is old enough; it need not survive a crash.
-    func progress(_ text: String, done: Int, total: Int) throws(Failure) {
-        let now = MonotonicClock.milliseconds()
-        guard now >= progressAt else { return }
-        progressAt = now + Self.progressMilliseconds
-        try append(.progress, text, done, total)
+    func progress(_ text: String, done: Int, total: Int) {
+        state.withLock { state in
+            let now = MonotonicClock.milliseconds()
+            guard now >= state.progressAt else { return }
+            state.progressAt = now + Self.progressMilliseconds
+            // For people alone: that the journal cannot be written shows at the next step.
+            try? state.file.append(line: Self.line(.progress, text, done, total))
+        }
     }
 
-    private func append(_ event: RebalanceRecord.Event, _ text: String, _ done: Int, _ total: Int) throws(Failure) {
-        try file.append(
-            line: #"{"ms":\#(WallClock.milliseconds()),"pid":\#(getpid()),"event":"\#(event.rawValue)","#
-                + #""text":\#(JSONText.quote(text)),"done":\#(done),"total":\#(total)}"#)
+    private static func line(_ event: RebalanceRecord.Event, _ text: String, _ done: Int, _ total: Int) -> String {
+        #"{"ms":\#(WallClock.milliseconds()),"pid":\#(getpid()),"event":"\#(event.rawValue)","#
+            + #""text":\#(JSONText.quote(text)),"done":\#(done),"total":\#(total)}"#
     }
 }
 

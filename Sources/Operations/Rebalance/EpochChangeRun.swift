@@ -1,0 +1,226 @@
+// Performs a change of epoch: `EpochChange` says which step is next, this does it, and the journal tells.
+//
+// Every step may be repeated, so a run that was killed is resumed from the cluster file alone. Redis may restart or go
+// back in time under any step: a call without an answer is made again, and a key group that lost its seal is sealed
+// and drained again.
+
+import Glibc
+import Logging
+import RedisQueue
+import ServiceKit
+import ShardConsumer
+import ShardStore
+import TallyCore
+
+/// Runs one change of epoch to its end. Owned by one thread.
+final class EpochChangeRun {
+    /// How a change is told apart from others that run here, and what it is done with.
+    struct Tools {
+        var folder: DataFolder
+        var access: RedisAccess
+        var logger: Logger
+        /// Set from another thread: the run ends between two steps, and can be resumed.
+        var stopRequest: StopRequest
+        var tell: @Sendable (ChangeNote) -> Void
+        /// For drills: the process stops itself (SIGSTOP) before the step of that number, from 1.
+        var pauseBefore: Int?
+        /// For a direct import: sums that come in beside those of the old shards.
+        var imports: EpochBuild.Import?
+    }
+
+    private let tools: Tools
+    private var change: EpochChange
+    private let journal: RebalanceJournal
+    private let redis: ToolRedis
+    private let totalSteps: Int
+    private var number = 0
+
+    init(_ change: EpochChange, tools: Tools) throws(Failure) {
+        self.change = change
+        self.tools = tools
+        journal = try RebalanceJournal(tools.folder.journalPath)
+        redis = ToolRedis(tools.access)
+        totalSteps = change.stepsLeft
+    }
+
+    private var old: ClusterFile.Epoch {
+        guard let old = change.building.earlier.last else { preconditionFailure("a change of epoch without a first") }
+        return old
+    }
+
+    private var topology: Topology { change.building.topology }
+
+    /// Runs until done.
+    ///
+    /// - Throws: 1 if it was told to stop; 69, 65, 74, 75, 78. It can be resumed.
+    func run() throws(Failure) {
+        let isNew = if case .open = change.next { true } else { false }
+        let text = "epoch \(topology.epoch): \(old.partitions) -> \(topology.partitions) partitions"
+        try journal.write(isNew ? .begin : .resume, text, total: totalSteps)
+        do throws(Failure) {
+            try requireOurRedis()
+            while let step = change.next {
+                if tools.stopRequest.isSet { throw Self.interrupted }
+                number += 1
+                try journal.write(.step, step.text, done: number, total: totalSteps)
+                if tools.pauseBefore == number { raise(SIGSTOP) }
+                try perform(step)
+            }
+            try journal.write(.end, text)
+        } catch {
+            try journal.write(.failed, error.sentence)
+            throw error
+        }
+        try keepJournal()
+    }
+
+    static let interrupted = Failure(
+        .failure, "interrupted", advice: "`tallymill rebalance resume` goes on where it stopped.")
+
+    /// Nothing is sealed in a Redis that belongs to somebody else.
+    private func requireOurRedis() throws(Failure) {
+        guard let published = try redis.call({ keys throws(RedisError) in try keys.readTopology() }) else { return }
+        guard published.cluster == topology.cluster else {
+            throw Failure(
+                .configuration, "this Redis belongs to cluster \(published.cluster), not to \(topology.cluster)",
+                at: "\(tools.access.link.url)", advice: "Check --redis, --namespace and --data-dir.")
+        }
+        guard published.epoch <= topology.epoch else {
+            throw Failure(
+                .configuration,
+                "Redis publishes epoch \(published.epoch), the cluster file says \(topology.epoch)",
+                at: tools.folder.clusterFilePath, advice: "Use the newest copy of the data folder.")
+        }
+    }
+
+    private func perform(_ step: EpochChange.Step) throws(Failure) {
+        switch step {
+        case .open(let file), .ready(let file):
+            try AtomicFile.write(Array(file.json.utf8), to: tools.folder.clusterFilePath)
+        case .create(let partition): try create(partition)
+        case .publish(let topology): try publish(topology)
+        case .seal(let partition):
+            _ = try redis.call { keys throws(RedisError) in try keys.seal(partition) }  // gone is as good
+        case .drain(let partition): try drain(partition)
+        case .build: try build()
+        case .place: try place()
+        case .collect: break  // stragglers may still have to read that the epoch is sealed: `purge` collects
+        }
+        change.done(step)
+    }
+
+    private func create(_ partition: PartitionID) throws(Failure) {
+        let uuid = try ShardUUID(of: partition, change.building, in: tools.folder)
+        let reply = try redis.call { keys throws(RedisError) in try keys.create(partition, shard: uuid) }
+        if case .existing(let other, _) = reply, other != uuid {
+            throw Failure(
+                .configuration, "partition \(partition.number) in Redis belongs to shard \(other), not \(uuid)",
+                at: "\(tools.access.link.url)", advice: "`tallymill verify` says which file belongs there.")
+        }
+    }
+
+    private func publish(_ topology: Topology) throws(Failure) {
+        let reply = try redis.call { keys throws(RedisError) in try keys.publish(topology) }
+        guard case .newer(let newer) = reply else { return }
+        throw Failure(
+            .configuration, "Redis publishes epoch \(newer.epoch), this change makes \(topology.epoch)",
+            at: tools.folder.clusterFilePath, advice: "Use the newest copy of the data folder.")
+    }
+
+    private func drain(_ partition: PartitionID) throws(Failure) {
+        if partition.number == 0 { tools.tell(.phase("draining the old queues", total: old.partitions)) }
+        let name = "draining \(partition)"
+        let drain = PartitionDrain(
+            ShardConsumer.Configuration(
+                link: tools.access.link, names: tools.access.names, host: try Host.identity(), owner: Host.owner,
+                idempotencyRetentionMilliseconds: .max),
+            logger: tools.logger)
+        let location = tools.folder.shard(partition, of: old.partitions, in: topology.cluster)
+        let isDone = try drain.run(location, stopRequest: tools.stopRequest) { [journal] length in
+            journal.progress(name, done: 0, total: length)
+        }
+        if !isDone { throw Self.interrupted }
+        tools.tell(.progress(done: Int(partition.number) + 1))
+        if Int(partition.number) + 1 == old.partitions {
+            tools.tell(.done("drained and retired \(old.partitions) shards of epoch \(old.epoch)"))
+        }
+    }
+
+    private func keepJournal() throws(Failure) {
+        let kept = "\(tools.folder.epochPath(topology.epoch))/rebalance.journal"
+        guard rename(tools.folder.journalPath, kept) == 0 else {
+            throw Failure(cannot: "move the journal", errno: errno, at: tools.folder.journalPath)
+        }
+        try AtomicFile.syncFolder(tools.folder.path)
+    }
+}
+
+// The new shards.
+extension EpochChangeRun {
+    private var isInPlace: Bool { access(tools.folder.epochPath(topology.epoch), F_OK) == 0 }
+
+    private func build() throws(Failure) {
+        if isInPlace { return }
+        let start = MonotonicClock.milliseconds()
+        tools.tell(.phase(Self.building, total: nil))
+        let tell = tools.tell
+        let outcome = try EpochBuild(
+            from: old.partitionIDs.map { tools.folder.shard($0, of: old.partitions, in: topology.cluster) },
+            to: topology, staging: tools.folder.stagingPath(topology.epoch), importing: tools.imports,
+            timeMilliseconds: UInt64(WallClock.milliseconds())
+        ).run(stop: tools.stopRequest) { [journal] done, total in
+            tell(.phase(Self.building, total: total))
+            tell(.progress(done: done))
+            journal.progress(Self.building, done: done, total: total)
+        }
+        let seconds = Humanized.duration(milliseconds: Int(MonotonicClock.milliseconds() - start))
+        tools.tell(
+            .done(
+                "built and verified \(topology.partitions) shards in \(seconds): \(Humanized.count(outcome.keys)) keys, "
+                    + "total \(Humanized.count(outcome.total)); \(Humanized.count(outcome.moved)) keys moved"))
+    }
+
+    private static let building = "building the new shards"
+
+    private func place() throws(Failure) {
+        if isInPlace { return }
+        let staging = tools.folder.stagingPath(topology.epoch)
+        guard rename(staging, tools.folder.epochPath(topology.epoch)) == 0 else {
+            throw Failure(cannot: "rename", errno: errno, at: staging)
+        }
+        try AtomicFile.syncFolder(tools.folder.path)
+    }
+}
+
+extension ShardUUID {
+    /// The identity of the shard that belongs to a partition of the cluster file's epoch: what its file says, or, of
+    /// a change of epoch that has not made the file yet, what it will say.
+    init(of partition: PartitionID, _ file: ClusterFile, in folder: DataFolder) throws(Failure) {
+        let topology = file.topology
+        let location = folder.shard(partition, of: topology.partitions, in: topology.cluster)
+        if file.state == .building, Glibc.access(location.path, F_OK) != 0 {
+            self.init(derivedFor: partition, of: topology.cluster)
+        } else {
+            self = try onStore { () throws(StoreError) in
+                try ShardReader(at: location.path, expecting: location.expected).identity.uuid
+            }
+        }
+    }
+}
+
+extension EpochChange.Step {
+    /// As the journal has it.
+    var text: String {
+        switch self {
+        case .open: "open"
+        case .create(let partition): "create \(partition)"
+        case .publish(let topology): "publish epoch \(topology.epoch)"
+        case .seal(let partition): "seal \(partition)"
+        case .drain(let partition): "drain \(partition)"
+        case .build: "build"
+        case .place: "place"
+        case .ready: "ready"
+        case .collect(let partition): "collect \(partition)"
+        }
+    }
+}

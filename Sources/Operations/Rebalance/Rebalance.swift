@@ -1,0 +1,101 @@
+// `rebalance`: another number of partitions, offline for the consumers, unnoticed by clients.
+//
+// The steps and their order are PROTOCOL.md's (TallyCore/EpochChange.swift). Before the first of them nothing has
+// happened: here it is made sure that there is room, that every shard is sound, that the file of each belongs to its
+// queue, and that nobody consumes. From the first step on a change can only be resumed.
+
+import Glibc
+public import Logging
+import RedisQueue
+public import ServiceKit
+public import ShardConsumer
+import ShardStore
+import TallyCore
+
+/// Changes the number of partitions of a cluster.
+public struct Rebalance {
+    private let tools: EpochChangeRun.Tools
+
+    /// - Parameters:
+    ///   - pauseBefore: for drills: the process stops itself before the step of that number.
+    ///   - tell: what happens, as it happens; also from threads of the build.
+    public init(
+        _ folder: DataFolder, _ access: RedisAccess, logger: Logger, stopRequest: StopRequest, pauseBefore: Int? = nil,
+        tell: @escaping @Sendable (ChangeNote) -> Void
+    ) {
+        tools = EpochChangeRun.Tools(
+            folder: folder, access: access, logger: logger, stopRequest: stopRequest, tell: tell,
+            pauseBefore: pauseBefore)
+    }
+
+    private var folder: DataFolder { tools.folder }
+
+    /// From `partitions` as they are to K'.
+    ///
+    /// The caller holds the cluster's lock (`DataFolder.lockForChange`) and has stopped the consumers that it can stop.
+    ///
+    /// - Throws: 75 with the consumers that run; 74 without room on the disk; 65 and 78 for a shard that is not sound.
+    public func run(to partitions: Int) throws(Failure) {
+        let file = try folder.readyClusterFile()
+        precondition(partitions != file.topology.partitions, "the caller has looked whether there is anything to do")
+        try preflight(file, to: partitions)
+        try change(EpochChange(from: file, to: partitions))
+    }
+
+    /// Goes on with what was interrupted; false if there was nothing.
+    ///
+    /// - Throws: as `run`.
+    public func resume() throws(Failure) -> Bool {
+        guard let file = try folder.readClusterFile() else { _ = try folder.readyClusterFile(); return false }
+        guard file.state == .building, !file.earlier.isEmpty else {
+            return false
+        }
+        try change(EpochChange(resuming: file))
+        return true
+    }
+
+    private func change(_ change: EpochChange) throws(Failure) {
+        try EpochChangeRun(change, tools: tools).run()
+        let topology = change.building.topology
+        tools.tell(.done("epoch \(topology.epoch) is ready: \(topology.partitions) partitions"))
+    }
+
+    /// Step 0: nothing is changed, and what would fail later fails here.
+    private func preflight(_ file: ClusterFile, to partitions: Int) throws(Failure) {
+        let redis = try RedisSample(tools.access, file.topology)
+        let consumers = try ConsumerAtWork.find(file.topology, in: folder, leases: redis.leases)
+        if !consumers.isEmpty { throw .consumersAtWork(consumers) }
+        let disk = try RebalanceDisk(folder, file.topology, to: partitions)
+        guard disk.free > disk.needed else {
+            throw Failure(
+                .ioError, "the change needs \(Humanized.bytes(disk.needed)), and \(Humanized.bytes(disk.free)) are free",
+                at: folder.path, advice: "Free space, or purge older epochs: `tallymill rebalance purge`.")
+        }
+        let next = folder.epochPath(file.topology.epoch + 1)
+        if access(next, F_OK) == 0 {
+            throw Failure(
+                .configuration, "there is a folder of the next epoch already", at: next,
+                advice: "It belongs to no epoch of the cluster file: move it away.")
+        }
+        try checkShards(file.topology)
+    }
+
+    private func checkShards(_ topology: Topology) throws(Failure) {
+        tools.tell(.phase("checking the shards", total: topology.partitions))
+        let folder = folder
+        let tell = tools.tell
+        try Parallel.forEach(
+            topology.partitionIDs, threads: RebalancePlan.threads, finished: { tell(.progress(done: $0)) }
+        ) { partition throws(Failure) in
+            let location = folder.shard(partition.number, of: topology)
+            let problems = try onStore { () throws(StoreError) in
+                try ShardReader(at: location.path, expecting: location.expected).quickCheck(limit: 1)
+            }
+            guard let problem = problems.first else { return }
+            throw Failure(
+                .corrupt, "the shard is damaged: \(problem)", at: location.path,
+                advice: "Restore it from a backup; `tallymill verify` checks all shards.")
+        }
+        tools.tell(.done("checked \(topology.partitions) shards of epoch \(topology.epoch)"))
+    }
+}
