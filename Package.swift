@@ -69,7 +69,7 @@ let package = Package(
             room("ShardStore", ["TallyCore", "CSQLite"]),
             room("HTTPFront", ["TallyCore", "ServiceKit", "CPlatform"]),
             room("ServiceKit", ["CPlatform", configuration, logging]),
-            room("Supervision", ["ServiceKit", logging]),
+            room("Supervision", ["CPlatform", "ServiceKit", "TallyCore", logging]),
             room("WebNode", ["TallyCore", "RedisQueue", "HTTPFront", "ServiceKit", logging]),
             room("ShardConsumer", ["TallyCore", "RedisQueue", "ShardStore", "ServiceKit", logging]),
             room("Operations", ["TallyCore", "RedisQueue", "ShardStore", "ServiceKit", "ShardConsumer"]),
@@ -95,12 +95,17 @@ let package = Package(
             probe("servicekit-probe", path: "Tests/ServiceKitProbe", ["ServiceKit", logging]),
             tests("ServiceKitTests", ["ServiceKit", "servicekit-probe", logging]),
             probe("supervision-probe", path: "Tests/SupervisionProbe", ["ServiceKit", "Supervision", logging]),
-            tests("SupervisionTests", ["ServiceKit", "Supervision", "supervision-probe"]),
+            tests("SupervisionTests", ["ServiceKit", "Supervision", "TallyCore", "supervision-probe"]),
             tests("BenchTests", ["Bench", "ServiceKit", "TallyCore"]),
             // Real processes and kill -9; the harness is a target of its own, without any test.
             .target(
                 name: "ClusterSupport", dependencies: ["TallyCore", "ServiceKit"], path: "Tests/ClusterSupport",
                 swiftSettings: strict),
-            tests("ClusterTests", ["ClusterSupport", "ServiceKit", "tallymill"]),
+            tests(
+                "ClusterTests",
+                [
+                    "ClusterSupport", "Operations", "ServiceKit", "ShardStore", "Supervision", "TallyCore", "tallymill",
+                    "supervision-probe",
+                ]),
         ]
 )

@@ -40,6 +40,15 @@ int tm_accept(int descriptor) {
     return accept4(descriptor, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 }
 
+int tm_peer(int descriptor, int *process, unsigned *user) {
+    struct ucred peer;
+    socklen_t length = sizeof peer;
+    if (getsockopt(descriptor, SOL_SOCKET, SO_PEERCRED, &peer, &length) != 0) return -1;
+    *process = (int)peer.pid;
+    *user = (unsigned)peer.uid;
+    return 0;
+}
+
 _Static_assert(TM_READABLE == EPOLLIN && TM_WRITABLE == EPOLLOUT, "the bits of epoll");
 _Static_assert(TM_FAILED == EPOLLERR && TM_HUNG_UP == EPOLLHUP, "the bits of epoll");
 _Static_assert(TM_PEER_CLOSED == EPOLLRDHUP && TM_EDGE_TRIGGERED == EPOLLET, "the bits of epoll");

@@ -1,5 +1,8 @@
 // `init`: makes a cluster, or completes one that was interrupted. May be run again at any time.
 //
+// A rebalance that was interrupted (`building`, with earlier epochs) is not completed here: it is published, for nodes to
+// go on, or refused.
+//
 //   1  cluster file {epoch 1, K, building}
 //   2  shards in a staging folder, deleted and made anew if there is one; renamed into place
 //   3  cluster file {epoch 1, K, ready}: from here on the cluster exists
@@ -20,9 +23,19 @@ public struct Initializer {
     public struct Outcome: Hashable, Sendable, CustomStringConvertible {
         public let topology: Topology
         public let isNew: Bool
+        /// Whether the epoch is still being made by a rebalance that has to be resumed.
+        public let isUnfinished: Bool
         /// Partitions whose keys were missing in Redis.
         public let createdGroups: Int
         let folder: String
+
+        init(_ file: ClusterFile, isNew: Bool, createdGroups: Int, folder: String) {
+            topology = file.topology
+            self.isNew = isNew
+            isUnfinished = file.isUnfinished
+            self.createdGroups = createdGroups
+            self.folder = folder
+        }
 
         public var description: String {
             let state = isNew ? "created" : createdGroups > 0 ? "completed" : "is complete"
@@ -42,31 +55,50 @@ public struct Initializer {
     /// - Parameters:
     ///   - partitions: K as asked for, nil if whatever exists will do.
     ///   - otherwise: K of a new cluster if it was not asked for.
-    /// - Throws: 78 for another K, or a Redis that belongs to another cluster; 75 if another tool is at work; 69; 74.
-    public func run(partitions: Int?, otherwise: Int) throws(Failure) -> Outcome {
+    ///   - takesUnfinished: whether an epoch that a rebalance has not finished will do. Its keys are published, unless the
+    ///     rebalance is at work just now: then that does it.
+    /// - Throws: 78 for another K, an unfinished epoch that will not do, or a Redis that belongs to another cluster; 75 if
+    ///   another tool is at work; 69; 74.
+    public func run(partitions: Int?, otherwise: Int, takesUnfinished: Bool = false) throws(Failure) -> Outcome {
         try Folder.make(folder.path)
-        let lock = try folder.lockForChange()
+        let lock: FileLock
+        do throws(Failure) {
+            lock = try folder.lockForChange()
+        } catch {
+            guard error.code == .locked, takesUnfinished, let file = try folder.readClusterFile(), file.isUnfinished
+            else { throw error }
+            try check(partitions, of: file)
+            return Outcome(file, isNew: false, createdGroups: 0, folder: folder.path)
+        }
         defer { withExtendedLifetime(lock) {} }
         // Before anything is written: a Redis that is not fit leaves no half-made cluster behind.
         let connection = try access.connect(waitingMilliseconds: RedisAccess.startMilliseconds, needsLibrary: false)
-        let (file, isNew) = try clusterFile(partitions, otherwise)
-        let created = try publish(file.topology, over: connection)
-        return Outcome(topology: file.topology, isNew: isNew, createdGroups: created, folder: folder.path)
+        let (file, isNew) = try clusterFile(partitions, otherwise, takesUnfinished)
+        let created = try publish(file, over: connection)
+        return Outcome(file, isNew: isNew, createdGroups: created, folder: folder.path)
     }
 
-    private func clusterFile(_ asked: Int?, _ otherwise: Int) throws(Failure) -> (ClusterFile, isNew: Bool) {
+    private func check(_ asked: Int?, of file: ClusterFile) throws(Failure) {
+        let partitions = file.topology.partitions
+        guard let asked, asked != partitions else { return }
+        throw Failure(
+            .configuration, "this cluster has \(partitions) partitions, not \(asked)", at: folder.clusterFilePath,
+            advice: "`tallymill rebalance` changes the number of partitions; leave --partitions out to keep it.")
+    }
+
+    private func clusterFile(
+        _ asked: Int?, _ otherwise: Int, _ takesUnfinished: Bool
+    ) throws(Failure) -> (ClusterFile, isNew: Bool) {
         var file: ClusterFile
         if let existing = try folder.readClusterFile() {
-            let partitions = existing.topology.partitions
-            guard asked == nil || asked == partitions else {
+            try check(asked, of: existing)
+            if existing.isUnfinished, !takesUnfinished {
                 throw Failure(
-                    .configuration, "this cluster has \(partitions) partitions, not \(asked ?? 0)",
+                    .configuration, "a rebalance to \(existing.topology.partitions) partitions is unfinished",
                     at: folder.clusterFilePath,
-                    advice: "`tallymill rebalance` changes the number of partitions; leave --partitions out to keep it."
-                )
+                    advice: "`tallymill rebalance resume --data-dir \(folder.path)` goes on with it.")
             }
-            guard existing.state == .building else { return (existing, false) }
-            guard existing.earlier.isEmpty else { _ = try folder.readyClusterFile(); return (existing, false) }
+            if existing.state == .ready || existing.isUnfinished { return (existing, false) }
             file = existing
         } else {
             var random = SystemRandomNumberGenerator()
@@ -108,7 +140,8 @@ public struct Initializer {
     }
 
     /// Returns how many key groups were missing.
-    private func publish(_ topology: Topology, over connection: RedisConnection) throws(Failure) -> Int {
+    private func publish(_ file: ClusterFile, over connection: RedisConnection) throws(Failure) -> Int {
+        let topology = file.topology
         let keys = ClusterKeys(connection: connection, names: access.names)
         // The topology first: it refuses a namespace that belongs to another cluster.
         let published = try onRedis { () throws(RedisError) in
@@ -123,9 +156,13 @@ public struct Initializer {
         var created = 0
         for partition in topology.partitionIDs {
             let location = folder.shard(partition.number, of: topology)
-            let uuid = try onStore { () throws(StoreError) in
-                try ShardReader(at: location.path, expecting: location.expected).identity.uuid
-            }
+            // A shard that a rebalance has not made yet will have this identity.
+            let uuid =
+                file.isUnfinished
+                ? ShardUUID(derivedFor: partition, of: topology.cluster)
+                : try onStore { () throws(StoreError) in
+                    try ShardReader(at: location.path, expecting: location.expected).identity.uuid
+                }
             switch try onRedis({ () throws(RedisError) in try keys.create(partition, shard: uuid) }) {
             case .created: created += 1
             case .existing(let other, _) where other != uuid:

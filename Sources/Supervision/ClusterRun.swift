@@ -8,6 +8,9 @@
 //   second signal                                        no wait for empty queues: all are asked to end at once
 //   third signal                                         all are killed
 //
+// While the consumers are held, or the epoch is being built (ControlDesk.swift), nobody empties the queues: then the end
+// does not wait for it, and says what waits.
+//
 // Nothing is lost by any of them: what was acknowledged is on disk, and the next `up` goes on with it.
 
 public import Logging
@@ -23,18 +26,23 @@ public final class ClusterRun {
     private let redis: Role?
     private let hooks: ClusterHooks
     private let supervisor: Supervisor
+    private let desk: ControlDesk
     private let logger: Logger
     private var isReady = false
     private var isHurried = false
     /// What went wrong; the first one gives the exit code, and a lost role comes first: it is the cause.
     private var problems: [(code: ExitCode, report: String)] = []
 
-    /// - Parameter redis: the private Redis; nil if another one is used.
-    public init(redis: Role?, hooks: ClusterHooks, signals: SignalWaiter, logger: Logger) {
+    /// - Parameters:
+    ///   - redis: the private Redis; nil if another one is used.
+    ///   - control: where other commands ask for a hold on the consumers.
+    public init(redis: Role?, control: ControlSocket, hooks: ClusterHooks, signals: SignalWaiter, logger: Logger) {
         self.redis = redis
         self.hooks = hooks
         self.logger = logger
         supervisor = Supervisor(signals: signals, logger: logger, respectsHangup: !Supervisor.isHangupIgnored)
+        desk = ControlDesk(control, supervisor: supervisor, hooks: hooks, logger: logger)
+        supervisor.desk = desk
     }
 
     /// Starts everything, waits for a signal, and stops everything.
@@ -45,6 +53,7 @@ public final class ClusterRun {
             do throws(Failure) {
                 try start()
                 try supervisor.wait { isInterrupted }
+                if let failure = desk.failure { throw failure }
             } catch {
                 note(error)
             }
@@ -59,7 +68,9 @@ public final class ClusterRun {
         return problems.first?.code ?? .ok
     }
 
-    private var isInterrupted: Bool { supervisor.stopRequests > 0 || supervisor.lost != nil }
+    private var isInterrupted: Bool {
+        supervisor.stopRequests > 0 || supervisor.lost != nil || desk.failure != nil
+    }
 
     private func note(_ failure: Failure) {
         problems.append((failure.code, failure.report))
@@ -75,10 +86,13 @@ extension ClusterRun {
         }
         try hooks.initialise()
         // The system calls that start a process are quick; whoever is interested in signals looks afterwards.
-        for role in try hooks.roles() { try supervisor.start(role) }
+        let state = try desk.startConsumers()
+        try supervisor.start(try hooks.web())
         guard try becomesReady() else { return }
         isReady = true
-        LineSink.standardOutput.write(hooks.readyText(supervisor.readyText(of: .web) ?? ""))
+        LineSink.standardOutput.write(hooks.readyText(supervisor.readyText(of: .web) ?? "", state))
+        if state.isBuilding { LineSink.standardOutput.write(hooks.unfinishedText(state)) }
+        try desk.open()
     }
 
     /// Waits until all that was started is ready; false if something else came first.
@@ -98,8 +112,10 @@ extension ClusterRun {
     private func stop() throws(Failure) {
         let drains = isReady && supervisor.lost == nil && problems.isEmpty
         logger.info(drains ? "draining" : "stopping")
-        try end([.web])
-        let isEmpty = drains ? try drain() : false
+        let undrained = try desk.close()
+        try end([.web], noticing: undrained)
+        let isEmpty = drains && undrained == nil ? try drain() : false
+        if drains, let undrained { tellWaiting(undrained) }
         try end([.consumer])
         if isEmpty && !isHurried {
             do throws(Failure) {
@@ -112,11 +128,25 @@ extension ClusterRun {
     }
 
     /// Asks for an end and waits for it.
-    private func end(_ kinds: Set<Role.Kind>) throws(Failure) {
+    ///
+    /// - Parameter undrained: why nobody makes room in the queues; then the web node may wait for that room.
+    private func end(_ kinds: Set<Role.Kind>, noticing undrained: String? = nil) throws(Failure) {
         guard !isHurried else { return }
         try supervisor.stop(kinds)
-        try supervisor.wait { supervisor.hasEnded(kinds) || supervisor.stopRequests > 1 }
+        let isDone = { self.supervisor.hasEnded(kinds) || self.supervisor.stopRequests > 1 }
+        let noticeTime = MonotonicClock.milliseconds() + Self.startNoticeMilliseconds
+        if let undrained, try !supervisor.wait(until: noticeTime, for: isDone) {
+            logger.notice("the web node still pushes, and \(undrained); another signal ends it at once")
+        }
+        try supervisor.wait(for: isDone)
         if supervisor.stopRequests > 1 { try hurry() }
+    }
+
+    /// Without consumers nothing is waited for: says what the next run has to do.
+    private func tellWaiting(_ why: String) {
+        guard !isHurried else { return }
+        let waiting = waitingBatches()
+        if waiting == 0 { logger.notice("\(why); no batch waits") } else { note(.incomplete(why, waiting: waiting)) }
     }
 
     /// Waits for empty queues; false if something else came first.

@@ -45,6 +45,6 @@ enum Folder {
     }
 
     private static let advice =
-        "It is for the socket of Redis, because the path of the data folder is too long for one. Remove it, or "
+        "It is for sockets, because the path of the data folder is too long for one. Remove it, or "
         + "give --data-dir a shorter path."
 }

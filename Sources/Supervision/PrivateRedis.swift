@@ -31,7 +31,8 @@ public struct PrivateRedis {
         let setpriv = try Programs.find("setpriv", package: "util-linux", environment: environment)
         let flock = try Programs.find("flock", package: "util-linux", environment: environment)
         let server = try Programs.find("redis-server", package: "redis-server", environment: environment)
-        let socketPath = try SocketPath.prepare(dataFolder: folder.dataFolder, environment: environment)
+        let socketPath = try SocketPath.prepare(
+            "redis.sock", dataFolder: folder.dataFolder, environment: environment)
         try Folder.make(folder.redisFolderPath)
         var arguments = ["--pdeathsig", "KILL", "--", "/bin/sh", "-c", Self.script, "\(getpid())"]
         arguments += [flock, "--no-fork", "--timeout", "\(Self.lockSeconds)", folder.redisLockPath, server]

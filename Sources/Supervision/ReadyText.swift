@@ -1,4 +1,5 @@
-// What `up` prints when everything works: lines to be pasted into another terminal, whatever folder that one is in.
+// What `up` prints when everything works: lines to be pasted into another terminal, whatever folder that one is in; and
+// what it adds when consumers cannot work yet.
 
 /// The text, once the web node has said where it listens.
 public struct ReadyText {
@@ -37,6 +38,18 @@ public struct ReadyText {
             return reachable(address.replacingCharacters(in: range, with: local))
         }
         return address.contains("[") ? "-g '\(address)'" : address
+    }
+}
+
+/// Of an epoch that a rebalance has not finished.
+public enum UnfinishedText {
+    /// - Parameters:
+    ///   - dataFolder: from the root.
+    ///   - callName: see `Programs.callName`.
+    public static func text(_ state: ClusterState, dataFolder: String, callName: String) -> String {
+        let partitions = state.partitions == 1 ? "1 partition" : "\(state.partitions) partitions"
+        return "The rebalance to \(partitions) is unfinished: until `\(callName) rebalance resume --data-dir "
+            + "\(Programs.shellWord(dataFolder))` has gone on with it, what is counted waits in Redis."
     }
 }
 

@@ -29,6 +29,9 @@ final class RunningRole {
     private var lastWords = LastWords()
     private var wasEverReady = false
     private var isStopping = false
+    private var isDismissed = false
+    /// How often it was started again.
+    private(set) var restarts = 0
     private var lastProbe: UInt64 = 0
     private let logger: Logger
     private let beforeOutput: () -> Void
@@ -99,7 +102,14 @@ final class RunningRole {
         }
     }
 
+    /// Asks it to end, and minds no way in which it does.
+    func dismiss() throws(Failure) {
+        isDismissed = true
+        try stop(SIGTERM)
+    }
+
     private func restart(now: UInt64) -> LostRole? {
+        restarts += 1
         do throws(Failure) {
             try start(now: now)
             return nil
@@ -152,13 +162,16 @@ final class RunningRole {
     private func bury(_ child: ChildProcess, since: UInt64, now: UInt64) throws(Failure) -> LostRole? {
         try child.send(SIGKILL)
         guard let ending = try child.wait() else { preconditionFailure("a wait without a limit returns an ending") }
-        if isStopping, ending != .code(0), ending != .signal(SIGTERM) { badEnding = ending }
+        if isStopping, ending != .code(0), ending != .signal(SIGTERM) {
+            if isDismissed { log(.warning, "\(ending) while it was stopped") } else { badEnding = ending }
+        }
         return decide(code: ending.exitCode, what: "\(ending)", since: since, now: now)
     }
 
     private func decide(code: ExitCode?, what: String, since: UInt64, now: UInt64) -> LostRole? {
         readyText = nil
         state = .ended
+        if isDismissed { return nil }
         switch rules.ended(
             code: code, started: since, now: now, isStopping: isStopping, wasEverReady: wasEverReady)
         {

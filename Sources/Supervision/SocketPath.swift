@@ -1,9 +1,10 @@
-// Where the socket of the private Redis lies. The system takes 107 bytes for the path of a socket, and data folders
-// can be deeper; a URL cannot carry every character of a path. So one of these, the first that can be had:
+// Where the sockets of an `up` lie: the private Redis's, redis.sock, and its own, control.sock. The system takes 107
+// bytes for the path of a socket, and data folders can be deeper; a URL cannot carry every character of a path. So one
+// of these, the first that can be had:
 //
-//   <data>/up/redis.sock
-//   $XDG_RUNTIME_DIR/tallymill-<hash>/redis.sock
-//   /tmp/tallymill-<uid>/<hash>/redis.sock
+//   <data>/up/<name>
+//   $XDG_RUNTIME_DIR/tallymill-<hash>/<name>
+//   /tmp/tallymill-<uid>/<hash>/<name>
 //
 // The hash is FNV-1a, 64 bits, of the absolute path of the data folder: the same folder gets the same socket.
 // http://www.isthe.com/chongo/tech/comp/fnv/
@@ -17,24 +18,26 @@ enum SocketPath {
 
     /// The path, in a folder that exists now and that only this user can change.
     ///
-    /// - Parameter temporary: /tmp, but for tests.
+    /// - Parameters:
+    ///   - name: of the socket in its folder.
+    ///   - temporary: /tmp, but for tests.
     /// - Throws: 74 if a folder cannot be made or belongs to somebody else.
     static func prepare(
-        dataFolder: String, environment: [String: String], temporary: String = "/tmp"
+        _ name: String, dataFolder: String, environment: [String: String], temporary: String = "/tmp"
     ) throws(Failure) -> String {
-        let near = "\(dataFolder)/up/redis.sock"
+        let near = "\(dataFolder)/up/\(name)"
         if isUsable(near) { return near }
-        let name = hash(of: dataFolder)
+        let hash = Self.hash(of: dataFolder)
         if let runtime = environment["XDG_RUNTIME_DIR"], runtime.hasPrefix("/"), access(runtime, W_OK) == 0,
-            isUsable("\(runtime)/tallymill-\(name)/redis.sock")
+            isUsable("\(runtime)/tallymill-\(hash)/\(name)")
         {
-            try Folder.makePrivate("\(runtime)/tallymill-\(name)")
-            return "\(runtime)/tallymill-\(name)/redis.sock"
+            try Folder.makePrivate("\(runtime)/tallymill-\(hash)")
+            return "\(runtime)/tallymill-\(hash)/\(name)"
         }
         let own = "\(temporary)/tallymill-\(geteuid())"
         try Folder.makePrivate(own)
-        try Folder.makePrivate("\(own)/\(name)")
-        return "\(own)/\(name)/redis.sock"
+        try Folder.makePrivate("\(own)/\(hash)")
+        return "\(own)/\(hash)/\(name)"
     }
 
     static func isUsable(_ path: String) -> Bool {

@@ -1,5 +1,5 @@
-// Keeps processes alive, and does nothing else: one thread, one poll(2) over the signals, the ends of the children and
-// what they print. It never sleeps and never asks in a loop.
+// Keeps processes alive, and does nothing else: one thread, one poll(2) over the signals, the ends of the children, what
+// they print, and what other commands ask at the control socket. It never sleeps and never asks in a loop.
 //
 // The thread is the process's main thread, because the children ask the system to kill them when the thread that
 // started them ends. That is also why nothing here is handed to another thread or task.
@@ -18,6 +18,8 @@ final class Supervisor {
     private(set) var stopRequests = 0
     /// The first role that could not be kept alive.
     private(set) var lost: LostRole?
+    /// Looked at in every turn, beside the children.
+    weak var desk: ControlDesk?
     /// Called before something is written to stderr, so that a progress line can be taken off the screen.
     var beforeOutput: () -> Void = {}
 
@@ -82,6 +84,27 @@ final class Supervisor {
         for child in children where kinds.contains(child.role.kind) { try child.stop(signal) }
     }
 
+    /// Asks all of those kinds to end, restarts them no more, and minds no way in which they do: whoever wants them gone
+    /// has them gone.
+    func dismiss(_ kinds: Set<Role.Kind>) throws(Failure) {
+        for child in children where kinds.contains(child.role.kind) { try child.dismiss() }
+    }
+
+    /// Knows nothing any more of those of these kinds that have ended for good.
+    func forget(_ kinds: Set<Role.Kind>) {
+        children.removeAll { kinds.contains($0.role.kind) && $0.hasEnded }
+    }
+
+    /// Whether all of those kinds are ready.
+    func areReady(_ kinds: Set<Role.Kind>) -> Bool {
+        children.allSatisfy { !kinds.contains($0.role.kind) || $0.isReady }
+    }
+
+    /// How often each was started again.
+    var restarts: [UpState.Restarts] {
+        children.map { UpState.Restarts(role: $0.role.name, count: $0.restarts) }
+    }
+
     /// Those that were asked to end and did it badly, as "web was killed by signal 9".
     var badEndings: [String] {
         children.compactMap { child in child.badEnding.map { "\(child.role.name) \($0)" } }
@@ -92,7 +115,8 @@ final class Supervisor {
         for child in children {
             entries += child.descriptors.map { pollfd(fd: $0, events: Int16(POLLIN), revents: 0) }
         }
-        let nextLook = (children.map(\.nextLook) + [deadline]).compactMap { $0 }.min()
+        entries += (desk?.descriptors ?? []).map { pollfd(fd: $0, events: Int16(POLLIN), revents: 0) }
+        let nextLook = (children.map(\.nextLook) + [deadline, desk?.nextLook]).compactMap { $0 }.min()
         guard poll(&entries, nfds_t(entries.count), Self.timeout(until: nextLook)) >= 0 || errno == EINTR else {
             throw Failure(cannot: "wait for events", errno: errno, code: .failure)
         }
@@ -101,6 +125,7 @@ final class Supervisor {
             guard let found = try child.look(now: MonotonicClock.milliseconds()) else { continue }
             lost = lost ?? found
         }
+        try desk?.look(now: MonotonicClock.milliseconds())
     }
 
     private static func timeout(until time: UInt64?) -> Int32 {

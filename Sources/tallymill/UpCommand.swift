@@ -18,6 +18,10 @@ struct UpCommand: ParsableCommand {
             What dies is started again. Ctrl-C drains: the web node pushes what it has admitted, the consumers count it,
             the total is printed, exit 0. A second Ctrl-C does not wait for that, and a third one kills; what was
             acknowledged is on disk and is counted by the next `tallymill up`.
+
+            Commands that need the consumers stopped, such as rebalance, hold them meanwhile through a socket in the data
+            folder, and what arrives waits in Redis. After a rebalance that was interrupted, the web node works and no
+            consumer is started until `tallymill rebalance resume` has finished it.
             """)
 
     @OptionGroup var common: CommonOptions
@@ -51,32 +55,45 @@ struct UpCommand: ParsableCommand {
             try folder.publish(socket: own.socketPath)
             redis = own
         }
+        let control = try folder.openControl(environment: environment)
         let data = DataFolder(folder.dataFolder)
         let access = try session.redis(clientName: "tallymill-up")
         let plans = RolePlans(
             settings: session.settings, executable: executable, dataFolder: data.path, socketPath: redis?.socketPath,
             environment: environment)
         let asked = session.settings.origin(of: .partitions) == .builtIn ? nil : session.settings.integer(.partitions)
-        // K is the folder's; known once `initialise` has run.
-        var topology: Topology?
+        let callName = Programs.callName(of: executable, environment: environment)
         let hooks = ClusterHooks(
             initialise: { () throws(Failure) in
-                topology = try Initializer(folder: data, access: access).run(
-                    partitions: asked, otherwise: session.settings.integer(.partitions)
-                ).topology
+                _ = try Initializer(folder: data, access: access).run(
+                    partitions: asked, otherwise: session.settings.integer(.partitions), takesUnfinished: true
+                )  // what the folder holds now is asked when it is needed: a rebalance may change it
             },
-            roles: { () throws(Failure) in plans.consumers(partitions: topology?.partitions ?? 0) + [plans.web()] },
-            waitingBatches: { () throws(Failure) in
-                try Status(data, access).partitions.reduce(0) { $0 + $1.length }
-            },
+            state: { () throws(Failure) in try Self.state(data) },
+            consumers: { state throws(Failure) in plans.consumers(partitions: state.partitions) },
+            web: { () throws(Failure) in plans.web() },
+            waitingBatches: { () throws(Failure) in try WaitingBatches.count(data, access) },
             total: { () throws(Failure) in try Self.total(data) },
-            readyText: { address in
+            readyText: { address, state in
                 ReadyText(
-                    partitions: topology?.partitions ?? 0, shownFolder: session.folder.path, dataFolder: data.path,
-                    callName: Programs.callName(of: executable, environment: environment)
+                    partitions: state.partitions, shownFolder: session.folder.path, dataFolder: data.path,
+                    callName: callName
                 ).text(address: address)
-            })
-        return ClusterRun(redis: redis?.role, hooks: hooks, signals: signals, logger: session.log.logger("up")).run()
+            },
+            unfinishedText: { UnfinishedText.text($0, dataFolder: data.path, callName: callName) })
+        return ClusterRun(
+            redis: redis?.role, control: control, hooks: hooks, signals: signals, logger: session.log.logger("up")
+        ).run()
+    }
+
+    private static func state(_ data: DataFolder) throws(Failure) -> ClusterState {
+        guard let file = try data.readClusterFile() else {
+            throw Failure(
+                .configuration, "the cluster file is gone", at: data.clusterFilePath,
+                advice: "Put it back: it belongs to the shards beside it.")
+        }
+        return ClusterState(
+            epoch: file.topology.epoch, partitions: file.topology.partitions, isBuilding: file.state == .building)
     }
 
     private static func total(_ data: DataFolder) throws(Failure) -> String {

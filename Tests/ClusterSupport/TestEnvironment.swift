@@ -37,6 +37,13 @@ public enum TestEnvironment {
         return path
     }
 
+    /// The path of a program that the tests bring along.
+    public static func probe(_ name: String) throws(HarnessError) -> String {
+        let path = buildFolder() + "/" + name
+        guard access(path, X_OK) == 0 else { throw HarnessError("no program at \(path): build the tests") }
+        return path
+    }
+
     /// The whole environment of a child: where programs are, and nothing of ours.
     public static let childEnvironment: [String: String] = {
         var kept = ["LC_ALL": "C.UTF-8", "NO_COLOR": "1"]

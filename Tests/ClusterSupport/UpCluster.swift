@@ -10,7 +10,8 @@ public import ServiceKit
 public final class UpCluster {
     public let folder: TestFolder
     public let dataFolder: String
-    public let partitions: Int
+    /// K, as `up` is told.
+    public private(set) var partitions: Int
     public private(set) var process: RunningProcess
     /// Where the web node of `up` listens.
     public private(set) var port: UInt16
@@ -37,8 +38,12 @@ public final class UpCluster {
     }
 
     /// `up` again on the same folder, after it has ended.
-    public func startAgain() throws(HarnessError) {
+    ///
+    /// - Parameter partitions: K, if another one has been made of it.
+    public func startAgain(partitions: Int? = nil) throws(HarnessError) {
         starts += 1
+        self.partitions = partitions ?? self.partitions
+        let partitions = self.partitions
         process = try Self.launch(folder, dataFolder, partitions, options, start: starts)
         port = try Self.waitUntilReady(process, within: 30)
     }

@@ -49,7 +49,11 @@ final class Cluster {
     private(set) var printed: [String] = []
     private(set) var errors: [String] = []
 
-    init(_ arguments: [String], in folder: String, command: String = "up", environment: [String: String] = [:]) throws {
+    /// - Parameter user: the number of another user who runs it, if it is not this one.
+    init(
+        _ arguments: [String], in folder: String, command: String = "up", environment: [String: String] = [:],
+        user: UInt32? = nil
+    ) throws {
         self.folder = folder
         let own = try Programs.own()
         let program = own[..<(try #require(own.lastIndex(of: "/")))] + "/supervision-probe"
@@ -57,6 +61,10 @@ final class Cluster {
         variables["PATH"] = variables["PATH"] ?? "/usr/bin:/bin"
         var plan = ChildProcess.Plan(
             executable: String(program), arguments: [command, folder] + arguments, environment: variables)
+        if let user {
+            plan.arguments = ["--reuid", "\(user)", "--clear-groups", "--", plan.executable] + plan.arguments
+            plan.executable = "/usr/bin/setpriv"
+        }
         plan.output = .pipe
         plan.errorOutput = .pipe
         process = try ChildProcess.spawn(plan)
@@ -109,7 +117,11 @@ final class Cluster {
     }
 
     func happens(_ line: String, times: Int = 1) throws -> Bool {
-        try eventually { try rawTrace().map { $0.joined(separator: " ") }.filter { $0.hasPrefix(line) }.count >= times }
+        try eventually { try hasHappened(line, times: times) }
+    }
+
+    func hasHappened(_ line: String, times: Int = 1) throws -> Bool {
+        try rawTrace().map { $0.joined(separator: " ") }.filter { $0.hasPrefix(line) }.count >= times
     }
 
     /// The process of the last start of a role.

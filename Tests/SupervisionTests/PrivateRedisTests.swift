@@ -63,26 +63,28 @@ import Testing
         try withFolder { folder throws in
             let room = SocketPath.bytesMax - "/up/redis.sock".utf8.count
             let longest = "/" + String(repeating: "d", count: room - 1)
-            #expect(try SocketPath.prepare(dataFolder: longest, environment: [:]) == "\(longest)/up/redis.sock")
+            #expect(
+                try SocketPath.prepare("redis.sock", dataFolder: longest, environment: [:])
+                    == "\(longest)/up/redis.sock")
             let tooLong = longest + "d"
             let hash = SocketPath.hash(of: tooLong)
             let own = "\(folder)/tallymill-\(geteuid())"
             #expect(
-                try SocketPath.prepare(dataFolder: tooLong, environment: [:], temporary: folder)
+                try SocketPath.prepare("redis.sock", dataFolder: tooLong, environment: [:], temporary: folder)
                     == "\(own)/\(hash)/redis.sock")
             #expect(
-                try SocketPath.prepare(dataFolder: tooLong, environment: ["XDG_RUNTIME_DIR": folder])
+                try SocketPath.prepare("redis.sock", dataFolder: tooLong, environment: ["XDG_RUNTIME_DIR": folder])
                     == "\(folder)/tallymill-\(hash)/redis.sock")
             // A runtime folder that is not there, or too long itself.
             for wrong in ["/nonexistent", "relative", longest] {
                 #expect(
                     try SocketPath.prepare(
-                        dataFolder: tooLong, environment: ["XDG_RUNTIME_DIR": wrong], temporary: folder)
+                        "redis.sock", dataFolder: tooLong, environment: ["XDG_RUNTIME_DIR": wrong], temporary: folder)
                         == "\(own)/\(hash)/redis.sock")
             }
             // A URL could not carry it.
             #expect(
-                try SocketPath.prepare(dataFolder: "/my data", environment: [:], temporary: folder)
+                try SocketPath.prepare("redis.sock", dataFolder: "/my data", environment: [:], temporary: folder)
                     == "\(own)/\(SocketPath.hash(of: "/my data"))/redis.sock")
             var status = stat()
             #expect(stat(own, &status) == 0)
@@ -96,19 +98,19 @@ import Testing
             try #require(symlink(folder, own) == 0)
             let tooLong = "/" + String(repeating: "d", count: 200)
             let link = #expect(throws: Failure.self) {
-                try SocketPath.prepare(dataFolder: tooLong, environment: [:], temporary: folder)
+                try SocketPath.prepare("redis.sock", dataFolder: tooLong, environment: [:], temporary: folder)
             }
             #expect(link?.code == .ioError)
             #expect(link?.sentence == "\(own): cannot open the folder: Not a directory")
             try #require(unlink(own) == 0)
             try Folder.make(own, mode: 0o755)
-            _ = try SocketPath.prepare(dataFolder: tooLong, environment: [:], temporary: folder)
+            _ = try SocketPath.prepare("redis.sock", dataFolder: tooLong, environment: [:], temporary: folder)
             var status = stat()
             #expect(stat(own, &status) == 0 && status.st_mode & 0o777 == 0o700)
             // Only root can give a folder away.
             guard geteuid() == 0, chown(own, 12_345, 0) == 0 else { return }
             let foreign = #expect(throws: Failure.self) {
-                try SocketPath.prepare(dataFolder: tooLong, environment: [:], temporary: folder)
+                try SocketPath.prepare("redis.sock", dataFolder: tooLong, environment: [:], temporary: folder)
             }
             #expect(foreign?.sentence == "\(own): the folder belongs to user 12345")
         }

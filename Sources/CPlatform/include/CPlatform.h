@@ -14,6 +14,8 @@ int tm_signalfd(const void *set);
 int tm_signalfd_read(int descriptor);
 /// The next connection of a listening socket, non-blocking and close-on-exec.
 int tm_accept(int descriptor);
+/// Who is at the other end of a unix socket: the process and the user that connected.
+int tm_peer(int descriptor, int *process, unsigned *user);
 /// A pipe whose ends are close-on-exec from the first moment.
 int tm_pipe(int ends[2]);
 /// The spawned child closes every descriptor from `first` on; `actions` is a posix_spawn_file_actions_t.
