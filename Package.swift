@@ -97,6 +97,12 @@ let package = Package(
             probe("supervision-probe", path: "Tests/SupervisionProbe", ["ServiceKit", "Supervision", logging]),
             tests("SupervisionTests", ["ServiceKit", "Supervision", "TallyCore", "supervision-probe"]),
             tests("BenchTests", ["Bench", "ServiceKit", "TallyCore"]),
+            tests(
+                "OperationsTests",
+                [
+                    "Operations", "RedisQueue", "ServiceKit", "ShardConsumer", "ShardStore", "TallyCore", "TestSupport",
+                    logging,
+                ]),
             // Real processes and kill -9; the harness is a target of its own, without any test.
             .target(
                 name: "ClusterSupport", dependencies: ["TallyCore", "ServiceKit"], path: "Tests/ClusterSupport",

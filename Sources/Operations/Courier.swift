@@ -37,6 +37,7 @@ public final class Courier {
     public var whileWaiting: (() throws(Failure) -> Void)?
     private let access: RedisAccess
     private let patience: Patience
+    private let outboxBytes: Int
     private let watch: QueueWatch
     private var producer: Producer
     private var queue: ProducerQueue?
@@ -49,12 +50,14 @@ public final class Courier {
     /// Why there is no connection, or no topology.
     private var trouble: RedisError?
 
-    public init(_ access: RedisAccess, patience: Patience = Patience()) {
+    /// - Parameter outboxBytes: what it holds at most; larger than any one delivery.
+    public init(_ access: RedisAccess, patience: Patience = Patience(), outboxBytes: Int = Courier.outboxBytes) {
         self.access = access
         self.patience = patience
+        self.outboxBytes = outboxBytes
         watch = QueueWatch(access)
         var configuration = Producer.Configuration()
-        configuration.outboxBytes = Self.outboxBytes
+        configuration.outboxBytes = outboxBytes
         var random = SystemRandomNumberGenerator()
         producer = Producer(id: .random(using: &random), configuration: configuration)
     }
@@ -100,7 +103,7 @@ public final class Courier {
             let now = MonotonicClock.milliseconds()
             if let refusal = producer.closedReason(now: now) {
                 try goOn(&wait, because: refusal)
-            } else if producer.heldBytes > 0, producer.heldBytes + bytes.count > Self.outboxBytes {
+            } else if producer.heldBytes > 0, producer.heldBytes + bytes.count > outboxBytes {
                 try goOn(&wait, because: .outboxFull)
             } else {
                 do throws(BatchError) {

@@ -81,7 +81,7 @@ public enum DeadLetterWriter {
                     ("frozen at", Timestamp.rfc3339(milliseconds: Int64(clamping: header.frozenAt))),
                     ("entries", "\(header.entries)"), ("groups", "\(header.groups)"),
                     ("origin", header.origin.map { "\($0)" } ?? "itself"),
-                    ("stream so far", "\(header.cumulative.increments) increments, sum \(header.cumulative.sum)"),
+                    ("stream so far", "increments \(header.cumulative.increments), sum \(header.cumulative.sum)"),
                 ]
             } catch {
                 lines.append(("header", error.sentence))
@@ -99,7 +99,7 @@ public enum DeadLetterWriter {
             let offset =
                 Hex.text([UInt8(truncatingIfNeeded: start >> 24), UInt8(truncatingIfNeeded: start >> 16)])
                 + Hex.text([UInt8(truncatingIfNeeded: start >> 8), UInt8(truncatingIfNeeded: start)])
-            return "\(offset)  \(digits)\(String(repeating: " ", count: 49 - digits.count)) \(visible)\n"
+            return "\(offset)  \(digits)\(String(repeating: " ", count: 48 - digits.count)) \(visible)\n"
         }.joined()
     }
 }

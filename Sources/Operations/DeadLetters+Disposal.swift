@@ -7,8 +7,9 @@
 //
 //   dead-letter:<producer>:<epoch>.<partition>.<sequence>:<two XXH64, seeds 0 and 1, of the rest>
 //
-// Letters of one batch that are alike in all of that (an aggregator cuts a sum of a key that leaves Int64 into several)
-// share the key, and so are delivered and deleted together.
+// Letters of one batch may be alike in all of that: an aggregator cuts a sum of a key that leaves Int64 into several.
+// Such twins are replayed together, whichever of them was named, with their ordinals behind the key, and deleted in one
+// transaction: so an ordinal never comes to mean another of them.
 
 import RedisQueue
 public import ServiceKit
@@ -127,22 +128,26 @@ extension DeadLetters {
         _ letters: [FoundDeadLetter], of partition: UInt32, _ keysWithTwins: Set<[UInt8]>, _ courier: Courier,
         _ tell: (FoundDeadLetter, Fate) -> Void
     ) throws(Failure) {
-        var alike: [[UInt8]: [FoundDeadLetter]] = [:]
+        var byKey: [[UInt8]: FoundDeadLetter] = [:]
         for letter in letters {
             let key = letter.letter.replayKey
-            if alike[key] == nil { alike[key] = keysWithTwins.contains(key) ? try twins(of: letter) : [letter] }
+            if !keysWithTwins.contains(key) {
+                byKey[key] = letter
+            } else if byKey[key] == nil {
+                for (ordinal, twin) in try twins(of: letter).enumerated() {
+                    byKey[ordinal == 0 ? key : key + Array(":\(ordinal)".utf8)] = twin
+                }
+            }
         }
-        for (replayKey, letters) in alike { try deliver(letters, replayKey, courier) }
+        for (replayKey, letter) in byKey { try deliver(letter, replayKey, courier) }
         try courier.settle()
         _ = courier.takeStored()  // all of them are
         let again = try deadAgain(partition)
-        var fates: [(letter: FoundDeadLetter, fate: Fate)] = []
-        for (replayKey, letters) in alike {
-            for letter in letters { fates.append((letter, again[replayKey].map { .deadAgain($0) } ?? .counted)) }
-        }
         // From here on the amount is either in the counter or in the new letter, and the old one counts for nothing.
-        _ = try delete(fates.map(\.letter.letter.row), of: partition)  // one that is gone is as good
-        for (letter, fate) in fates.sorted(by: { $0.letter.letter.row < $1.letter.letter.row }) { tell(letter, fate) }
+        _ = try delete(byKey.values.map(\.letter.row), of: partition)  // one that is gone is as good
+        for (replayKey, letter) in byKey.sorted(by: { $0.value.letter.row < $1.value.letter.row }) {
+            tell(letter, again[replayKey].map { .deadAgain($0) } ?? .counted)
+        }
     }
 
     /// The newest letter of each replay that did not fit, by the replay's key.
@@ -172,19 +177,17 @@ extension DeadLetters {
     }
 
     private func deliver(
-        _ letters: [FoundDeadLetter], _ idempotencyKey: [UInt8], _ courier: Courier
+        _ found: FoundDeadLetter, _ replayKey: [UInt8], _ courier: Courier
     ) throws(Failure) {
-        var buffer = IncrementBuffer()
-        for letter in letters {
-            guard let key = letter.letter.key, let sum = Int64(exactly: letter.letter.amount.sum) else {
-                throw Failure(
-                    .corrupt, "dead letter \(letter.id) holds a sum that no increment can carry",
-                    advice: "`tallymill dead-letters show \(letter.id)` shows it.")
-            }
-            let refusal = key.withUnsafeBytes { buffer.append(key: $0, delta: sum) }
-            if let refusal { throw Failure(.corrupt, "\(refusal)", at: "dead letter \(letter.id)") }
+        guard let key = found.letter.key, let sum = Int64(exactly: found.letter.amount.sum) else {
+            throw Failure(
+                .corrupt, "dead letter \(found.id) holds a sum that no increment can carry",
+                advice: "`tallymill dead-letters show \(found.id)` shows it.")
         }
-        _ = try courier.deliver(buffer, idempotencyKey: idempotencyKey)  // `settle` waits for all
+        var buffer = IncrementBuffer()
+        let refusal = key.withUnsafeBytes { buffer.append(key: $0, delta: sum) }
+        if let refusal { throw Failure(.corrupt, "\(refusal)", at: "dead letter \(found.id)") }
+        _ = try courier.deliver(buffer, idempotencyKey: replayKey)  // `settle` waits for all
     }
 }
 

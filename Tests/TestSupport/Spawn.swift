@@ -4,7 +4,7 @@ import CPlatform
 import Glibc
 
 /// A program that was started; to be waited for.
-enum Spawn {
+public enum Spawn {
     /// Starts `arguments[0]` and returns its process id.
     ///
     /// - Parameter input: the descriptor that becomes stdin; nil for none.
@@ -48,7 +48,7 @@ enum Spawn {
     }
 
     /// Runs a program to its end, which must be a success.
-    static func run(_ arguments: String...) {
+    public static func run(_ arguments: String...) {
         precondition(wait(start(arguments)) == 0, "\(arguments) failed")
     }
 }
