@@ -105,6 +105,16 @@ public struct DataFolder: Sendable {
         return file
     }
 
+    /// The epoch whose shards hold what has been counted: while a change of epoch is under way, the one before.
+    ///
+    /// - Throws: 78 if there is no cluster, or `init` has not ended.
+    public func countedTopology() throws(Failure) -> Topology {
+        if let file = try readClusterFile(), file.isUnfinished, let old = file.earlier.last {
+            return Topology(cluster: file.topology.cluster, epoch: old.epoch, partitions: old.partitions)
+        }
+        return try readyClusterFile().topology
+    }
+
     private static func padded(_ number: Int) -> String {
         let digits = String(number)
         return String(repeating: "0", count: max(0, 4 - digits.count)) + digits

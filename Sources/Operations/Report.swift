@@ -1,4 +1,4 @@
-// `report`: the unified view of all shards of the current epoch.
+// `report`: the unified view of all shards of the current epoch, or, while its shards are being made, of the one before.
 //
 // It reads the cluster file and the shard files and nothing else, while consumers run or not. Each shard is one
 // snapshot; between shards there is none, so a report taken under load shows each key as of some moment during it.
@@ -56,7 +56,7 @@ public struct Report {
     ///
     /// - Throws: 78 if there is no cluster in the folder.
     public init(_ folder: DataFolder, _ query: ReportQuery) throws(Failure) {
-        topology = try folder.readyClusterFile().topology
+        topology = try folder.countedTopology()
         self.query = query
         for partition in topology.partitionIDs {
             let location = folder.shard(partition.number, of: topology)

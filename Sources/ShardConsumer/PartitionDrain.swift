@@ -17,6 +17,9 @@ public struct PartitionDrain {
 
     public init(_ configuration: ShardConsumer.Configuration, logger: Logger) {
         self.configuration = configuration
+        // Who drains tells it in another way than a role that runs for months.
+        var logger = logger
+        logger.logLevel = max(logger.logLevel, .warning)
         self.logger = logger
     }
 

@@ -19,6 +19,7 @@ struct CommonOptions: ParsableArguments {
     @Option(help: .setting(.config)) var config: String?
     @Option(help: .setting(.logLevel)) var logLevel: String?
     @Option(help: .setting(.logFormat)) var logFormat: String?
+    @Flag(help: .setting(.allowVolatileRedis)) var allowVolatileRedis = false
 
     var flags: Flags {
         var flags = Flags()
@@ -29,6 +30,7 @@ struct CommonOptions: ParsableArguments {
         flags.set(.config, config)
         flags.set(.logLevel, logLevel)
         flags.set(.logFormat, logFormat)
+        flags.set(.allowVolatileRedis, allowVolatileRedis)
         return flags
     }
 }

@@ -23,14 +23,12 @@ struct ConsumeCommand: ParsableCommand {
     @Option(help: ArgumentHelp("partitions to consume: a list of numbers and ranges, such as 0-3,7", valueName: "list"))
     var partitions: String
     @Option(help: .setting(.idempotencyRetention)) var idempotencyRetention: String?
-    @Flag(help: .setting(.allowVolatileRedis)) var allowVolatileRedis = false
 
     func run() throws {
         try run { () throws(Failure) in
             let signals = try SignalWaiter()
             var flags = common.flags
             flags.set(.idempotencyRetention, idempotencyRetention)
-            flags.set(.allowVolatileRedis, allowVolatileRedis)
             let session = try Session(.consume, flags)
             return try consume(session, signals)
         }

@@ -146,13 +146,10 @@ extension DeadLettersCommand {
 
         @OptionGroup var common: CommonOptions
         @OptionGroup var choice: DeadLetterSelection
-        @Flag(help: .setting(.allowVolatileRedis)) var allowVolatileRedis = false
 
         func run() throws {
             try run { () throws(Failure) in
-                var flags = common.flags
-                flags.set(.allowVolatileRedis, allowVolatileRedis)
-                let session = try Session(.deadLetters, flags)
+                let session = try Session(.deadLetters, common.flags)
                 let letters = try DeadLetters(session.folder)
                 let lock = try session.folder.lockCluster()
                 defer { withExtendedLifetime(lock) {} }

@@ -17,13 +17,11 @@ struct InitCommand: ParsableCommand {
 
     @OptionGroup var common: CommonOptions
     @Option(help: .setting(.partitions)) var partitions: String?
-    @Flag(help: .setting(.allowVolatileRedis)) var allowVolatileRedis = false
 
     func run() throws {
         try run { () throws(Failure) in
             var flags = common.flags
             flags.set(.partitions, partitions)
-            flags.set(.allowVolatileRedis, allowVolatileRedis)
             let session = try Session(.initialize, flags)
             let access = try session.redis(clientName: "tallymill-init")
             let asked =

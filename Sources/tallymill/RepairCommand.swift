@@ -23,16 +23,19 @@ struct RepairCommand: ParsableCommand {
     @OptionGroup var common: CommonOptions
     @Flag(help: "do it without asking") var yes = false
     @Flag(help: "delete key groups of earlier epochs that are sealed and empty") var collect = false
-    @Flag(help: .setting(.allowVolatileRedis)) var allowVolatileRedis = false
 
     func run() throws {
         try run { () throws(Failure) in
-            var flags = common.flags
-            flags.set(.allowVolatileRedis, allowVolatileRedis)
-            let session = try Session(.repair, flags)
+            let tool = try ChangeTool(Session(.repair, common.flags), "repair")
             var options = Repair.Options()
             options.collects = collect
-            let repair = try Repair(session.folder, try session.redis(clientName: "tallymill-repair"), options)
+            options.resume = { () throws(Failure) in
+                try tool.withConsumersStopped("rebalance, resumed by repair", isLocked: true) {
+                    rebalance throws(Failure) in
+                    _ = try rebalance.resume()  // that there was something is why it is called
+                }
+            }
+            let repair = try Repair(tool.session.folder, tool.access, options)
             let plan = repair.plan
             if plan.isEmpty {
                 Output.line("nothing to repair: Redis is as the cluster file says")

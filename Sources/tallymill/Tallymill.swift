@@ -31,7 +31,7 @@ struct Tallymill: ParsableCommand {
         version: Version.text,
         subcommands: [
             UpCommand.self, InitCommand.self, WebCommand.self, ConsumeCommand.self, ReportCommand.self,
-            StatusCommand.self, VerifyCommand.self, AuditCommand.self, RepairCommand.self, DeadLettersCommand.self,
-            BenchCommand.self,
+            StatusCommand.self, RebalanceCommand.self, VerifyCommand.self, AuditCommand.self, RepairCommand.self,
+            DeadLettersCommand.self, BenchCommand.self,
         ])
 }

@@ -28,7 +28,6 @@ struct UpCommand: ParsableCommand {
     @OptionGroup var web: WebOptions
     @Option(help: .setting(.partitions)) var partitions: String?
     @Option(help: .setting(.idempotencyRetention)) var idempotencyRetention: String?
-    @Flag(help: .setting(.allowVolatileRedis)) var allowVolatileRedis = false
 
     func run() throws {
         try run { () throws(Failure) in
@@ -37,7 +36,6 @@ struct UpCommand: ParsableCommand {
             web.add(to: &flags)
             flags.set(.partitions, partitions)
             flags.set(.idempotencyRetention, idempotencyRetention)
-            flags.set(.allowVolatileRedis, allowVolatileRedis)
             let session = try Session(.up, flags)
             let folder = try UpFolder.acquire(dataFolder: session.folder.path)
             return try withExtendedLifetime(folder) { () throws(Failure) in try up(session, folder, signals) }

@@ -22,14 +22,12 @@ struct WebCommand: ParsableCommand {
 
     @OptionGroup var common: CommonOptions
     @OptionGroup var web: WebOptions
-    @Flag(help: .setting(.allowVolatileRedis)) var allowVolatileRedis = false
 
     func run() throws {
         try run { () throws(Failure) in
             let signals = try SignalWaiter()
             var flags = common.flags
             web.add(to: &flags)
-            flags.set(.allowVolatileRedis, allowVolatileRedis)
             let session = try Session(.web, flags)
             return try serve(session, signals)
         }

@@ -5,6 +5,7 @@
 //     TALLYMILL_SEED        the seed of every random choice; else taken from the clock and printed
 //     TALLYMILL_OUTAGE      seconds for which the outage test leaves Redis dead, 3 unless given
 //     TALLYMILL_INCREMENTS  increments of the throughput test; 1,000,000 in a release build, else 100,000
+//     TALLYMILL_KILLS       `all` for every strike of the kill matrix, else a third of them
 //     TMPDIR                where the folders of the tests are made, /tmp unless given
 //
 // None of them reaches a child: the product refuses variables that it does not know.
@@ -17,6 +18,8 @@ public enum TestEnvironment {
     public static let outageSeconds = integer("TALLYMILL_OUTAGE") ?? 3
     public static let seed = integer("TALLYMILL_SEED").map { UInt64(bitPattern: Int64($0)) } ?? clockSeed
     public static let increments = integer("TALLYMILL_INCREMENTS") ?? defaultIncrements
+
+    public static let runsAllKills = variable("TALLYMILL_KILLS") == "all"
 
     private static let clockSeed = UInt64(WallClock.milliseconds()) % 1_000_000_007
 

@@ -10,8 +10,8 @@ public import ServiceKit
 public final class UpCluster {
     public let folder: TestFolder
     public let dataFolder: String
-    /// K, as `up` is told.
-    public private(set) var partitions: Int
+    /// As many as it has now: whoever rebalances says so here.
+    public var partitions: Int
     public private(set) var process: RunningProcess
     /// Where the web node of `up` listens.
     public private(set) var port: UInt16

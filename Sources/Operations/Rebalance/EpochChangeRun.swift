@@ -15,7 +15,7 @@ import TallyCore
 /// Runs one change of epoch to its end. Owned by one thread.
 final class EpochChangeRun {
     /// How a change is told apart from others that run here, and what it is done with.
-    struct Tools {
+    struct Tools: Sendable {
         var folder: DataFolder
         var access: RedisAccess
         var logger: Logger
@@ -40,7 +40,7 @@ final class EpochChangeRun {
         self.tools = tools
         journal = try RebalanceJournal(tools.folder.journalPath)
         redis = ToolRedis(tools.access)
-        totalSteps = change.stepsLeft
+        totalSteps = change.stepsLeft - change.building.earlier.reduce(0) { $0 + $1.partitions }
     }
 
     private var old: ClusterFile.Epoch {
@@ -59,7 +59,7 @@ final class EpochChangeRun {
         try journal.write(isNew ? .begin : .resume, text, total: totalSteps)
         do throws(Failure) {
             try requireOurRedis()
-            while let step = change.next {
+            while let step = nextStep {
                 if tools.stopRequest.isSet { throw Self.interrupted }
                 number += 1
                 try journal.write(.step, step.text, done: number, total: totalSteps)
@@ -72,6 +72,11 @@ final class EpochChangeRun {
             throw error
         }
         try keepJournal()
+    }
+
+    /// Old key groups stay: stragglers may still have to read that their epoch is sealed. `purge` collects them.
+    private var nextStep: EpochChange.Step? {
+        if case .collect = change.next { nil } else { change.next }
     }
 
     static let interrupted = Failure(
@@ -104,7 +109,7 @@ final class EpochChangeRun {
         case .drain(let partition): try drain(partition)
         case .build: try build()
         case .place: try place()
-        case .collect: break  // stragglers may still have to read that the epoch is sealed: `purge` collects
+        case .collect: preconditionFailure("old key groups are left to `purge`")
         }
         change.done(step)
     }
@@ -133,7 +138,7 @@ final class EpochChangeRun {
         let drain = PartitionDrain(
             ShardConsumer.Configuration(
                 link: tools.access.link, names: tools.access.names, host: try Host.identity(), owner: Host.owner,
-                idempotencyRetentionMilliseconds: .max),
+                idempotencyRetentionMilliseconds: Limits.forgetNothingMilliseconds),
             logger: tools.logger)
         let location = tools.folder.shard(partition, of: old.partitions, in: topology.cluster)
         let isDone = try drain.run(location, stopRequest: tools.stopRequest) { [journal] length in

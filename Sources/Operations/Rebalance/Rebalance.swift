@@ -13,7 +13,7 @@ import ShardStore
 import TallyCore
 
 /// Changes the number of partitions of a cluster.
-public struct Rebalance {
+public struct Rebalance: Sendable {
     private let tools: EpochChangeRun.Tools
 
     /// - Parameters:
@@ -68,7 +68,8 @@ public struct Rebalance {
         let disk = try RebalanceDisk(folder, file.topology, to: partitions)
         guard disk.free > disk.needed else {
             throw Failure(
-                .ioError, "the change needs \(Humanized.bytes(disk.needed)), and \(Humanized.bytes(disk.free)) are free",
+                .ioError,
+                "the change needs \(Humanized.bytes(disk.needed)), and \(Humanized.bytes(disk.free)) are free",
                 at: folder.path, advice: "Free space, or purge older epochs: `tallymill rebalance purge`.")
         }
         let next = folder.epochPath(file.topology.epoch + 1)

@@ -15,6 +15,9 @@ extension Setting {
     public static let namespace = Setting(
         "namespace", .name(maximumBytes: 64), default: "tallymill",
         help: "first part of all key names in Redis, so that clusters can share one")
+    public static let allowVolatileRedis = Setting(
+        "allow-volatile-redis", .flag, default: "false",
+        help: "accept a Redis that can lose acknowledged counts when it crashes")
     public static let dataDir = Setting(
         "data-dir", .path, default: "./tallymill-data", fallbackVariable: "STATE_DIRECTORY",
         help: "folder of the cluster file and the shards")
@@ -31,10 +34,6 @@ extension Setting {
     public static let partitions = Setting(
         "partitions", .integer(1...1024), default: "4", commands: [.initialize, .up],
         help: "number of partitions of a new cluster, K")
-    public static let allowVolatileRedis = Setting(
-        "allow-volatile-redis", .flag, default: "false",
-        commands: [.initialize, .up, .web, .consume, .repair, .deadLetters],
-        help: "accept a Redis that can lose acknowledged counts when it crashes")
     public static let idempotencyRetention = Setting(
         "idempotency-retention", .duration(1_000...366 * 86_400_000), default: "7d", commands: [.up, .web, .consume],
         help: "how long a repeated Idempotency-Key is recognised")
@@ -49,7 +48,7 @@ extension Setting {
         "outbox-bytes", .bytes(1 << 20...1 << 40), default: "256MiB", commands: webCommands,
         help: "most bytes that a node holds for Redis before it refuses requests")
     public static let queueBytes = Setting(
-        "queue-bytes", .bytes(1 << 20...1 << 40), default: "256MiB", commands: webCommands,
+        "queue-bytes", .bytes(1 << 20...1 << 40), default: "256MiB", commands: webCommands.union([.rebalance]),
         help: "most bytes that wait in Redis for one partition before requests are refused")
     public static let batchBytes = Setting(
         "batch-bytes", .bytes(1 << 10...64 << 20), default: "1MiB", commands: webCommands,
@@ -69,8 +68,8 @@ extension Setting {
 
     /// All settings, in the order in which they are listed.
     public static let table: [Setting] = [
-        redis, redisPasswordFile, namespace, dataDir, config, logLevel, logFormat,
-        partitions, allowVolatileRedis, idempotencyRetention,
+        redis, redisPasswordFile, namespace, allowVolatileRedis, dataDir, config, logLevel, logFormat,
+        partitions, idempotencyRetention,
         listen, eventLoops, outboxBytes, queueBytes, batchBytes, requestBodyBytes, requestIncrements,
         unansweredRequests, maxConnections,
     ]

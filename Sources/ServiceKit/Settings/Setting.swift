@@ -6,7 +6,7 @@
 public enum CommandName: String, CaseIterable, Sendable {
     case initialize = "init"
     case deadLetters = "dead-letters"
-    case up, web, consume, report, status, bench, repair, verify, audit
+    case up, web, consume, report, status, rebalance, repair, verify, audit, bench
 }
 
 /// One row of the table of settings.

@@ -1,0 +1,185 @@
+import ArgumentParser
+import Glibc
+import Operations
+import ServiceKit
+import ShardConsumer
+import Supervision
+import TallyCore
+
+/// `tallymill rebalance`: another number of partitions.
+struct RebalanceCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "rebalance", abstract: "Changes the number of partitions; clients do not notice.",
+        discussion: """
+            EXAMPLES
+              tallymill rebalance plan --to 7
+              tallymill rebalance run --to 7 --yes
+              tallymill rebalance status
+              tallymill rebalance resume
+              tallymill rebalance purge --yes
+
+            Consumers stand still meanwhile; a running `tallymill up` stops its own and starts the new ones. Web nodes
+            go on: what arrives waits in the queues of the new epoch. Interrupted at any point, `resume` goes on.
+            """,
+        subcommands: [Plan.self, Run.self, Status.self, Resume.self, Purge.self])
+
+    enum Format: String, ExpressibleByArgument, CaseIterable {
+        case table, json
+    }
+}
+
+/// Options of what changes a cluster's epoch.
+struct ChangeOptions: ParsableArguments {
+    @Option(
+        help: ArgumentHelp("for drills: the process stops itself before step n", valueName: "n", visibility: .hidden))
+    var pauseBefore: Int?
+}
+
+extension RebalanceCommand {
+    /// `tallymill rebalance plan`.
+    struct Plan: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Shows what a change would move, need and take; changes nothing.")
+
+        @OptionGroup var common: CommonOptions
+        @Option(help: ArgumentHelp("the new number of partitions, 1 to 1024", valueName: "n")) var to: Int
+        @Option(help: .setting(.queueBytes)) var queueBytes: String?
+        @Option(help: ArgumentHelp("table or json", valueName: "format")) var format = Format.table
+
+        func run() throws {
+            try run { () throws(Failure) in
+                try PartitionCount.check(to)
+                var flags = common.flags
+                flags.set(.queueBytes, queueBytes)
+                let session = try Session(.rebalance, flags)
+                let plan = try RebalancePlan(
+                    session.folder, session.redis(clientName: "tallymill-rebalance"), to: to,
+                    queueBytes: session.settings.bytes(.queueBytes))
+                Output.write(Array((format == .json ? plan.json + "\n" : plan.text).utf8), to: STDOUT_FILENO)
+                return .ok
+            }
+        }
+    }
+
+    /// `tallymill rebalance run`.
+    struct Run: ParsableCommand {
+        static let configuration = CommandConfiguration(abstract: "Changes the number of partitions.")
+
+        @OptionGroup var common: CommonOptions
+        @OptionGroup var change: ChangeOptions
+        @Option(help: ArgumentHelp("the new number of partitions, 1 to 1024", valueName: "n")) var to: Int
+        @Option(help: .setting(.queueBytes)) var queueBytes: String?
+        @Flag(help: "do not ask") var yes = false
+
+        func run() throws {
+            try run { () throws(Failure) in
+                try PartitionCount.check(to)
+                var flags = common.flags
+                flags.set(.queueBytes, queueBytes)
+                let tool = try ChangeTool(Session(.rebalance, flags), "rebalance", pauseBefore: change.pauseBefore)
+                let topology = try tool.session.folder.readyClusterFile().topology
+                if topology.partitions == to {
+                    Output.line("nothing to do: epoch \(topology.epoch) has \(to) partitions")
+                    return .ok
+                }
+                let plan = try RebalancePlan(
+                    tool.session.folder, tool.access, to: to, queueBytes: tool.session.settings.bytes(.queueBytes))
+                Output.write(Array(plan.text.utf8), to: STDERR_FILENO)
+                guard try Confirmation.ask("Change to \(to) partitions?", isGiven: yes) else { return .failure }
+                try tool.withConsumersStopped("rebalance to \(to) partitions") { rebalance throws(Failure) in
+                    try rebalance.run(to: to)
+                }
+                return .ok
+            }
+        }
+    }
+
+    /// `tallymill rebalance status`.
+    struct Status: ParsableCommand {
+        static let configuration = CommandConfiguration(abstract: "Shows where a change stands.")
+
+        @OptionGroup var common: CommonOptions
+        @Option(help: ArgumentHelp("table or json", valueName: "format")) var format = Format.table
+
+        func run() throws {
+            try run { () throws(Failure) in
+                let session = try Session(.rebalance, common.flags)
+                let status = try RebalanceStatus(session.folder)
+                let text = format == .json ? status.json + "\n" : status.text(dataFolder: session.folder.path)
+                Output.write(Array(text.utf8), to: STDOUT_FILENO)
+                return .ok
+            }
+        }
+    }
+
+    /// `tallymill rebalance resume`.
+    struct Resume: ParsableCommand {
+        static let configuration = CommandConfiguration(abstract: "Goes on with a change that was interrupted.")
+
+        @OptionGroup var common: CommonOptions
+        @OptionGroup var change: ChangeOptions
+
+        func run() throws {
+            try run { () throws(Failure) in
+                let tool = try ChangeTool(
+                    Session(.rebalance, common.flags), "rebalance", pauseBefore: change.pauseBefore)
+                guard try RebalanceStatus(tool.session.folder).state != .idle else {
+                    Output.line("nothing to resume")
+                    return .ok
+                }
+                try tool.withConsumersStopped("rebalance, resumed") { rebalance throws(Failure) in
+                    if try !rebalance.resume() { Output.line("nothing to resume") }
+                }
+                return .ok
+            }
+        }
+    }
+
+    /// `tallymill rebalance purge`.
+    struct Purge: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Deletes earlier epochs: their files, their keys in Redis, their watermarks.",
+            discussion: """
+                Only when no web node runs that was started before the change and has not moved, and no Redis from
+                before it, backup or replica, will be put back: their batches would be counted again.
+                """)
+
+        @OptionGroup var common: CommonOptions
+        @Flag(help: "do not ask") var yes = false
+
+        func run() throws {
+            try run { () throws(Failure) in
+                let tool = try ChangeTool(Session(.rebalance, common.flags), "rebalance")
+                let lock = try tool.session.folder.lockForChange()
+                let purge = try RebalancePurge(tool.session.folder, tool.access)
+                if purge.epochs.isEmpty {
+                    Output.line("nothing to purge")
+                    return .ok
+                }
+                let names = purge.epochs.map { "\($0.epoch)" }.joined(separator: ", ")
+                Output.error(
+                    "epoch \(names) can never be looked at again, and a web node or a Redis that still has batches of "
+                        + "it would have them counted again")
+                guard try Confirmation.ask("Purge epoch \(names)?", isGiven: yes) else { return .failure }
+                let bytes = try withExtendedLifetime(lock) { () throws(Failure) in
+                    try purge.run { tool.progress.tell($0) }
+                }
+                tool.progress.clear()
+                Output.line("purged epoch \(names): \(Humanized.bytes(bytes))")
+                return .ok
+            }
+        }
+    }
+}
+
+/// A number of partitions on a command line.
+enum PartitionCount {
+    /// - Throws: 64.
+    static func check(_ partitions: Int) throws(Failure) {
+        guard (1...Limits.partitionsMax).contains(partitions) else {
+            throw Failure(
+                .usage, "\(partitions) is no number of partitions", at: "--to",
+                advice: "It is a number from 1 to \(Limits.partitionsMax).")
+        }
+    }
+}
