@@ -27,18 +27,21 @@ public import TallyCore
 public struct EpochBuild: Sendable {
     /// Counts from outside.
     public struct Import: Sendable {
-        /// Dead letters name this producer, with sequence 1.
-        let producer: ProducerID
+        /// What the import is known by.
+        public let id: Bytes16
         /// Entries to expect, for the progress alone.
         let entries: Int
         /// The entries of one new partition, nil if it has none. Called once for each, on any thread.
         let source: @Sendable (PartitionID) throws(Failure) -> (any SortedSource)?
 
+        /// Dead letters name this producer, with sequence 1.
+        var producer: ProducerID { ProducerID(id) }
+
         public init(
-            producer: ProducerID, entries: Int,
+            id: Bytes16, entries: Int,
             source: @escaping @Sendable (PartitionID) throws(Failure) -> (any SortedSource)?
         ) {
-            self.producer = producer
+            self.id = id
             self.entries = entries
             self.source = source
         }

@@ -1,7 +1,10 @@
 // `topology.json` beside the shards: the authority on epoch and K.
 //
 // Text: {"format":1,"cluster":"<32 hex digits>","epoch":2,"partitions":8,"state":"ready",
-//        "earlier":[{"epoch":1,"partitions":4}]}
+//        "earlier":[{"epoch":1,"partitions":4}],"imports":["<32 hex digits>"]}
+//
+// `imports` names what was loaded directly, and is left out if nothing was. While the epoch is building, `importing`
+// names what comes in with it.
 //
 // It is replaced as a whole (write, fsync, rename). A newer release may add fields, and then raises `format`, so an
 // unknown field or a higher format is refused: this file decides where counts go.
@@ -34,19 +37,31 @@ public struct ClusterFile: Hashable, Sendable {
     public var state: State
     /// Earlier epochs, oldest first.
     public var earlier: [Epoch]
+    /// What was loaded directly, oldest first.
+    public var imports: [Bytes16]
+    /// What is being loaded with this epoch.
+    public var importing: Bytes16?
 
-    public init(topology: Topology, state: State, earlier: [Epoch]) {
+    public init(
+        topology: Topology, state: State, earlier: [Epoch], imports: [Bytes16] = [], importing: Bytes16? = nil
+    ) {
         self.topology = topology
         self.state = state
         self.earlier = earlier
+        self.imports = imports
+        self.importing = importing
     }
 
     public var json: String {
         let epochs = earlier.map { #"{"epoch":\#($0.epoch),"partitions":\#($0.partitions)}"# }
         return #"{"format":\#(ClusterFile.format),"cluster":"\#(topology.cluster)","epoch":\#(topology.epoch),"#
             + #""partitions":\#(topology.partitions),"state":"\#(state.rawValue)","#
-            + #""earlier":[\#(epochs.joined(separator: ","))]}"#
-            + "\n"
+            + #""earlier":[\#(epochs.joined(separator: ","))]"# + importsJSON + "}\n"
+    }
+
+    private var importsJSON: String {
+        let list = imports.map { #""\#($0)""# }.joined(separator: ",")
+        return (imports.isEmpty ? "" : #","imports":[\#(list)]"#) + (importing.map { #","importing":"\#($0)""# } ?? "")
     }
 
     /// - Throws: `ClusterFileError` that says what is wrong with the text.
@@ -62,7 +77,7 @@ public struct ClusterFile: Hashable, Sendable {
         guard zip(epochs, epochs.dropFirst()).allSatisfy({ $0 < $1 }) else { throw .badValue("earlier") }
         self.init(
             topology: Topology(cluster: cluster, epoch: epoch, partitions: partitions), state: state,
-            earlier: fields.earlier)
+            earlier: fields.earlier, imports: fields.imports, importing: fields.importing)
     }
 }
 
@@ -93,6 +108,8 @@ struct ClusterFields {
     private(set) var partitions: Int?
     private(set) var state: ClusterFile.State?
     private(set) var earlier: [ClusterFile.Epoch] = []
+    private(set) var imports: [Bytes16] = []
+    private(set) var importing: Bytes16?
 
     init(_ text: [UInt8]) throws(ClusterFileError) {
         self.init()
@@ -136,6 +153,12 @@ struct ClusterFields {
                 try fields.read(&scanner)
                 guard let epoch = fields.epoch, let partitions = fields.partitions else { throw .badValue(name) }
                 earlier.append(ClusterFile.Epoch(epoch: epoch, partitions: partitions))
+            }
+        case "importing": importing = try Bytes16(string(&scanner)).orThrow(.badValue(name))
+        case "imports":
+            try json { () throws(JSONError) in try scanner.beginArray() }
+            while try json({ () throws(JSONError) in try scanner.nextElement() }) {
+                imports.append(try Bytes16(string(&scanner)).orThrow(.badValue(name)))
             }
         default: throw .unknown(name)
         }

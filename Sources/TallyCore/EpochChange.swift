@@ -41,12 +41,15 @@ public struct EpochChange: Hashable, Sendable {
 
     /// A change that has not begun: from a `ready` cluster file to `partitions` partitions, which may be as many as
     /// before.
-    public init(from file: ClusterFile, to partitions: Int) {
+    ///
+    /// - Parameter importing: what is loaded with it.
+    public init(from file: ClusterFile, to partitions: Int, importing: Bytes16? = nil) {
         precondition(file.state == .ready, "a change of epoch that was begun is resumed, not begun anew")
         let old = file.topology
         let building = ClusterFile(
             topology: Topology(cluster: old.cluster, epoch: old.epoch + 1, partitions: partitions), state: .building,
-            earlier: file.earlier + [ClusterFile.Epoch(epoch: old.epoch, partitions: old.partitions)])
+            earlier: file.earlier + [ClusterFile.Epoch(epoch: old.epoch, partitions: old.partitions)],
+            imports: file.imports, importing: importing)
         self.init(building: building, begins: true)
     }
 
@@ -62,6 +65,8 @@ public struct EpochChange: Hashable, Sendable {
         }
         var ready = building
         ready.state = .ready
+        ready.imports += [building.importing].compactMap(\.self)
+        ready.importing = nil
         var steps = begins ? [Step.open(building)] : []
         steps += Self.publishing(building.topology)
         steps += old.partitionIDs.map { .seal($0) }

@@ -128,7 +128,7 @@ extension RebalanceCommand {
                     return .ok
                 }
                 try tool.withConsumersStopped("rebalance, resumed") { rebalance throws(Failure) in
-                    if try !rebalance.resume() { Output.line("nothing to resume") }
+                    if try !rebalance.resume(withoutImport: withoutImport) { Output.line("nothing to resume") }
                 }
                 return .ok
             }

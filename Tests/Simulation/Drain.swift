@@ -1,5 +1,5 @@
-// Drain, a step of a rebalance: a real `Consumer` empties the list of an epoch that ends, until one peek shows it sealed
-// and empty, or it is gone.
+// Drain, a step of a rebalance: a real `Consumer` empties the list of an epoch that ends, until one peek shows it
+// sealed and empty, or it is gone.
 
 import TallyCore
 
@@ -18,16 +18,15 @@ struct Drain {
     let file: ModelShard
     private var machine: Consumer
     private var resumeAt: UInt64?
-    private var isUnsealed = false
     private var peekedThrough = 0
 
     init(_ file: ModelShard) {
         self.file = file
-        machine = Consumer(partition: file.partition, shard: file.uuid, bounds: SimulatedConsumer.bounds)
+        machine = Consumer(
+            partition: file.partition, shard: file.uuid, purpose: .drain, bounds: SimulatedConsumer.bounds)
     }
 
     mutating func act(in world: World) -> Outcome {
-        if isUnsealed, world.mutation != .drainNoSealCheck, world.mutation != .noSeal { return .unsealed }
         let action = machine.next(now: world.now)
         switch action {
         case .claim: return .send(.claim)
@@ -43,8 +42,9 @@ struct Drain {
         case .apply(let batches):
             world.log("drain \(file.partition) applies \(batches.count)")
             machine.handle(.applied(file.apply(batches, time: world.now)), now: world.now)
-        case .waitForBatch: return .drained
-        case .pause(_, .noTopology): return .drained
+        case .waitForBatch: preconditionFailure("a drain waits for no batch")
+        case .seal: return world.mutation == .drainNoSealCheck || world.mutation == .noSeal ? .drained : .unsealed
+        case .stop(.drained): return .drained
         case .pause(let milliseconds, _): pause(milliseconds, now: world.now)
         case .stop(let reason): return stopped(reason, in: world)
         }
@@ -59,7 +59,8 @@ struct Drain {
 
     private func stopped(_ reason: Consumer.Stop, in world: World) -> Outcome {
         switch reason {
-        case .retired, .superseded: break
+        case .retired, .otherShard: break
+        case .superseded, .drained: world.bad("a drain of \(file.partition) stopped as \(reason)")
         case .alarm(let alarm): world.bad("alarm in the drain of \(file.partition): \(alarm)")
         case .fileTooOld(let missing): world.putBack(file, missing, host: "a")
         }
@@ -73,7 +74,6 @@ struct Drain {
             machine.handle(.claimed(reply, isRetired: false, newestEpoch: 0), now: now)
         case .peek(let reply, let position):
             if case .batches(let peeked) = reply {
-                isUnsealed = !peeked.sealed
                 peekedThrough = position + peeked.batches.count
             }
             machine.handle(.peeked(reply), now: now)

@@ -42,19 +42,44 @@ public struct Rebalance: Sendable {
         try change(EpochChange(from: file, to: partitions))
     }
 
-    /// Goes on with what was interrupted; false if there was nothing.
+    /// Loads sums directly: a change of epoch with as many partitions as before.
     ///
     /// - Throws: as `run`.
-    public func resume() throws(Failure) -> Bool {
-        guard let file = try folder.readClusterFile() else { _ = try folder.readyClusterFile(); return false }
-        guard file.state == .building, !file.earlier.isEmpty else {
-            return false
+    public func load(_ imports: EpochBuild.Import) throws(Failure) {
+        let file = try folder.readyClusterFile()
+        try preflight(file, to: file.topology.partitions)
+        try change(EpochChange(from: file, to: file.topology.partitions, importing: imports.id), imports)
+    }
+
+    /// Goes on with what was interrupted; false if there was nothing.
+    ///
+    /// - Parameters:
+    ///   - imports: what an import that was interrupted had sorted, sorted again.
+    ///   - withoutImport: gives such an import up: nothing of it is counted.
+    /// - Throws: as `run`; 78 if the sums of an import are needed.
+    public func resume(with imports: EpochBuild.Import? = nil, withoutImport: Bool = false) throws(Failure) -> Bool {
+        guard var file = try folder.readClusterFile() else { throw folder.noCluster }
+        guard file.isUnfinished else { return false }
+        // Once the new shards are in place, the sums are in them.
+        let isBuilt = access(folder.epochPath(file.topology.epoch), F_OK) == 0
+        if let importing = file.importing, !isBuilt, importing != imports?.id {
+            guard withoutImport else {
+                throw Failure(
+                    .configuration, "an import was interrupted, and its lines are needed again",
+                    at: folder.clusterFilePath,
+                    advice: "Run the same `tallymill import` again, or give it up, and count nothing of it: "
+                        + "`tallymill rebalance resume --without-import`.")
+            }
+            file.importing = nil
+            try AtomicFile.write(Array(file.json.utf8), to: folder.clusterFilePath)
         }
-        try change(EpochChange(resuming: file))
+        try change(EpochChange(resuming: file), imports?.id == file.importing ? imports : nil)
         return true
     }
 
-    private func change(_ change: EpochChange) throws(Failure) {
+    private func change(_ change: EpochChange, _ imports: EpochBuild.Import? = nil) throws(Failure) {
+        var tools = tools
+        tools.imports = imports
         try EpochChangeRun(change, tools: tools).run()
         let topology = change.building.topology
         tools.tell(.done("epoch \(topology.epoch) is ready: \(topology.partitions) partitions"))
