@@ -1,7 +1,7 @@
 // `init`: makes a cluster, or completes one that was interrupted. May be run again at any time.
 //
-// A rebalance that was interrupted (`building`, with earlier epochs) is not completed here: it is published, for nodes to
-// go on, or refused.
+// A rebalance that was interrupted (`building`, with earlier epochs) is not completed here: it is published, for nodes
+// to go on, or refused.
 //
 //   1  cluster file {epoch 1, K, building}
 //   2  shards in a staging folder, deleted and made anew if there is one; renamed into place
@@ -55,10 +55,10 @@ public struct Initializer {
     /// - Parameters:
     ///   - partitions: K as asked for, nil if whatever exists will do.
     ///   - otherwise: K of a new cluster if it was not asked for.
-    ///   - takesUnfinished: whether an epoch that a rebalance has not finished will do. Its keys are published, unless the
-    ///     rebalance is at work just now: then that does it.
-    /// - Throws: 78 for another K, an unfinished epoch that will not do, or a Redis that belongs to another cluster; 75 if
-    ///   another tool is at work; 69; 74.
+    ///   - takesUnfinished: whether an epoch that a rebalance has not finished will do. Its keys are published, unless
+    ///     the rebalance is at work just now: then that does it.
+    /// - Throws: 78 for another K, an unfinished epoch that will not do, or a Redis that belongs to another cluster; 75
+    ///   if another tool is at work; 69; 74.
     public func run(partitions: Int?, otherwise: Int, takesUnfinished: Bool = false) throws(Failure) -> Outcome {
         try Folder.make(folder.path)
         let lock: FileLock

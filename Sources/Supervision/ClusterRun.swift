@@ -8,8 +8,8 @@
 //   second signal                                        no wait for empty queues: all are asked to end at once
 //   third signal                                         all are killed
 //
-// While the consumers are held, or the epoch is being built (ControlDesk.swift), nobody empties the queues: then the end
-// does not wait for it, and says what waits.
+// While the consumers are held, or the epoch is being built (ControlDesk.swift), nobody empties the queues: then the
+// end does not wait for it, and says what waits.
 //
 // Nothing is lost by any of them: what was acknowledged is on disk, and the next `up` goes on with it.
 

@@ -2,7 +2,8 @@
 // and Redis go on, and what arrives waits in Redis.
 //
 // The hold is the connection: the system closes it however the tool ends, and then `up` reads the cluster file and
-// starts the consumers of its epoch, or none while that is being built. So a tool that is killed stops nothing for good.
+// starts the consumers of its epoch, or none while that is being built. So a tool that is killed stops nothing for
+// good.
 
 public import ServiceKit
 
@@ -22,10 +23,10 @@ public final class ConsumerHold {
     /// - Parameters:
     ///   - reason: for people, as it reads in "the consumers are held: rebalance to 7 partitions"; one line.
     ///   - waitingMilliseconds: for the consumers, which finish their transactions: half a minute at most.
-    /// - Returns: nil if no `up` runs in the folder. It can be started at any time, and is kept from starting consumers by
-    ///   the lock of the cluster file alone: take that first.
-    /// - Throws: 75 if another tool holds them, they do not end in time, or `up` is of an earlier release; 69 if `up` ends;
-    ///   74 if this user may not speak to it; 1 if it refuses.
+    /// - Returns: nil if no `up` runs in the folder. It can be started at any time, and is kept from starting consumers
+    ///   by the lock of the cluster file alone: take that first.
+    /// - Throws: 75 if another tool holds them, they do not end in time, or `up` is of an earlier release; 69 if `up`
+    ///   ends; 74 if this user may not speak to it; 1 if it refuses.
     public static func take(
         dataFolder: String, reason: String, waitingMilliseconds: UInt64
     ) throws(Failure) -> ConsumerHold? {
@@ -45,16 +46,16 @@ public final class ConsumerHold {
                 "the consumers of process \(client.pid) have not ended within \(waitingMilliseconds / 1_000) s",
                 at: dataFolder,
                 advice:
-                    "They finish their transactions first, and go on now. Run this again; `tallymill up` tells more.")
+                    "They finish their transactions first, and go on now. Run this again; `up` says more.")
         }
     }
 
     /// Gives the consumers back, once, and waits until those of the cluster file work.
     ///
-    /// - Returns: `released K` for K partitions, `released 0 building` if the epoch is being built, or `released 0 held`
-    ///   if another tool holds them now.
-    /// - Throws: 69 if `up` ends meanwhile, 1 if it cannot start them or they are not ready in time. They are given back
-    ///   in any case.
+    /// - Returns: `released K` for K partitions, `released 0 building` if the epoch is being built, or `released 0
+    ///   held` if another tool holds them now.
+    /// - Throws: 69 if `up` ends meanwhile, 1 if it cannot start them or they are not ready in time. They are given
+    ///   back in any case.
     public func release(waitingMilliseconds: UInt64) throws(Failure) -> String {
         precondition(!isReleased, "a hold is released once")
         isReleased = true

@@ -14,8 +14,8 @@
 //                     released 0 starting   `up` itself starts, and will start them
 //   state         one line of JSON, see UpState.swift
 //
-// Whatever cannot be done is answered with `error SENTENCE`. Answers come in the order of the lines. Whoever is not this
-// user or root is turned away, though the mode of the socket does not let them in.
+// Whatever cannot be done is answered with `error SENTENCE`. Answers come in the order of the lines. Whoever is not
+// this user or root is turned away, though the mode of the socket does not let them in.
 //
 // All of it happens in the supervisor's poll: nothing here waits. The number of connections is bounded.
 

@@ -1,5 +1,5 @@
-// Keeps processes alive, and does nothing else: one thread, one poll(2) over the signals, the ends of the children, what
-// they print, and what other commands ask at the control socket. It never sleeps and never asks in a loop.
+// Keeps processes alive, and does nothing else: one thread, one poll(2) over the signals, the ends of the children,
+// what they print, and what other commands ask at the control socket. It never sleeps and never asks in a loop.
 //
 // The thread is the process's main thread, because the children ask the system to kill them when the thread that
 // started them ends. That is also why nothing here is handed to another thread or task.
@@ -84,8 +84,8 @@ final class Supervisor {
         for child in children where kinds.contains(child.role.kind) { try child.stop(signal) }
     }
 
-    /// Asks all of those kinds to end, restarts them no more, and minds no way in which they do: whoever wants them gone
-    /// has them gone.
+    /// Asks all of those kinds to end, restarts them no more, and minds no way in which they do: whoever wants them
+    /// gone has them gone.
     func dismiss(_ kinds: Set<Role.Kind>) throws(Failure) {
         for child in children where kinds.contains(child.role.kind) { try child.dismiss() }
     }

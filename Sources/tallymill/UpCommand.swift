@@ -19,9 +19,9 @@ struct UpCommand: ParsableCommand {
             the total is printed, exit 0. A second Ctrl-C does not wait for that, and a third one kills; what was
             acknowledged is on disk and is counted by the next `tallymill up`.
 
-            Commands that need the consumers stopped, such as rebalance, hold them meanwhile through a socket in the data
-            folder, and what arrives waits in Redis. After a rebalance that was interrupted, the web node works and no
-            consumer is started until `tallymill rebalance resume` has finished it.
+            Commands that need the consumers stopped, such as rebalance, hold them meanwhile through a socket in the
+            data folder, and what arrives waits in Redis. After a rebalance that was interrupted, the web node works and
+            no consumer is started until `tallymill rebalance resume` has finished it.
             """)
 
     @OptionGroup var common: CommonOptions

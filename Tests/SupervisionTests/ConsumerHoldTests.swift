@@ -117,7 +117,8 @@ import Testing
             while true; do sleep 0.01; done
             """
         let stubborn = """
-            echo "consumer 1 start $$" >> "$0/trace"; trap 'echo "consumer 1 asked" >> "$0/trace"' TERM; echo 'ready now'
+            echo "consumer 1 start $$" >> "$0/trace"; trap 'echo "consumer 1 asked" >> "$0/trace"' TERM
+            echo 'ready now'
             while true; do sleep 0.01; done
             """
         try withFolder { folder throws in
