@@ -100,8 +100,8 @@ let package = Package(
             tests(
                 "OperationsTests",
                 [
-                    "Operations", "RedisQueue", "ServiceKit", "ShardConsumer", "ShardStore", "TallyCore", "TestSupport",
-                    logging,
+                    "ClusterSupport", "Operations", "RedisQueue", "ServiceKit", "ShardConsumer", "ShardStore",
+                    "TallyCore", "TestSupport", logging,
                 ]),
             // Real processes and kill -9; the harness is a target of its own, without any test.
             .target(

@@ -38,10 +38,12 @@ extension Audit {
 
     /// How much is missing, as far as that is known.
     private static func residual(_ amount: Amount, _ batches: UInt64, isKnown: Bool) -> String {
-        if !isKnown { return batches == 1 ? "1 batch" : "\(batches) batches" }
+        if !isKnown { return Self.batches(batches) }
         let increments = Int64(bitPattern: amount.increments)
         return amount.increments == 0 && amount.sum != 0 ? "0 (sum \(amount.sum))" : "\(increments)"
     }
+
+    private static func batches(_ count: UInt64) -> String { count == 1 ? "1 batch" : "\(count) batches" }
 
     private func streamTable(all: Bool) -> String {
         var table = TextTable(
@@ -82,7 +84,7 @@ extension Audit {
         let pushed =
             "pushed \(count(sums.pushed)) = applied \(count(sums.applied)) + repeated \(count(sums.repeated))"
             + " + dead \(count(sums.dead)) + queued \(count(sums.queued))"
-        let missing = sums.missingBatches > 0 ? ", \(sums.missingBatches) batches missing" : ""
+        let missing = sums.missingBatches > 0 ? ", \(Self.batches(sums.missingBatches)) missing" : ""
         let errors = findings.errors.count
         let found = errors == 0 ? "" : errors == 1 ? ", 1 finding" : ", \(errors) findings"
         let residual = Self.residual(sums.residual, sums.missingBatches, isKnown: sums.unknown == 0)
@@ -100,8 +102,8 @@ extension Audit {
             #"{"address":\#(JSONText.quote(node.address)),"unpushed":\#(Self.json(unpushed(by: node)))}"#
         }.joined(separator: ",")
         return #"{"cluster":"\#(topology.cluster)","epoch":\#(topology.epoch),"balanced":\#(isBalanced),"#
-            + #""residual":\#(Self.json(residual)),"missing_batches":\#(missingBatches),"moved_streams":\#(movedStreams),"#
-            + #""partitions":[\#(rows)],"nodes":[\#(nodes)],"#
+            + #""residual":\#(Self.json(residual)),"missing_batches":\#(missingBatches),"#
+            + #""moved_streams":\#(movedStreams),"partitions":[\#(rows)],"nodes":[\#(nodes)],"#
             + #""findings":[\#(findings.map(\.json).joined(separator: ","))]}"#
     }
 
@@ -120,7 +122,8 @@ extension Audit {
             + #""watermark":\#(stream.record.watermark),"pushed":\#(json(stream.pushed)),"#
             + #""applied":\#(json(stream.record.applied)),"repeated":\#(json(stream.record.repeated)),"#
             + #""dead":\#(json(stream.record.dead)),"queued":\#(json(stream.queued)),"#
-            + #""queued_batches":\#(stream.queuedBatches),"missing":[\#(missing)],"residual":\#(json(stream.residual))}"#
+            + #""queued_batches":\#(stream.queuedBatches),"missing":[\#(missing)],"#
+            + #""residual":\#(json(stream.residual))}"#
     }
 
     private static func json(_ amount: Amount?) -> String {

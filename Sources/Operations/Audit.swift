@@ -41,7 +41,10 @@ public struct Audit: Sendable {
         /// Of the counters, by scan.
         public let totals: ShardTotals?
         let findings: [Finding]
+        /// SQLite cannot make sense of the shard.
         let isUnreadable: Bool
+        /// Both sides could be read.
+        let isCompared: Bool
     }
 
     public let topology: Topology
@@ -195,11 +198,11 @@ private struct AuditLook {
             let finding = Finding(error, partition: number, otherwise: location.path)
             return Audit.Partition(
                 number: number, streams: [], start: nil, totals: nil, findings: [finding],
-                isUnreadable: error.code == .corrupt)
+                isUnreadable: error.code == .corrupt, isCompared: false)
         }
         guard case .ledger(let ledger) = reply else {
             if case .torn = reply { check.isTorn() } else { check.missesGroup() }
-            return partition(number, [], shard, check.findings)
+            return partition(number, nil, shard, check.findings)
         }
         let balances = StreamBalance.all(in: ledger, of: location.partition, records: shard.side.records)
         if balances.contains(where: { !$0.missing.isEmpty }) {
@@ -222,7 +225,7 @@ private struct AuditLook {
         let shard = try onStore { () throws(StoreError) in try read(location) }
         guard case .ledger(let ledger) = reply else {
             if case .torn = reply { check.isTorn() } else { check.missesGroup() }
-            return partition(number, [], shard, check.findings)
+            return partition(number, nil, shard, check.findings)
         }
         let balances = StreamBalance.all(in: ledger, of: location.partition, records: shard.side.records)
         check.check(ledger, KnownEpochs(file))
@@ -249,7 +252,7 @@ private struct AuditLook {
 
     /// The last check: the counters against the ledger.
     private func partition(
-        _ number: UInt32, _ balances: [StreamBalance], _ shard: Shard, _ findings: [Finding]
+        _ number: UInt32, _ balances: [StreamBalance]?, _ shard: Shard, _ findings: [Finding]
     ) -> Audit.Partition {
         var findings = findings
         let applied = shard.side.records.values.reduce(Int128(0)) { $0 &+ $1.applied.sum }
@@ -259,19 +262,19 @@ private struct AuditLook {
                 Finding(
                     number, shard.side.path,
                     "its counters add up to \(shard.totals.sum), carried over, imported and applied are \(ledger)",
-                    "Something else than its consumer changed counters or ledger: `tallymill verify` looks closer; restore "
-                        + "the file from a backup."))
+                    "Something else than its consumer changed counters or ledger: `tallymill verify` looks closer; "
+                        + "restore the file from a backup."))
         }
-        for stream in balances where stream.record.through != stream.stored {
+        for stream in balances ?? [] where stream.record.through != stream.stored {
             findings.append(
                 Finding(
                     number, shard.side.path,
-                    "producer \(stream.producer): \(stream.record.through.text) were taken in, applied, repeated and dead "
-                        + "are \(stream.stored.text)",
+                    "producer \(stream.producer): \(stream.record.through.text) were taken in; applied, repeated and "
+                        + "dead are \(stream.stored.text)",
                     "Something else than its consumer changed the ledger: restore the file from a backup."))
         }
         return Audit.Partition(
-            number: number, streams: balances, start: shard.start, totals: shard.totals, findings: findings,
-            isUnreadable: false)
+            number: number, streams: balances ?? [], start: shard.start, totals: shard.totals, findings: findings,
+            isUnreadable: false, isCompared: balances != nil)
     }
 }

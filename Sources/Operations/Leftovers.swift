@@ -28,8 +28,8 @@ enum Leftovers {
                 findings.append(
                     Finding(
                         nil, path, "a folder of an epoch that the cluster file does not know",
-                        "The cluster file may be an old copy: compare it with the newest one. Otherwise move the folder "
-                            + "away."))
+                        "The cluster file may be an old copy: compare it with the newest one. Otherwise move the "
+                            + "folder away."))
             }
         }
         return try findings + strangers(in: folder, file.topology)

@@ -63,14 +63,14 @@ enum NodeCheck {
         _ node: NodeLedger, _ producer: ProducerID, _ stream: ProducerLedger.Partition, _ partition: Audit.Partition?
     ) -> Finding? {
         // Without a shard or keys there is nothing to compare with, and that is told elsewhere.
-        guard let partition, !partition.streams.isEmpty || stream.stored == 0 else { return nil }
+        guard let partition, partition.isCompared else { return nil }
         let balance = partition.streams.first { $0.producer == producer }
         let watermark = balance?.record.watermark ?? 0
         if stream.stored > watermark {
             return Finding(
                 partition.number, node.address,
-                "producer \(producer): the node was told that its batches through \(stream.stored) are stored, the shard "
-                    + "holds them through \(watermark)",
+                "producer \(producer): the node was told that its batches through \(stream.stored) are stored, the "
+                    + "shard holds them through \(watermark)",
                 "The shard is an older copy, or its watermark was altered: put back the newest copy.")
         }
         if let balance, balance.pushedThrough > stream.frozen {

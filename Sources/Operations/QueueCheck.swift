@@ -113,8 +113,8 @@ struct QueueCheck: Sendable {
             partition.number, isOld ? shard.path : group.queue, "producer \(balance.producer): \(fault)",
             isOld
                 ? "The file was replaced by an older copy, or its watermark was altered: put back the newest copy."
-                : "Keys of this partition were changed by hand, or Redis lost part of them: if there is a newer copy of "
-                    + "Redis' data, put it back.")
+                : "Keys of this partition were changed by hand, or Redis lost part of them: if there is a newer copy "
+                    + "of Redis' data, put it back.")
     }
 
     /// Streams of which the shard holds more than Redis knows, though Redis was asked after the shard.
@@ -125,9 +125,9 @@ struct QueueCheck: Sendable {
         findings.append(
             .note(
                 partition.number, group.seqs,
-                "of producer \(first.producer) Redis knows batches through \(knownLater[first.producer] ?? 0), the shard "
-                    + "holds them through \(first.record.watermark)\(more): Redis went back in time, which lost nothing, "
-                    + "or the watermark was altered"))
+                "of producer \(first.producer) Redis knows batches through \(knownLater[first.producer] ?? 0), the "
+                    + "shard holds them through \(first.record.watermark)\(more): Redis went back in time, which lost "
+                    + "nothing, or the watermark was altered"))
     }
 }
 
@@ -140,8 +140,7 @@ extension StreamBalance {
             return max(range.lowerBound, confirmedThrough + 1)...range.upperBound
         }
         if ranges.isEmpty { return nil }
-        return
-            "batches \(StreamBalance.text(ranges)) were pushed and are neither in the list nor in the shard, which holds "
-            + "them through \(record.watermark)"
+        return "\(StreamBalance.text(ranges)) pushed, and neither the list nor the shard, which holds batches through "
+            + "\(record.watermark), has that"
     }
 }

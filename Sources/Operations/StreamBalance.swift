@@ -92,9 +92,13 @@ struct StreamBalance: Sendable {
 
     var isBalanced: Bool { missing.isEmpty && residual == .zero }
 
-    /// Sequences as people write them: 4, 7-9.
+    /// Sequences as the beginning of a sentence: "batch 4 was", "batches 4, 7-9 were".
     static func text(_ ranges: [ClosedRange<UInt64>]) -> String {
-        ranges.map { $0.count == 1 ? "\($0.lowerBound)" : "\($0.lowerBound)-\($0.upperBound)" }.joined(separator: ", ")
+        let numbers = ranges.map { range in
+            range.lowerBound == range.upperBound ? "\(range.lowerBound)" : "\(range.lowerBound)-\(range.upperBound)"
+        }
+        let isOne = ranges.count == 1 && ranges[0].lowerBound == ranges[0].upperBound
+        return (isOne ? "batch " : "batches ") + numbers.joined(separator: ", ") + (isOne ? " was" : " were")
     }
 
     private mutating func checkOrder(_ batches: [QueuedBatch]) {
@@ -115,7 +119,7 @@ struct StreamBalance: Sendable {
         }
         if confirmedThrough > record.watermark {
             let range = StreamBalance.text([record.watermark + 1...confirmedThrough])
-            faults.append("batches \(range) were committed once and are not in the file")
+            faults.append("\(range) committed once, and the file does not hold that")
         }
     }
 
@@ -134,8 +138,8 @@ struct StreamBalance: Sendable {
                 let amount = header.cumulative - through
                 if let own = batch.amount, own != amount {
                     faults.append(
-                        "batch \(sequence) does not continue the ledger: \(through.text) precede it, by its own account "
-                            + (header.cumulative - own).text)
+                        "batch \(sequence) does not continue the ledger: \(through.text) precede it, by its own "
+                            + "account " + (header.cumulative - own).text)
                 } else if amount.increments == 0 {
                     faults.append("batch \(sequence) adds nothing to the ledger")
                 }

@@ -1,5 +1,5 @@
-// `verify`: is everything what it should be: every shard by itself, the shards among one another, and the shards against
-// Redis.
+// `verify`: is everything what it should be: every shard by itself, the shards among one another, and the shards
+// against Redis.
 //
 // For each partition Redis is read first and the shard after it (StreamBalance.swift says why that makes false findings
 // impossible), two partitions at a time. A key that is in two shards is in a wrong one in at least one of them, so the

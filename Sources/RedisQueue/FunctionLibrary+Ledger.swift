@@ -7,8 +7,8 @@
 // number of the head of its own moment; what earlier pages (`PART`) showed of entries from that number on is still so.
 //
 // Numbers shift when Redis goes back in time (then the connection breaks, and the walk with it), when a sequence jumps
-// over a floor after that, or when somebody changes the keys by hand. So each page begins with the last entry of the one
-// before, as long as that is in the list, and the caller compares.
+// over a floor after that, or when somebody changes the keys by hand. So each page begins with the last entry of the
+// one before, as long as that is in the list, and the caller compares.
 
 extension FunctionLibrary {
     static let ledgerSource = #"""

@@ -21,7 +21,7 @@ struct AuditCommand: ParsableCommand {
             With --node, what live nodes hold and have not pushed is shown beside it, and whether they still hold \
             batches that are missing.
 
-            It changes nothing, and everything may run: then it is exact to the batches that were under way, and says so.
+            It changes nothing, and everything may run: then it is exact to the batches under way, and says so.
 
             EXIT CODES
               0 the residual is 0, 3 it is not or something was found, 65 a shard that SQLite cannot open,

@@ -12,9 +12,9 @@ struct VerifyCommand: ParsableCommand {
               tallymill verify --format json
               tallymill verify --offline                    the files alone
 
-            Of each shard: whether SQLite finds it sound, whose it is, every key, the sums, the ledger, the watermarks. \
-            Against Redis: topology, keys, every batch of every list. What was changed, moved, deleted or doubled is \
-            named, with what to do.
+            Of each shard: whether SQLite finds it sound, whose it is, every key, the sums, the ledger, \
+            the watermarks. Against Redis: topology, keys, every batch of every list. What was changed, moved, deleted \
+            or doubled is named, with what to do.
 
             It changes nothing, and consumers and web nodes may run: each partition is read in an order that makes \
             false findings impossible. Only a consumer that starts meanwhile waits until its shard has been read.
