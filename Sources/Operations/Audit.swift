@@ -13,7 +13,6 @@ import RedisQueue
 public import ServiceKit
 import ShardConsumer
 public import ShardStore
-import Synchronization
 public import TallyCore
 
 /// The answers of one web node.
@@ -166,23 +165,15 @@ private struct AuditLook {
     func partitions(
         _ replies: [LedgerReply<QueuedBatch>], _ nodes: [NodeLedger], _ progress: (Int, Int) -> Void
     ) throws(Failure) -> [Audit.Partition] {
-        let done = Mutex<[Int: Audit.Partition]>([:])
-        try WorkList.run(replies.count, progress: { progress($0, replies.count) }) { list throws(Failure) in
-            // Only where batches are missing.
-            var keys: ClusterKeys?
-            while let number = list.next() {
-                let partition = try look(at: UInt32(number), replies[number], nodes) { () throws(Failure) in
-                    if let keys { return keys }
-                    let made = try access.keys()
-                    keys = made
-                    return made
-                }
-                done.withLock { $0[number] = partition }
-                list.advance(by: 1)
-            }
+        let done = StepCount()
+        return try Workers.map(
+            replies.count, threads: Limits.buildThreads, name: "audit",
+            meanwhile: { progress(done.value, replies.count) }
+        ) { number throws(Failure) in
+            defer { done.add(1) }
+            // A connection only where batches are missing or streams have moved.
+            return try look(at: UInt32(number), replies[number], nodes) { () throws(Failure) in try access.keys() }
         }
-        let found = done.withLock { $0 }
-        return replies.indices.compactMap { found[$0] }
     }
 
     private func look(

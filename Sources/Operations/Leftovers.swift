@@ -6,15 +6,13 @@ import ServiceKit
 import TallyCore
 
 enum Leftovers {
-    static let journalName = "rebalance.journal"
-
     /// - Throws: 74 if a folder cannot be read.
     static func find(in folder: DataFolder, _ file: ClusterFile) throws(Failure) -> [Finding] {
         let epochs = Set((file.earlier.map(\.epoch) + [file.topology.epoch]).map { name(of: folder.epochPath($0)) })
         var findings: [Finding] = []
         for name in try names(in: folder.path) {
             let path = "\(folder.path)/\(name)"
-            if name == journalName {
+            if path == folder.journalPath {
                 findings.append(
                     Finding(
                         nil, path, "the journal of a rebalance that has not ended",

@@ -11,7 +11,6 @@ import RedisQueue
 public import ServiceKit
 import ShardConsumer
 import ShardStore
-import Synchronization
 public import TallyCore
 
 /// What a verification has found.
@@ -33,7 +32,7 @@ public struct Verification: Sendable {
 
     /// One partition's share.
     private struct Part: Sendable {
-        var shard: ShardCheck
+        let shard: ShardCheck
         var findings: [Finding] = []
     }
 
@@ -84,17 +83,15 @@ public struct Verification: Sendable {
         _ folder: DataFolder, _ file: ClusterFile, _ access: RedisAccess?, _ progress: (Int, Int) -> Void
     ) throws(Failure) -> [Part] {
         let partitions = file.topology.partitionIDs
-        let parts = Mutex<[Int: Part]>([:])
         let rows = expectedRows(folder, file.topology)
-        try WorkList.run(partitions.count, progress: { progress($0, rows) }) { list throws(Failure) in
+        let done = StepCount()
+        return try Workers.map(
+            partitions.count, threads: Limits.buildThreads, name: "verify", meanwhile: { progress(done.value, rows) }
+        ) { number throws(Failure) in
+            // Its own connection: one thread owns it.
             let keys = try access.map { access throws(Failure) in try access.keys() }
-            while let number = list.next() {
-                let part = try check(partitions[number], folder, file, keys) { list.advance(by: $0) }
-                parts.withLock { $0[number] = part }
-            }
+            return try check(partitions[number], folder, file, keys) { done.add($0) }
         }
-        let found = parts.withLock { $0 }
-        return partitions.indices.compactMap { found[$0] }
     }
 
     /// Counters in all shards, by their running figures; a shard that cannot say counts for nothing.
@@ -116,14 +113,23 @@ public struct Verification: Sendable {
         }
         // Only now, see above.
         var part = Part(shard: ShardCheck(location, of: file, advance: advance))
+        part.findings = try compare(part.shard, with: reply, file, keys).findings
+        return part
+    }
+
+    /// The keys of a partition against its shard.
+    private static func compare(
+        _ shard: ShardCheck, with reply: LedgerReply<QueuedBatch>, _ file: ClusterFile, _ keys: ClusterKeys
+    ) throws(Failure) -> QueueCheck {
+        let location = shard.location
+        let partition = location.partition
         var check = QueueCheck(partition, keys.names)
-        defer { part.findings = check.findings }
         guard case .ledger(let ledger) = reply else {
             if case .torn = reply { check.isTorn() } else { check.missesGroup() }
-            return part
+            return check
         }
         check.check(ledger, KnownEpochs(file))
-        guard let uuid = part.shard.uuid, let records = part.shard.records else { return part }
+        guard let uuid = shard.uuid, let records = shard.records else { return check }
         let balances = StreamBalance.all(in: ledger, of: partition, records: records)
         check.compare(ledger, with: ShardSide(path: location.path, uuid: uuid, records: records), balances)
         if balances.contains(where: \.isAhead) {
@@ -132,7 +138,7 @@ public struct Verification: Sendable {
             }
             if case .ledger(let later) = later { check.note(ahead: balances, knownLater: later.seqs) }
         }
-        return part
+        return check
     }
 
     // MARK: The cluster as a whole

@@ -1,5 +1,5 @@
-// `verify` and `audit` as an operator meets them: beside a cluster under load, after processes were killed and Redis went
-// back in time they find nothing; what a hand has changed they name, with the exit codes that scripts rely on.
+// `verify` and `audit` as an operator meets them: beside a cluster under load, after processes were killed and Redis
+// went back in time they find nothing; what a hand has changed they name, with the exit codes that scripts rely on.
 
 import ClusterSupport
 import Glibc
@@ -79,6 +79,34 @@ extension ClusterTests {
                 try cluster.settle(ledger)
                 try expectClean(["verify"], cluster)
                 try expectClean(["audit"], cluster)
+            }
+        }
+
+        /// What is carried over, re-routed and repeated adds up.
+        @Test func cleanAfterARebalance() throws {
+            try ClusterTests.withUp("verify-change", partitions: 2) { cluster in
+                let load = Load(NodeBook([cluster.port]), writers: 4, seed: TestEnvironment.seed)
+                defer { load.stop() }
+                for partitions in [5, 3] {
+                    try work(load, requests: 60)
+                    let change = try Command.tallymill(
+                        ["rebalance", "run", "--to", "\(partitions)", "--yes", "--data-dir", cluster.dataFolder],
+                        within: 60)
+                    try ClusterTests.check(change.code == 0, change.errorText)
+                    try work(load, requests: 60)
+                    let verify = try expectClean(["verify"], cluster)
+                    try ClusterTests.check(
+                        verify.outputText.hasPrefix("\(partitions) shards, "), verify.outputText)
+                    try expectClean(["audit", "--node", "http://127.0.0.1:\(cluster.port)"], cluster)
+                }
+                let ledger = load.stop()
+                try ClusterTests.checkComplaints(load)
+                try cluster.settle(ledger)
+                try expectClean(["verify"], cluster)
+                let audit = try expectClean(["audit"], cluster)
+                try ClusterTests.check(
+                    audit.outputText.contains("residual 0; total \(try cluster.report(["--summary"]).total) ="),
+                    audit.outputText)
             }
         }
 

@@ -39,7 +39,7 @@ import Testing
     @Test func anEntryDeletedFromTheMiddle() throws {
         try cluster.removeEntry(1, 1)
         let sentences = try found()
-        #expect(sentences.count == 2, "\(sentences)")
+        try #require(sentences.count == 2, "\(sentences)")
         #expect(sentences[0].hasPrefix("meta: it counts "))
         #expect(
             sentences[1] == "queue: \(producer): batch 4 was pushed, and neither the list nor the shard, which holds "
@@ -50,7 +50,8 @@ import Testing
         try cluster.command("LTRIM", cluster.group(1).queue, "1", "1")
         #expect(
             try found().contains(
-                "queue: \(producer): batches 3, 5-6 were pushed, and neither the list nor the shard, which holds batches "
+                "queue: \(producer): batches 3, 5-6 were pushed, and neither the list nor the shard, which "
+                    + "holds batches "
                     + "through 2, has that"))
     }
 
@@ -73,7 +74,8 @@ import Testing
         #expect(
             try found() == [
                 "queue: entry 2 is no batch: the checksum of its header is wrong",
-                "queue: \(producer): batch 5 was pushed, and neither the list nor the shard, which holds batches through "
+                "queue: \(producer): batch 5 was pushed, and neither the list nor the shard, which holds "
+                    + "batches through "
                     + "2, has that",
             ])
     }
@@ -91,7 +93,8 @@ import Testing
         #expect(sentences.contains("queue: entry 4 (batch e1.p0 \(node.name) 1) belongs to another partition"))
         #expect(
             sentences.contains(
-                "{e1.p0}:queue: \(producer): batch 1 was pushed, and neither the list nor the shard, which holds batches "
+                "{e1.p0}:queue: \(producer): batch 1 was pushed, and neither the list nor the shard, which "
+                    + "holds batches "
                     + "through 0, has that"))
     }
 
@@ -111,7 +114,8 @@ import Testing
         try cluster.command("LSET", cluster.group(1).queue, "1", bytes: writer.finish()[0].bytes)
         #expect(
             try found().contains(
-                "queue: \(producer): batch 4 does not continue the ledger: 3 increments (sum 12) precede it, by its own "
+                "queue: \(producer): batch 4 does not continue the ledger: 3 increments (sum 12) precede it, "
+                    + "by its own "
                     + "account 3 increments (sum 13)"))
     }
 
@@ -205,7 +209,8 @@ import Testing
         let place = "{e1.p1}:seqs"
         #expect(
             cluster.sentences(verification.findings) == [
-                "note \(place): of producer \(node.name) Redis knows batches through 3, the shard holds them through 5: "
+                "note \(place): of producer \(node.name) Redis knows batches through 3, the shard holds them "
+                    + "through 5: "
                     + "Redis went back in time, which lost nothing, or the watermark was altered"
             ])
         #expect(try cluster.audit().exitCode == .ok)

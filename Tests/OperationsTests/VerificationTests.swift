@@ -1,5 +1,5 @@
-// What is planted in a sound cluster is named, in these words; and a sound cluster has no findings, whatever it has been
-// through.
+// What is planted in a sound cluster is named, in these words; and a sound cluster has no findings, whatever it has
+// been through.
 
 import ClusterSupport
 import Glibc
@@ -61,7 +61,8 @@ import Testing
         #expect(
             try found() == [
                 "\(shard(2)): it holds \(keys) keys that add up to \(before + 5), but says \(keys) and \(before)",
-                "\(shard(2)): its counters add up to \(before + 5), its ledger (carried 0, imported 0, applied \(before))"
+                "\(shard(2)): its counters add up to \(before + 5), its ledger (carried 0, imported 0, "
+                    + "applied \(before))"
                     + " to \(before)",
             ])
     }
@@ -120,7 +121,8 @@ import Testing
         let increments = try cluster.ask(0, "SELECT through_increments FROM applied")
         #expect(
             try found().first
-                == "\(shard(0)): its table applied has the stream e1.p0 of producer \(node.name): 100 batches cannot hold "
+                == "\(shard(0)): its table applied has the stream e1.p0 of producer \(node.name): 100 batches "
+                + "cannot hold "
                 + "\(increments) increments, as each holds one at least")
     }
 
@@ -133,7 +135,8 @@ import Testing
         let sum = try #require(Int(through[1]))
         #expect(
             try found().contains(
-                "{e1.p0}:queue: producer \(node.name): through batch \(watermark) the shard's ledger says \(increments) "
+                "{e1.p0}:queue: producer \(node.name): through batch \(watermark) the shard's ledger says "
+                    + "\(increments) "
                     + "increments (sum \(sum)), the batch itself \(increments + 1) increments (sum \(sum + 1000))"))
     }
 
@@ -158,7 +161,8 @@ import Testing
         #expect(
             try found() == [
                 "\(shard(1)): its table applied has the stream e1.p1 of producer \(node.name): through \(increments) "
-                    + "increments, sum \(sum), is not applied + repeated + dead, \(increments + 3) increments, sum \(sum - 4)"
+                    + "increments, sum \(sum), is not applied + repeated + dead, \(increments + 3) "
+                    + "increments, sum \(sum - 4)"
             ])
     }
 
@@ -177,7 +181,8 @@ import Testing
         #expect(found.contains("\(start) e1.p1 \(producer) 0: 0 is no sequence"))
         #expect(
             found.contains(
-                #"\#(shard(2)): the key "\#(cluster.keys(in: 3)[0])" in its table routed belongs to partition 3, not to 2"#
+                #"\#(shard(2)): the key "\#(cluster.keys(in: 3)[0])" in its table routed belongs to partition "#
+                    + #"3, not to 2"#
             ))
     }
 
@@ -237,6 +242,33 @@ import Testing
         let sentences = cluster.sentences(verification.findings)
         #expect(sentences.count == 1 && sentences[0].hasPrefix("\(shard(2)): cannot "), "\(sentences)")
         #expect(verification.shards == 3, "the others are read all the same")
+    }
+
+    /// One byte of a page: its kind, how many cells it has, a key, a value.
+    @Test(arguments: ["kind", "cells", "key", "value"]) func aFlippedByte(_ place: String) throws {
+        try cluster.foldLog(1)
+        let key = try cluster.ask(1, "SELECT key FROM counters WHERE value >= 20 ORDER BY key LIMIT 1")
+        let bytes = try #require(Files.read(cluster.path(1)))
+        let found = try #require(
+            bytes.indices.last { bytes[$0...].starts(with: Array(key.utf8)) }, "no key \(key) in the file")
+        let page = found / 4096 * 4096
+        let offset =
+            switch place {
+            case "kind": page
+            case "cells": page + 4
+            case "key": found
+            default: found + key.utf8.count
+            }
+        try cluster.flip(1, at: offset)
+        let verification = try cluster.verify(offline: true)
+        #expect(verification.exitCode == .partial)
+        let sentences = cluster.sentences(verification.findings)
+        #expect(!sentences.isEmpty && sentences.allSatisfy { $0.hasPrefix("\(shard(1)): ") }, "\(sentences)")
+        switch place {
+        case "key": #expect(sentences.contains { $0.contains("is no key: the key is not valid UTF-8") }, "\(sentences)")
+        case "value": #expect(sentences.contains { $0.contains("its counters add up to") }, "\(sentences)")
+        default: #expect(sentences.contains { $0.contains("SQLite finds it damaged: ") }, "\(sentences)")
+        }
     }
 
     @Test func leftovers() throws {

@@ -1,5 +1,5 @@
-// A list is read as of one moment, in however many pages, whatever is pushed and trimmed between them; and when pages do
-// not fit together, that is said.
+// A list is read as of one moment, in however many pages, whatever is pushed and trimmed between them; and when
+// pages do not fit together, that is said.
 
 import RedisQueue
 import Simulation
