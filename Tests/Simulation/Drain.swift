@@ -26,6 +26,17 @@ struct Drain {
             partition: file.partition, shard: file.uuid, purpose: .drain, bounds: SimulatedConsumer.bounds)
     }
 
+    /// What a kill interrupts.
+    var point: String {
+        switch machine.next(now: 0) {
+        case .claim, .inspect, .checkpoint: "drain: claim"
+        case .apply: "drain: apply"
+        case .trim: "drain: trim"
+        case .waitForBatch: "drain: retire"
+        case .peek, .renew, .pause, .stop: "drain: peek"
+        }
+    }
+
     mutating func act(in world: World) -> Outcome {
         let action = machine.next(now: world.now)
         switch action {

@@ -37,6 +37,18 @@ struct ListSweep {
 
     var isDone: Bool { partitions.isEmpty }
 
+    /// What a kill interrupts.
+    var point: String {
+        switch state {
+        case _ where isDone: "end"
+        case .sealing, .claiming: "sweep: seal"
+        case .peeking: "sweep: peek"
+        case .adopting: "sweep: adopt"
+        case .storing: "sweep: store"
+        case .trimming: "sweep: trim"
+        }
+    }
+
     mutating func act(in world: World) -> Outcome {
         guard let partition = partitions.last else { return .goOn }
         switch state {
@@ -53,7 +65,7 @@ struct ListSweep {
             state = .storing(TrimRequest(token: token, committed: committed, applied: [:]))
             world.counts.swept += batches.count
         case .storing(let request):
-            if sweeper?.isAdopting != false { return waitOn() }
+            if sweeper?.isAdopting != false, world.mutation != .earlyPop { return waitOn() }
             state = .trimming(request)
         case .trimming(let request):
             return .send(.queue(partition, .trim(request, upTo: 0)))

@@ -133,6 +133,8 @@ public enum Mutation: String, Hashable, Sendable, CaseIterable {
     case noPlanFile = "no-plan-file"
     /// repair leaves the lists of earlier epochs alone
     case noSweep = "no-sweep"
+    /// repair removes what it takes over from an old list before it is stored
+    case earlyPop = "early-pop"
     /// push looks at the seal before it looks for a duplicate: harmless
     case sealBeforeDedupe = "seal-before-dedupe"
     /// the topology is overwritten without comparing epochs: harmless, a node ignores what is lower, and repair heals

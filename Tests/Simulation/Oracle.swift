@@ -96,6 +96,7 @@ extension World {
         let counters = topology.partitionIDs.reduce(0) { $0 + (files[$1]?.tables.counters.count ?? 0) }
         if counters != found { bad("\(counters) counters, \(found) of them in their right shard") }
         checkLedgers()
+        counts.epoch = epoch
         for node in nodes { add(node.producer.statistics) }
         for partition in topology.partitionIDs { counts.deadLetters += files[partition]?.tables.deadLetters.count ?? 0 }
     }

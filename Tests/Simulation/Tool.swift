@@ -41,12 +41,19 @@ final class Tool {
         sweeper?.isDead = true
     }
 
+    /// Where a kill meets it: what it would do next, or whose answer it waits for.
+    var point: String {
+        if let step = publishing.last ?? change?.next { return drain?.point ?? step.name }
+        return sweep?.point ?? "end"
+    }
+
     // MARK: Steps
 
     func act(in world: World) {
         if isDone { return }
         if isAwaiting {
-            if world.random.chance(0.12) {
+            // A drain that gives up backs off: in quiet times it rather waits for its answer.
+            if world.random.chance(world.isLive ? 0.12 : 0.02) {
                 isAwaiting = false
                 drain?.commandFailed(now: world.now)
             }
@@ -168,6 +175,23 @@ final class Tool {
         case (.queue, .queue(let reply)):
             if drain == nil { sweep?.received(reply) } else { drain?.received(reply, now: world.now) }
         case (.queue, .done): world.bad("a reply of the wrong kind")
+        }
+    }
+}
+
+extension EpochChange.Step {
+    /// Without what it is done to.
+    fileprivate var name: String {
+        switch self {
+        case .open: "open"
+        case .create: "create"
+        case .publish: "publish"
+        case .seal: "seal"
+        case .drain: "drain"
+        case .build: "build"
+        case .place: "place"
+        case .ready: "ready"
+        case .collect: "collect"
         }
     }
 }

@@ -67,7 +67,9 @@ extension World {
         disturbTool()
         if random.chance(0.04) {
             snapshots.append(redis)
-            if snapshots.count > 6 { snapshots.removeFirst() }
+            // Where epochs change some snapshots have to last longer than a change.
+            let isLong = faults.contains(.rebalance)
+            if snapshots.count > 6 { snapshots.remove(at: isLong ? random.below(snapshots.count) : 0) }
         }
         if !snapshots.isEmpty {
             if faults.contains(.backPart), random.chance(rollbackRate) { losing { goBackInPart() } }
@@ -137,12 +139,12 @@ extension World {
     private func disturbTool() {
         let faults = mix.faults
         if let tool {
-            guard faults.contains(.crash), random.chance(0.007) else { return }
-            log("CRASH \(tool.kind)")
+            guard faults.contains(.crash), random.chance(0.005) else { return }
+            log("CRASH \(tool.kind) at \(tool.point)")
+            counts.killedTools[tool.point, default: 0] += 1
             tool.kill()
-            counts.killedTools += 1
             self.tool = random.chance(0.8) ? Tool(random.chance(0.5) ? .resume : .repair) : nil
-        } else if faults.contains(.rebalance), isReady, random.chance(0.006) {
+        } else if faults.contains(.rebalance), isReady, random.chance(0.02) {
             tool = Tool(.rebalance(partitions: 1 + random.below(4)))
         } else if !faults.isDisjoint(with: [.repair, .crash]), random.chance(0.004) {
             tool = Tool(.repair)

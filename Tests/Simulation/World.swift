@@ -56,8 +56,10 @@ public final class World {
         public var rebalances = 0
         /// Batches that repair took over from lists of earlier epochs.
         public var swept = 0
-        /// Tools that were killed.
-        public var killedTools = 0
+        /// Tools that were killed, by what they were about.
+        public var killedTools: [String: Int] = [:]
+        /// How far the cluster came.
+        public var epoch: UInt32 = 1
         public var refusedFiles = 0
         /// Waits that ended below the level asked for: 202.
         public var cutShort = 0
@@ -174,7 +176,8 @@ public final class World {
         } else if chosen < 70 {
             if !consumers.isEmpty { random.pick(consumers).act(in: self) }
         } else if let tool {
-            if let sweeper = tool.sweeper, random.chance(0.5) { sweeper.act(in: self) } else { tool.act(in: self) }
+            if let sweeper = tool.sweeper, random.chance(0.5) { sweeper.act(in: self) }
+            for _ in 0..<2 { tool.act(in: self) }
             if tool.isDone {
                 tool.kill()
                 self.tool = nil

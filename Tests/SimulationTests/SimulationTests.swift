@@ -37,6 +37,8 @@ func environment(_ name: String) -> String? {
         for run in all.failures.prefix(20) {
             print("FAILED: replay with TALLYMILL_MIX=\(run.mix.name) TALLYMILL_SEED=\(run.seed): \(run.problems[0])")
         }
+        let points = all.killedTools.sorted { $0.key < $1.key }.map { "\($0.key) \($0.value)" }
+        print("simulation: tools killed at: \(points.joined(separator: ", "))")
         #expect(all.failures.map(\.problems).isEmpty)
         #expect(all.seeds >= asked)
         #expect(all.acknowledgedIncrements > 0)
@@ -74,7 +76,7 @@ func environment(_ name: String) -> String? {
                 + " other \(tally.failures.count - max(lost, doubled)), refused \(tally.refusals)/\(tally.requests),"
                 + " double faults \(tally.doubleFaults), 202 \(tally.cutShort), replays \(tally.replays),"
                 + " gaps \(tally.gaps), dead letters \(tally.deadLetters), rebalances \(tally.rebalances),"
-                + " killed tools \(tally.killedTools), swept batches \(tally.swept),"
+                + " epochs up to \(tally.epoch), killed tools \(tally.killedTools.values.reduce(0, +)), swept batches \(tally.swept),"
                 + " files refused \(tally.refusedFiles)")
     }
 }

@@ -17,7 +17,8 @@ struct Tally: Sendable {
     var doubleFaults = 0
     var cutShort = 0
     var rebalances = 0
-    var killedTools = 0
+    var killedTools: [String: Int] = [:]
+    var epoch: UInt32 = 1
     var swept = 0
     var refusedFiles = 0
     var deadLetters = 0
@@ -34,7 +35,8 @@ struct Tally: Sendable {
         doubleFaults += run.doubleFaults
         cutShort += run.counts.cutShort
         rebalances += run.counts.rebalances
-        killedTools += run.counts.killedTools
+        killedTools.merge(run.counts.killedTools, uniquingKeysWith: +)
+        epoch = max(epoch, run.counts.epoch)
         swept += run.counts.swept
         refusedFiles += run.counts.refusedFiles
         deadLetters += run.counts.deadLetters
@@ -52,7 +54,8 @@ struct Tally: Sendable {
         left.doubleFaults += right.doubleFaults
         left.cutShort += right.cutShort
         left.rebalances += right.rebalances
-        left.killedTools += right.killedTools
+        left.killedTools.merge(right.killedTools, uniquingKeysWith: +)
+        left.epoch = max(left.epoch, right.epoch)
         left.swept += right.swept
         left.refusedFiles += right.refusedFiles
         left.deadLetters += right.deadLetters
