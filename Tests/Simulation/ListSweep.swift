@@ -52,7 +52,9 @@ struct ListSweep {
     mutating func act(in world: World) -> Outcome {
         guard let partition = partitions.last else { return .goOn }
         switch state {
-        case .sealing: return .send(.step(.seal(partition)))
+        case .sealing:
+            if world.mutation == .earlyPop { forgetSweeper() }
+            return .send(.step(.seal(partition)))
         case .claiming: return .send(.queue(partition, .claim))
         case .peeking:
             return .send(.queue(partition, .peek(skip: 0, bytesMax: 2_000, batchesMax: 1 + world.random.below(6))))
@@ -71,6 +73,12 @@ struct ListSweep {
             return .send(.queue(partition, .trim(request, upTo: 0)))
         }
         return .goOn
+    }
+
+    /// The canary `early-pop`: no outbox outlives the removal.
+    private mutating func forgetSweeper() {
+        sweeper?.isDead = true
+        sweeper = nil
     }
 
     private mutating func waitOn() -> Outcome {

@@ -133,7 +133,7 @@ public enum Mutation: String, Hashable, Sendable, CaseIterable {
     case noPlanFile = "no-plan-file"
     /// repair leaves the lists of earlier epochs alone
     case noSweep = "no-sweep"
-    /// repair removes what it takes over from an old list before it is stored
+    /// repair removes what it takes over from an old list, and forgets it, before it is stored
     case earlyPop = "early-pop"
     /// push looks at the seal before it looks for a duplicate: harmless
     case sealBeforeDedupe = "seal-before-dedupe"

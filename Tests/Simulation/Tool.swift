@@ -47,6 +47,9 @@ final class Tool {
         return sweep?.point ?? "end"
     }
 
+    /// Whether it is about to begin something, not waiting.
+    var isAtEdge: Bool { isStarted && !isDone && !isAwaiting && point != "end" }
+
     // MARK: Steps
 
     func act(in world: World) {

@@ -139,16 +139,26 @@ extension World {
     private func disturbTool() {
         let faults = mix.faults
         if let tool {
-            guard faults.contains(.crash), random.chance(0.005) else { return }
-            log("CRASH \(tool.kind) at \(tool.point)")
-            counts.killedTools[tool.point, default: 0] += 1
-            tool.kill()
-            self.tool = random.chance(0.8) ? Tool(random.chance(0.5) ? .resume : .repair) : nil
+            if faults.contains(.crash), random.chance(0.003) { kill(tool) }
         } else if faults.contains(.rebalance), isReady, random.chance(0.02) {
             tool = Tool(.rebalance(partitions: 1 + random.below(4)))
         } else if !faults.isDisjoint(with: [.repair, .crash]), random.chance(0.004) {
             tool = Tool(.repair)
         }
+    }
+
+    private func kill(_ tool: Tool) {
+        log("CRASH \(tool.kind) at \(tool.point)")
+        counts.killedTools[tool.point, default: 0] += 1
+        tool.kill()
+        self.tool = random.chance(0.8) ? Tool(random.chance(0.5) ? .resume : .repair) : nil
+    }
+
+    /// What takes no time is killed on its edges, or hardly ever would be.
+    func killAtEdge(_ tool: Tool) -> Bool {
+        guard isLive, mix.faults.contains(.crash), tool.isAtEdge, random.chance(0.02) else { return false }
+        kill(tool)
+        return true
     }
 
     // MARK: Going back

@@ -177,8 +177,10 @@ public final class World {
             if !consumers.isEmpty { random.pick(consumers).act(in: self) }
         } else if let tool {
             if let sweeper = tool.sweeper, random.chance(0.5) { sweeper.act(in: self) }
-            for _ in 0..<2 { tool.act(in: self) }
-            if tool.isDone {
+            for _ in 0..<2 where self.tool === tool {
+                if !killAtEdge(tool) { tool.act(in: self) }
+            }
+            if tool.isDone, self.tool === tool {
                 tool.kill()
                 self.tool = nil
             }

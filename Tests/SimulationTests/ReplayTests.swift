@@ -7,7 +7,10 @@ import Simulation
 import Testing
 
 @Suite struct ReplayTests {
-    static let pinned: [(Mix, UInt64)] = [(.everything, 0x3b2d_bea3_f8a1_e640), (.liveBack, 0xaf39_8c25_8a43_1ef8)]
+    static let pinned: [(Mix, UInt64)] = [
+        (.everything, 0xd505_805c_2488_060f), (.liveBack, 0x0041_c4f2_612a_2186),
+        (.restoreRebalance, 0x62af_eed0_5004_c7ad),
+    ]
     static let onceBroken: [(Mix, UInt64)] = [(.backPart, 1), (.leases, 17)]
 
     @Test(arguments: pinned)

@@ -1,9 +1,10 @@
 // The protocol under every mix of faults: nothing that was acknowledged is lost, nothing is counted twice.
 //
 //     TALLYMILL_SEEDS=200000 swift test -c release -Xswiftc -enable-testing --filter SimulationTests
+//     TALLYMILL_SEEDS=2000 TALLYMILL_MIX=zombie swift test ...        one mix alone
 //     TALLYMILL_MIX=everything TALLYMILL_SEED=17 swift test ...     one run, with its trace
 //
-// TALLYMILL_MUTATION names a canary to replay.
+// TALLYMILL_MUTATION names a canary to run with.
 
 import Glibc
 import Simulation
@@ -20,13 +21,15 @@ func environment(_ name: String) -> String? {
     @Test func everyMixIsExact() async throws {
         if environment("TALLYMILL_SEED") != nil { return }
         let asked = Self.seedsAsked()
-        let perMix = (asked + Mix.all.count - 1) / Mix.all.count
+        let mixes = Self.mixesAsked()
+        let perMix = (asked + mixes.count - 1) / mixes.count
         let start = ContinuousClock.now
-        let sweeps = Mix.all.map { Sweep(mix: $0, seeds: 0..<UInt64(perMix)) }
+        let mutation = environment("TALLYMILL_MUTATION").flatMap { Mutation(rawValue: $0) }
+        let sweeps = mixes.map { Sweep(mix: $0, seeds: 0..<UInt64(perMix), mutation: mutation) }
         let tallies = await Sweep.run(sweeps)
         let seconds = (ContinuousClock.now - start) / .seconds(1)
         var all = Tally()
-        for (mix, tally) in zip(Mix.all, tallies) {
+        for (mix, tally) in zip(mixes, tallies) {
             Self.report(mix.name, tally)
             all += tally
         }
@@ -53,6 +56,13 @@ func environment(_ name: String) -> String? {
         for line in run.trace { print(line) }
         print("\(mix.name) \(seed): \(run.problems.isEmpty ? ["no problem"] : run.problems), hash \(run.history)")
         #expect(run.problems.isEmpty)
+    }
+
+    private static func mixesAsked() -> [Mix] {
+        guard let name = environment("TALLYMILL_MIX") else { return Mix.all }
+        let mixes = Mix.all.filter { $0.name == name }
+        precondition(!mixes.isEmpty, "TALLYMILL_MIX is none of \(Mix.all.map(\.name))")
+        return mixes
     }
 
     private static func seedsAsked() -> Int {
