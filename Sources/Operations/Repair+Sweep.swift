@@ -22,7 +22,15 @@ extension Repair {
             if case .oldList(_, let batches, _) = due { sum + batches } else { sum }
         }
         let progress = ProgressLine("sweeping old lists", total: total)
-        defer { progress.clear() }
+        let say = tell
+        tell = { line in
+            progress.clear()
+            say(line)
+        }
+        defer {
+            progress.clear()
+            tell = say
+        }
         var done = 0
         var damaged: [(PartitionID, BatchError)] = []
         for partition in partitions {
@@ -32,8 +40,6 @@ extension Repair {
                 progress.update(done: done + swept)
             }
             done += swept
-            if swept == 0, left == nil { continue }
-            progress.clear()
             if swept > 0 {
                 tell("swept \(Self.batches(swept)) of epoch \(partition.epoch), partition \(partition.number)")
             }

@@ -44,18 +44,15 @@ public final class Repair {
     /// - Throws: 75 if another tool is at work, 69 if Redis is unreachable, 78 if the folder and this Redis do not
     ///   belong together, or `init` has not ended.
     public init(_ folder: DataFolder, _ access: RedisAccess, _ options: Options) throws(Failure) {
-        guard let file = try folder.readClusterFile(), file.state == .ready || !file.earlier.isEmpty else {
-            _ = try folder.readyClusterFile()  // throws: there is no cluster, or an interrupted `init` made half of one
-            preconditionFailure("the cluster file became ready between two looks")
-        }
-        lock = try folder.lockCluster()
+        _ = try Self.clusterFile(folder)  // only whether there is one: without a folder there is no lock to take
+        lock = try folder.lockForChange()
         self.folder = folder
         self.access = access
         self.options = options
         let connection = try access.connect(
             waitingMilliseconds: RedisAccess.startMilliseconds, needsLibrary: false)
         self.connection = connection
-        survey = try Survey(folder, file, connection, access.names)
+        survey = try Survey(folder, try Self.clusterFile(folder), connection, access.names)
         if let obstacle = survey.obstacles.first { throw obstacle }
     }
 
@@ -99,11 +96,12 @@ public final class Repair {
         if options.collects { try collect() }
     }
 
-    func clusterFile() throws(Failure) -> ClusterFile {
-        guard let file = try folder.readClusterFile() else {
-            throw Failure(.configuration, "the cluster file is gone", at: folder.clusterFilePath)
-        }
-        return file
+    func clusterFile() throws(Failure) -> ClusterFile { try Self.clusterFile(folder) }
+
+    /// What `init` has not finished is its own to finish.
+    private static func clusterFile(_ folder: DataFolder) throws(Failure) -> ClusterFile {
+        if let file = try folder.readClusterFile(), file.state == .building, !file.earlier.isEmpty { return file }
+        return try folder.readyClusterFile()
     }
 
     /// Asks Redis; once more, over a new connection, if the first was lost. So everything here may be repeated.

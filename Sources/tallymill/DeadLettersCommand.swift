@@ -151,7 +151,7 @@ extension DeadLettersCommand {
             try run { () throws(Failure) in
                 let session = try Session(.deadLetters, common.flags)
                 let letters = try DeadLetters(session.folder)
-                let lock = try session.folder.lockCluster()
+                let lock = try session.folder.lockForChange()
                 defer { withExtendedLifetime(lock) {} }
                 try letters.check(choice.selection(), replays: true)
                 let access = try session.redis(clientName: "tallymill-dead-letters")
@@ -198,7 +198,7 @@ extension DeadLettersCommand {
             try run { () throws(Failure) in
                 let session = try Session(.deadLetters, common.flags)
                 let letters = try DeadLetters(session.folder)
-                let lock = try session.folder.lockCluster()
+                let lock = try session.folder.lockForChange()
                 defer { withExtendedLifetime(lock) {} }
                 try letters.check(choice.selection(), replays: false)
                 let count = choice.all ? letters.count(reason: reason).letters : Set(choice.letters).count

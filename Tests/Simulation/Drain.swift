@@ -32,7 +32,8 @@ struct Drain {
         case .claim, .inspect, .checkpoint: "drain: claim"
         case .apply: "drain: apply"
         case .trim: "drain: trim"
-        case .waitForBatch: "drain: retire"
+        case .waitForBatch, .stop(.drained): "drain: retire"
+        case .seal: "drain: seal"
         case .peek, .renew, .pause, .stop: "drain: peek"
         }
     }
