@@ -91,6 +91,10 @@ let package = Package(
             tests("ShardStoreTests", ["ShardStore", "TallyCore", "shard-probe"]),
             // Fills queues for deploy/bench-apply.
             probe("queue-filler", path: "Tests/QueueFiller", ["RedisQueue", "TallyCore"]),
+            // Makes and rebuilds shards for deploy/bench-rebalance.
+            probe(
+                "shard-filler", path: "Tests/ShardFiller",
+                ["Operations", "ServiceKit", "ShardConsumer", "ShardStore", "TallyCore"]),
             tests("HTTPFrontTests", ["HTTPFront", "ServiceKit", "TallyCore", nioCore, nioEmbedded, nioHTTP1]),
             probe("servicekit-probe", path: "Tests/ServiceKitProbe", ["ServiceKit", logging]),
             tests("ServiceKitTests", ["ServiceKit", "servicekit-probe", logging]),
@@ -101,7 +105,7 @@ let package = Package(
                 "OperationsTests",
                 [
                     "ClusterSupport", "Operations", "RedisQueue", "ServiceKit", "ShardConsumer", "ShardStore",
-                    "TallyCore", "TestSupport", logging,
+                    "TallyCore", "TestSupport", "shard-filler", logging,
                 ]),
             // Real processes and kill -9; the harness is a target of its own, without any test.
             .target(

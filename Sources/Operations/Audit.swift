@@ -166,10 +166,8 @@ private struct AuditLook {
         _ replies: [LedgerReply<QueuedBatch>], _ nodes: [NodeLedger], _ progress: (Int, Int) -> Void
     ) throws(Failure) -> [Audit.Partition] {
         let done = StepCount()
-        return try Workers.map(
-            replies.count, threads: Limits.buildThreads, name: "audit",
-            meanwhile: { progress(done.value, replies.count) }
-        ) { number throws(Failure) in
+        return try Workers.map(replies.count, name: "audit", tick: { progress(done.value, replies.count) }) {
+            number, _ throws(Failure) in
             defer { done.add(1) }
             // A connection only where batches are missing or streams have moved.
             return try look(at: UInt32(number), replies[number], nodes) { () throws(Failure) in try access.keys() }

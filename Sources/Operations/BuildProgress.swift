@@ -1,5 +1,5 @@
-// How far a build is, told from all of its threads, and the two reasons to give it up: somebody asks for it, or one of
-// the threads has failed.
+// How far a build is, told from all of its threads, and the two reasons to give it up: somebody asks for it, or another
+// thread has failed.
 
 import ServiceKit
 import ShardConsumer
@@ -9,7 +9,6 @@ import Synchronization
 final class BuildProgress: Sendable {
     private let done = Atomic<Int>(0)
     private let total: Int
-    private let isGivenUp = Atomic<Bool>(false)
     private let stop: StopRequest
     private let report: @Sendable (_ done: Int, _ total: Int) -> Void
 
@@ -19,12 +18,10 @@ final class BuildProgress: Sendable {
         self.report = report
     }
 
-    func giveUp() { isGivenUp.store(true, ordering: .relaxed) }
-
     /// - Throws: exit code 1 if the build is to end.
-    fileprivate func add(_ rows: Int) throws(Failure) {
+    fileprivate func add(_ rows: Int, _ state: WorkState) throws(Failure) {
         let sum = done.wrappingAdd(rows, ordering: .relaxed).newValue
-        if stop.isSet || isGivenUp.load(ordering: .relaxed) {
+        if stop.isSet || state.failure != nil {
             throw Failure(
                 .failure, "stopped before the new shards were complete",
                 advice: "Resume: the shards are made again from the old ones.")
@@ -38,10 +35,13 @@ struct ProgressSteps {
     private static let stepRows = 16_384
 
     private let progress: BuildProgress
+    private let state: WorkState
     private var rows = 0
 
-    init(_ progress: BuildProgress) {
+    /// - Parameter state: says whether another thread has failed.
+    init(_ progress: BuildProgress, _ state: WorkState) {
         self.progress = progress
+        self.state = state
     }
 
     mutating func countRow() throws(Failure) {
@@ -50,7 +50,7 @@ struct ProgressSteps {
     }
 
     mutating func tell() throws(Failure) {
-        try progress.add(rows)
+        try progress.add(rows, state)
         rows = 0
     }
 }

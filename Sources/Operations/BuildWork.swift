@@ -40,7 +40,7 @@ struct BuildWork {
     private(set) var built: [BuiltShard] = []
 
     init(build: EpochBuild, scratch: ScratchFile, progress: BuildProgress, surveys: [OldShardSurvey]) {
-        tasks = BuildTasks(build: build, scratch: scratch, progress: progress, surveys: surveys)
+        tasks = BuildTasks(build: build, scratch: scratch, surveys: surveys)
         self.progress = progress
     }
 
@@ -56,9 +56,9 @@ struct BuildWork {
     mutating func readSources() throws(Failure) {
         let (tasks, grows) = (tasks, tasks.placement.keepsEveryShard)
         let first = grows ? 0 : tasks.placement.new.partitions
-        try run(first..<tasks.placement.old.partitions) { number throws(Failure) in
-            if grows { return try tasks.build(number, reading: true, []) }
-            return Done(read: try tasks.read(number))
+        try run(first..<tasks.placement.old.partitions) { number, steps throws(Failure) in
+            if grows { return try tasks.build(number, reading: true, [], steps) }
+            return Done(read: try tasks.read(number, steps))
         }
     }
 
@@ -67,18 +67,18 @@ struct BuildWork {
         let (tasks, shrinks) = (tasks, !tasks.placement.keepsEveryShard)
         let runs = reads.map(\.runs)
         let first = shrinks ? 0 : tasks.placement.old.partitions
-        try run(first..<tasks.placement.new.partitions) { number throws(Failure) in
-            try tasks.build(number, reading: shrinks, runs.map { $0[number] })
+        try run(first..<tasks.placement.new.partitions) { number, steps throws(Failure) in
+            try tasks.build(number, reading: shrinks, runs.map { $0[number] }, steps)
         }
     }
 
     private mutating func run(
-        _ numbers: Range<Int>, _ task: @escaping @Sendable (Int) throws(Failure) -> Done
+        _ numbers: Range<Int>, _ task: @escaping @Sendable (Int, ProgressSteps) throws(Failure) -> Done
     ) throws(Failure) {
         let progress = progress
-        let done = try Workers.map(
-            numbers.count, threads: Limits.buildThreads, name: "build", whenOneFails: { progress.giveUp() }
-        ) { index throws(Failure) in try task(numbers.lowerBound + index) }
+        let done = try Workers.map(numbers.count, name: "build") { index, state throws(Failure) in
+            try task(numbers.lowerBound + index, ProgressSteps(progress, state))
+        }
         reads += done.compactMap(\.read)
         built += done.compactMap(\.built)
     }
@@ -87,14 +87,15 @@ struct BuildWork {
     private struct BuildTasks: Sendable {
         let build: EpochBuild
         let scratch: ScratchFile
-        let progress: BuildProgress
         let surveys: [OldShardSurvey]
 
         var placement: Placement { build.placement }
 
-        private func source(_ number: Int) throws(Failure) -> (OldShard, RunWriter) {
+        private func source(
+            _ number: Int, _ steps: ProgressSteps
+        ) throws(Failure) -> (OldShard, RunWriter) {
             let moving = RunWriter(scratch, destinations: build.new.partitions, blockBytes: build.blockBytes)
-            return (try OldShard(number, of: build.old, placement, moving: moving, progress), moving)
+            return (try OldShard(number, of: build.old, placement, moving: moving, steps), moving)
         }
 
         private func finish(_ shard: OldShard, _ moving: RunWriter) throws(Failure) -> Read {
@@ -102,25 +103,27 @@ struct BuildWork {
         }
 
         /// Writes all counters of a vanishing shard to runs.
-        func read(_ number: Int) throws(Failure) -> Read {
-            let (shard, moving) = try source(number)
+        func read(_ number: Int, _ steps: ProgressSteps) throws(Failure) -> Read {
+            let (shard, moving) = try source(number, steps)
             let hasKeyAtHome = try shard.next()
             precondition(!hasKeyAtHome, "a key stays in a shard that vanishes")
             return try finish(shard, moving)
         }
 
         /// Makes a new shard, out of the old one of its number if it is still to be read, and of runs.
-        func build(_ number: Int, reading: Bool, _ runs: [Run]) throws(Failure) -> Done {
+        func build(
+            _ number: Int, reading: Bool, _ runs: [Run], _ steps: ProgressSteps
+        ) throws(Failure) -> Done {
             let partition = build.new.partitionIDs[number]
             let builder = try onStore { () throws(StoreError) in
                 try ShardBuilder(
                     at: build.path(partition), identity: build.identity(partition), timeMilliseconds: build.time)
             }
-            let old = reading ? try source(number) : nil
+            let old = reading ? try source(number, steps) : nil
             var carried = runs.filter { !$0.isEmpty }.map { CarriedCounters.moved(MovedCounters($0, scratch)) }
             if let old { carried.append(.stayed(old.0)) }
             var assembly = try ShardAssembly(
-                builder, carried, try imported(partition), time: build.time, progress)
+                builder, carried, try imported(partition), time: build.time, steps)
             try assembly.run()
             let rows = try carry(number, into: builder)
             let built = try finish(builder, assembly, rows)
@@ -128,9 +131,12 @@ struct BuildWork {
         }
 
         private func imported(_ partition: PartitionID) throws(Failure) -> ShardAssembly.ImportedRows? {
-            guard let imports = build.imports, let entries = try imports.source(partition) else { return nil }
+            guard let imports = build.imports else { return nil }
+            let number = Int(partition.number)
             let stream = StreamID(partition: partition, producer: imports.producer)
-            return ShardAssembly.ImportedRows(entries: entries, batch: BatchID(stream: stream, sequence: 1))
+            return ShardAssembly.ImportedRows(
+                entries: try imports.source(number), increments: imports.amounts[number].increments,
+                batch: BatchID(stream: stream, sequence: 1))
         }
 
         /// Inserts the rows beside the counters; returns how many there are now, by table.

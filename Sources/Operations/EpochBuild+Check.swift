@@ -9,9 +9,9 @@ extension EpochBuild {
     /// - Throws: 65 for anything that is not where it should be, or not at all.
     func check(_ work: BuildWork, _ progress: BuildProgress) throws(Failure) {
         let built = work.built
-        let digests = try Workers.map(
-            built.count, threads: Limits.buildThreads, name: "check", whenOneFails: { progress.giveUp() }
-        ) { number throws(Failure) in try check(built[number], progress) }
+        let digests = try Workers.map(built.count, name: "check") { number, state throws(Failure) in
+            try check(built[number], ProgressSteps(progress, state))
+        }
         let (found, expected) = (digests.reduce(.empty) { $0 + $1 }, work.expected)
         if found != expected {
             throw wrong(
@@ -20,7 +20,7 @@ extension EpochBuild {
         }
     }
 
-    private func check(_ shard: BuiltShard, _ progress: BuildProgress) throws(Failure) -> RowDigest {
+    private func check(_ shard: BuiltShard, _ steps: ProgressSteps) throws(Failure) -> RowDigest {
         let identity = identity(shard.partition)
         let path = path(shard.partition)
         let reader = try onStore { () throws(StoreError) in
@@ -30,7 +30,7 @@ extension EpochBuild {
                     cluster: identity.cluster, partition: identity.partition, partitions: identity.partitions,
                     uuid: identity.uuid))
         }
-        let digest = try digest(of: reader, Int(shard.partition.number), progress)
+        let digest = try digest(of: reader, Int(shard.partition.number), steps)
         let figures = try onStore { () throws(StoreError) in try reader.statistics() }
         for (keys, sum) in [(shard.totals.keys, shard.totals.sum), (figures.keys, figures.total)]
         where keys != digest.keys || sum != digest.sum {
@@ -44,9 +44,9 @@ extension EpochBuild {
     }
 
     private func digest(
-        of reader: ShardReader, _ number: Int, _ progress: BuildProgress
+        of reader: ShardReader, _ number: Int, _ steps: ProgressSteps
     ) throws(Failure) -> RowDigest {
-        var steps = ProgressSteps(progress)
+        var steps = steps
         var digest = RowDigest.empty
         let cursor = try onStore { () throws(StoreError) in try reader.counters() }
         while try onStore({ () throws(StoreError) in try cursor.next() }) {

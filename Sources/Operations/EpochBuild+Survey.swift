@@ -1,4 +1,5 @@
-// The first step of a build: what the old shards say about themselves, and their rows beside the counters, which are few.
+// The first step of a build: what the old shards say about themselves, and their rows beside the counters, which are
+// few.
 
 import ServiceKit
 import ShardConsumer
@@ -22,7 +23,7 @@ extension EpochBuild {
     var everywhere: Int { new.partitions }
 
     func survey(_ scratch: ScratchFile) throws(Failure) -> [OldShardSurvey] {
-        try Workers.map(old.count, threads: Limits.buildThreads, name: "survey") { number throws(Failure) in
+        try Workers.map(old.count, name: "survey") { number, _ throws(Failure) in
             try survey(old[number], scratch)
         }
     }

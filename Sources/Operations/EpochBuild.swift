@@ -1,4 +1,5 @@
-// The data part of a change of epoch: K' new shard files out of K retired ones, and counts from outside if there are any.
+// The data part of a change of epoch: K' new shard files out of K retired ones, and counts from outside if there are
+// any.
 //
 //   1 survey     the figures of each old shard; its watermarks, claims and dead letters go to runs (Run.swift)
 //   2 sources    old shards that stay hand their counters to the new one of their number, those that vanish write all
@@ -8,13 +9,12 @@
 //                files held: keys, sum and an order-free checksum of (key, value, time)
 //
 // Memory is constant: a block for each pair of shards, and SQLite's caches. Nothing is journalled: interrupted, the
-// staging folder is deleted and everything made again, for old files are only read.
+// staging folder is deleted and everything made again, for old files are only read. Counters, claims and dead letters
+// go by their key, a dead letter without a key (its batch was damaged) into shard 0, the watermarks of all old shards
+// into every new one.
 //
-// What goes where: counters, claims (`routed`, `idempotency`) and dead letters by their key; a dead letter without a key
-// (its batch was damaged) into shard 0; watermarks of all old shards into every new one.
-//
-// The ledger: a shard starts with `carried`, whose sum is exactly that of its carried counters. How many increments made
-// a counter what it is nobody knows, so `carried.increments` is the number of all increments of the old epoch (carried,
+// The ledger: a shard starts with `carried`, whose sum is that of its carried counters. How many increments made a
+// counter what it is nobody knows, so `carried.increments` is the number of all increments of the old epoch (carried,
 // imported and applied) spread evenly over the new shards, as the hash spreads keys: exact in their total.
 
 import Glibc
@@ -29,20 +29,20 @@ public struct EpochBuild: Sendable {
     public struct Import: Sendable {
         /// What the import is known by.
         public let id: Bytes16
-        /// Entries to expect, for the progress alone.
-        let entries: Int
-        /// The entries of one new partition, nil if it has none. Called once for each, on any thread.
-        let source: @Sendable (PartitionID) throws(Failure) -> (any SortedSource)?
+        /// What each new partition gets, in order: how many increments, and their sum.
+        let amounts: [Amount]
+        /// The entries of one new partition. Called once for each, on any thread.
+        let source: @Sendable (Int) throws(Failure) -> any SortedSource
 
         /// Dead letters name this producer, with sequence 1.
         var producer: ProducerID { ProducerID(id) }
 
         public init(
-            id: Bytes16, entries: Int,
-            source: @escaping @Sendable (PartitionID) throws(Failure) -> (any SortedSource)?
+            id: Bytes16, amounts: [Amount],
+            source: @escaping @Sendable (Int) throws(Failure) -> any SortedSource
         ) {
             self.id = id
-            self.entries = entries
+            self.amounts = amounts
             self.source = source
         }
     }
@@ -113,8 +113,10 @@ public struct EpochBuild: Sendable {
         }
         let scratch = try ScratchFile(in: staging)
         let surveys = try survey(scratch)
-        // Read, written and read again; entries from outside are written and read again.
-        let rows = 3 * surveys.reduce(0) { $0 + $1.keys } + 2 * (imports?.entries ?? 0)
+        // Read, written and read again; what comes from outside is written and read again, each increment of another
+        // key as far as anybody knows.
+        let increments = imports?.amounts.reduce(0) { $0 + Int(clamping: $1.increments) } ?? 0
+        let rows = 3 * surveys.reduce(0) { $0 + $1.keys } + 2 * increments
         let progress = BuildProgress(total: rows, stop: stop, report: report)
         var work = BuildWork(build: self, scratch: scratch, progress: progress, surveys: surveys)
         try work.readSources()

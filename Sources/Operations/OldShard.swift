@@ -26,14 +26,14 @@ final class OldShard: KeyCursor {
     ///   - moving: takes the counters that change their number.
     init(
         _ number: Int, of siblings: [ShardLocation], _ placement: Placement, moving: RunWriter,
-        _ progress: BuildProgress
+        _ steps: ProgressSteps
     ) throws(Failure) {
         location = siblings[number]
         self.siblings = siblings
         self.placement = placement
         self.number = number
         self.moving = moving
-        steps = ProgressSteps(progress)
+        self.steps = steps
         (reader, cursor) = try onStore { () throws(StoreError) in
             let reader = try ShardReader(at: siblings[number].path, expecting: siblings[number].expected)
             return (reader, try reader.counters())

@@ -25,40 +25,43 @@ struct ShardAssembly {
     /// Entries for one shard, and who they come from.
     struct ImportedRows {
         let entries: any SortedSource
+        /// How many increments they are made of.
+        let increments: UInt64
         /// Dead letters name it.
         let batch: BatchID
     }
 
     init(
         _ builder: ShardBuilder, _ carried: [CarriedCounters], _ imported: ImportedRows?, time: UInt64,
-        _ progress: BuildProgress
+        _ steps: ProgressSteps
     ) throws(Failure) {
         self.builder = builder
         self.carried = try KeyMerge(carried)
         self.imported = imported
         self.time = time
-        steps = ProgressSteps(progress)
+        self.steps = steps
     }
 
     /// Writes all counters.
     mutating func run() throws(Failure) {
-        if let imported { try run(imported) }
-        while let row = carried.current {
-            try append(row.key, row.value, row.updatedMilliseconds)
-            carriedSum += Int128(row.value)
-            try carried.advance()
+        if let imported {
+            var entries = imported.entries
+            try run(&entries, imported.batch)
+            importedAmount.increments = imported.increments - UInt64(letters)
         }
+        while carried.current != nil { try appendCarried() }
         try steps.tell()
     }
 
     /// Writes counters as long as there are entries from outside.
-    private mutating func run(_ imported: ImportedRows) throws(Failure) {
-        let entries = imported.entries
+    private mutating func run(_ entries: inout any SortedSource, _ batch: BatchID) throws(Failure) {
         var hasEntry = try entries.next()
         while hasEntry {
-            // The entries' bytes go when the next one comes.
+            // The entry's bytes go when the next one comes.
             let key = Array(entries.key)
-            try appendCarried(before: key)
+            while let row = carried.current, key.withUnsafeBytes({ Bytes.compare(row.key, $0) < 0 }) {
+                try appendCarried()
+            }
             var sum = Sum()
             if let row = carried.current, isSame(row.key, key) {
                 sum = Sum(value: row.value, updatedMilliseconds: row.updatedMilliseconds, isCarried: true)
@@ -66,11 +69,18 @@ struct ShardAssembly {
             }
             let old = sum
             repeat {
-                try add(entries, key, to: &sum, imported.batch)
+                try add(entries.value, key, to: &sum, batch)
                 hasEntry = try entries.next()
             } while hasEntry && isSame(entries.key, key)
             try append(key, sum, replacing: old)
         }
+    }
+
+    private mutating func appendCarried() throws(Failure) {
+        guard let row = carried.current else { preconditionFailure("no carried counter is left") }
+        try append(row.key, row.value, row.updatedMilliseconds)
+        carriedSum += Int128(row.value)
+        try carried.advance()
     }
 
     private struct Sum {
@@ -83,27 +93,20 @@ struct ShardAssembly {
         key.withUnsafeBytes { Bytes.compare(bytes, $0) == 0 }
     }
 
-    private mutating func appendCarried(before key: [UInt8]) throws(Failure) {
-        while let row = carried.current, key.withUnsafeBytes({ Bytes.compare(row.key, $0) < 0 }) {
-            try append(row.key, row.value, row.updatedMilliseconds)
-            carriedSum += Int128(row.value)
-            try carried.advance()
-        }
-    }
-
     private mutating func add(
-        _ entries: any SortedSource, _ key: [UInt8], to sum: inout Sum, _ batch: BatchID
+        _ delta: Int64, _ key: [UInt8], to sum: inout Sum, _ batch: BatchID
     ) throws(Failure) {
-        let amount = Amount(increments: entries.increments, sum: Int128(entries.value))
-        let (value, overflow) = sum.value.addingReportingOverflow(entries.value)
+        let (value, overflow) = sum.value.addingReportingOverflow(delta)
         if !overflow {
             sum.value = value
             sum.updatedMilliseconds = time
-            importedAmount += amount
+            importedAmount.sum += Int128(delta)
             return
         }
+        // How many increments made up this entry nobody has kept: it counts as one.
+        let amount = Amount(increments: 1, sum: Int128(delta))
         let letter = DeadLetter(
-            batch: batch, reason: .overflow, detail: "adding \(entries.value) would leave the range of Int64",
+            batch: batch, reason: .overflow, detail: "adding \(delta) would leave the range of Int64",
             idempotencyKey: nil, key: key, amount: amount, payload: [])
         try onStore { () throws(StoreError) in try builder.bury(letter) }
         buried += amount

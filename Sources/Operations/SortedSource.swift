@@ -1,15 +1,19 @@
-// Counts from outside, in the order in which a shard file is written: what a change of epoch adds to what it carries.
+// What the builder of shard files reads from: keys in ascending order with what is to be added to each, pulled one by
+// one, so that a source of any size takes constant memory.
 
 public import ServiceKit
 
-/// Entries in ascending byte order of their keys, one at a time. The same key may come several times in a row, such as
-/// when its entries add up to more than an Int64. One thread owns it.
-public protocol SortedSource: AnyObject {
-    /// Goes to the next entry, or the first; false after the last. It is not called again after that.
-    func next() throws(Failure) -> Bool
-    /// A valid key's bytes, valid until the next call of `next`.
+/// Entries in ascending byte order of their keys. A key comes a second time only if what is to be added to it does not
+/// fit an Int64: its entries together then carry the sum.
+public protocol SortedSource {
+    /// Goes to the next entry, or the first; false after the last. It must not be called again after that.
+    ///
+    /// - Throws: 74.
+    mutating func next() throws(Failure) -> Bool
+
+    /// The key's bytes, valid until the next call of `next`.
     var key: UnsafeRawBufferPointer { get }
+
+    /// What is to be added to the key.
     var value: Int64 { get }
-    /// How many increments add up to the value.
-    var increments: UInt64 { get }
 }

@@ -85,9 +85,8 @@ public struct Verification: Sendable {
         let partitions = file.topology.partitionIDs
         let rows = expectedRows(folder, file.topology)
         let done = StepCount()
-        return try Workers.map(
-            partitions.count, threads: Limits.buildThreads, name: "verify", meanwhile: { progress(done.value, rows) }
-        ) { number throws(Failure) in
+        return try Workers.map(partitions.count, name: "verify", tick: { progress(done.value, rows) }) {
+            number, _ throws(Failure) in
             // Its own connection: one thread owns it.
             let keys = try access.map { access throws(Failure) in try access.keys() }
             return try check(partitions[number], folder, file, keys) { done.add($0) }

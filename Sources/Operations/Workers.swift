@@ -1,85 +1,60 @@
-// Independent tasks on a few threads of their own, because each of them blocks on files. The first failure is the one
-// that is reported; tasks that have begun are ended by what they look at themselves, others do not begin.
+// Pieces of work of which any two can be done at once, on two threads: one shard each. The caller's thread waits, and
+// looks after the progress line meanwhile.
 
-import Dispatch
 import ServiceKit
 import Synchronization
 
-/// Threads that share a list of tasks.
+/// Does numbered pieces of work.
 enum Workers {
-    /// What threads write, under its lock.
-    private final class Board<Value: Sendable>: Sendable {
-        struct State {
-            var next = 0
-            var values: [Value?]
-            var failure: Failure?
-        }
+    private static let tickMilliseconds: UInt64 = 100
 
-        let state: Mutex<State>
-
-        init(count: Int) {
-            state = Mutex(State(values: Array(repeating: nil, count: count)))
-        }
-
-        /// The next task, nil if none is left or one has failed.
-        func take() -> Int? {
-            state.withLock { state in
-                guard state.failure == nil, state.next < state.values.count else { return nil }
-                defer { state.next += 1 }
-                return state.next
-            }
-        }
-
-        func finished(_ index: Int, _ value: Value) {
-            state.withLock { $0.values[index] = value }
-        }
-
-        func failed(_ failure: Failure) {
-            state.withLock { $0.failure = $0.failure ?? failure }
-        }
-    }
-
-    private static let meanwhileMilliseconds = 100
-
-    /// Does the tasks 0..<count and returns their values in order.
+    /// Calls `body` once for each number below `count`. After the first failure no further piece is begun.
     ///
     /// - Parameters:
-    ///   - name: of the threads; its first 15 bytes count.
-    ///   - meanwhile: called now and then on the caller's thread, to show how far the tasks are.
-    ///   - task: runs on any of the threads.
-    ///   - whenOneFails: tells the tasks that are under way to end; their failures are not reported.
-    /// - Throws: what the first task that failed threw.
-    static func map<Value: Sendable>(
-        _ count: Int, threads: Int, name: String, whenOneFails: @escaping @Sendable () -> Void = {},
-        meanwhile: () -> Void = {},
-        _ task: @escaping @Sendable (Int) throws(Failure) -> Value
-    ) throws(Failure) -> [Value] {
-        let board = Board<Value>(count: count)
-        let ended = DispatchSemaphore(value: 0)
-        let started = (0..<min(threads, count)).map { _ in
+    ///   - name: of the threads.
+    ///   - tick: called on this thread ten times a second.
+    ///   - body: called on one of the threads. Its second argument says whether to give up.
+    /// - Throws: the first failure.
+    static func run(
+        _ count: Int, threads: Int = 2, name: String, tick: () -> Void = {},
+        _ body: @escaping @Sendable (Int, WorkState) throws(Failure) -> Void
+    ) throws(Failure) {
+        let state = WorkState()
+        let ends = Mailbox<Void>()
+        let number = min(count, threads)
+        let started = (0..<number).map { _ in
             ServiceThread(name: name) {
-                while let index = board.take() {
-                    do throws(Failure) {
-                        board.finished(index, try task(index))
-                    } catch {
-                        board.failed(error)
-                        whenOneFails()
-                    }
+                while let piece = state.next(below: count) {
+                    do throws(Failure) { try body(piece, state) } catch { state.fail(error) }
                 }
-                ended.signal()
+                ends.send(())
             }
         }
-        for _ in started {
-            while ended.wait(timeout: .now() + .milliseconds(meanwhileMilliseconds)) == .timedOut { meanwhile() }
+        var running = number
+        while running > 0 {
+            if ends.receive(waitingMilliseconds: tickMilliseconds) != nil { running -= 1 } else { tick() }
         }
         for thread in started { thread.join() }
-        return try board.state.withLock { state throws(Failure) in
-            if let failure = state.failure { throw failure }
-            return state.values.map { value in
-                guard let value else { preconditionFailure("a task that did not fail has no value") }
-                return value
-            }
-        }
+        if let failure = state.failure { throw failure }
+    }
+}
+
+/// What the threads share.
+final class WorkState: Sendable {
+    private let first = Mutex<Failure?>(nil)
+    private let taken = Atomic<Int>(0)
+
+    /// Why the others should give up.
+    var failure: Failure? { first.withLock { $0 } }
+
+    fileprivate func fail(_ failure: Failure) {
+        first.withLock { $0 = $0 ?? failure }
+    }
+
+    fileprivate func next(below count: Int) -> Int? {
+        if failure != nil { return nil }
+        let piece = taken.add(1, ordering: .relaxed).oldValue
+        return piece < count ? piece : nil
     }
 }
 

@@ -49,7 +49,7 @@ final class CounterBuffer {
     /// Forgets the rows, but not the last key.
     func removeAll() {
         if isFirst { return }
-        // It moves to the front, where the next row will not overwrite it before it is compared: `append` compares first.
+        // It moves to the front: `append` compares the next key with it before it overwrites it.
         memory.copyMemory(from: memory + last, byteCount: RowWindow.headBytes + lastKey.count)
         last = 0
         end = 0

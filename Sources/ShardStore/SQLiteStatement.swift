@@ -92,20 +92,14 @@ final class SQLiteStatement {
         return UnsafeRawBufferPointer(start: address, count: Int(sqlite3_column_bytes(handle, column)))
     }
 
-    /// What SQLite stores in a column.
-    enum Kind {
-        case null, integer, text, blob
-        /// No table of ours holds any.
-        case real
-    }
-
-    func kind(_ column: Int32) -> Kind {
+    /// What the cell holds; undefined once its bytes were asked for.
+    func kind(_ column: Int32) -> StoredKind {
         switch sqlite3_column_type(handle, column) {
-        case SQLITE_NULL: .null
         case SQLITE_INTEGER: .integer
+        case SQLITE_FLOAT: .real
         case SQLITE_TEXT: .text
         case SQLITE_BLOB: .blob
-        default: .real
+        default: .null
         }
     }
 
@@ -116,4 +110,9 @@ final class SQLiteStatement {
     private func check(_ code: Int32) throws(StoreError) {
         try connection.check(code, "bind a parameter")
     }
+}
+
+/// What SQLite stores in one cell.
+public enum StoredKind: Hashable, Sendable {
+    case integer, real, text, blob, null
 }

@@ -1,9 +1,9 @@
 // Makes a full shard file: for a change of epoch and for a direct import, which write each counter once, in order.
 //
-// No journal and no fsync until the end: until `finish` returns there is no such file, and whoever was interrupted begins
-// again. (The journal is in memory: SQLite keeps the few pages that were there before, none of those that are added.)
-// Rows of counters come in ascending order of their keys, so that every page is written once and full; they are handed
-// over by the megabyte (SQLiteRowTable). What `finish` leaves is what ShardFile.create leaves, with rows in it.
+// No journal and no fsync until the end: until `finish` returns there is no such file, and whoever was interrupted
+// begins again. (SQLite keeps a journal in memory, of the few pages that were there before and none of those that are
+// added.) Rows of counters come in ascending order of their keys, so that every page is written once and full; they are
+// handed over by the megabyte (SQLiteRowTable). What `finish` leaves is what ShardFile.create leaves, with rows in it.
 
 public import TallyCore
 
@@ -13,21 +13,34 @@ public final class ShardBuilder {
     public let identity: ShardIdentity
     /// Of the counters appended so far.
     public private(set) var totals = ShardTotals(keys: 0, sum: 0)
-    private let shard: UnfinishedShard
     private let time: UInt64
     /// nil once finished.
     private var writing: Writing?
 
-    /// Statements on the unfinished file.
-    private struct Writing {
+    /// The unfinished file, its lock, and statements on it.
+    private final class Writing {
+        let shard: UnfinishedShard
         let connection: SQLiteConnection
         let transaction: ShardTransaction
-        let rows: CounterBuffer
+        let rows = CounterBuffer()
         let window: UnsafeMutablePointer<RowWindow>
         let insertRows: SQLiteStatement
         /// By table.
         let insertCarried: [SQLiteStatement]
         let findStream: SQLiteStatement
+
+        init(_ shard: UnfinishedShard, _ connection: SQLiteConnection) throws(StoreError) {
+            self.shard = shard
+            self.connection = connection
+            transaction = try ShardTransaction(connection)
+            window = try SQLiteRowTable.define(on: connection, showing: rows.window)
+            insertRows = try connection.prepare(
+                "INSERT INTO counters SELECT key, value, updated_ms FROM \(SQLiteRowTable.name)")
+            insertCarried = try CarriedTable.allCases.map { table throws(StoreError) in
+                try connection.prepare(table.insert)
+            }
+            findStream = try connection.prepare(CarriedTable.findStream)
+        }
     }
 
     /// Pages that this process keeps: those being filled and the way to them. The kernel has the others.
@@ -47,20 +60,11 @@ public final class ShardBuilder {
         self.path = path
         self.identity = identity
         time = timeMilliseconds
-        shard = try UnfinishedShard(path)
+        let shard = try UnfinishedShard(path)
         let connection = try SQLiteConnection(shard.unfinishedPath, .readWrite)
         try connection.execute(Self.settings)
         try ShardSchema.install(on: connection, identity: identity, start: .nothing, timeMilliseconds: time)
-        let rows = CounterBuffer()
-        let window = try SQLiteRowTable.define(on: connection, showing: rows.window)
-        writing = Writing(
-            connection: connection, transaction: try ShardTransaction(connection), rows: rows, window: window,
-            insertRows: try connection.prepare(
-                "INSERT INTO counters SELECT key, value, updated_ms FROM \(SQLiteRowTable.name)"),
-            insertCarried: try CarriedTable.allCases.map { table throws(StoreError) in
-                try connection.prepare(table.insert)
-            },
-            findStream: try connection.prepare(CarriedTable.findStream))
+        writing = try Writing(shard, connection)
         try connection.execute("BEGIN")
     }
 
@@ -130,6 +134,18 @@ public final class ShardBuilder {
     public func finish(start: ShardStart) throws(StoreError) {
         precondition(start.carried.sum + start.imported.sum == totals.sum, "the ledger does not balance from the start")
         try flush()
+        try writeFigures(start)
+        try open.connection.execute("COMMIT")
+        try open.connection.beginLogging()
+        let shard = open.shard
+        weak let connection = open.connection
+        writing = nil
+        // SQLite would share the log's index of the old name with whoever opens the file by the new one.
+        precondition(connection == nil, "the file is still open under its unfinished name")
+        try shard.publish(identity)
+    }
+
+    private func writeFigures(_ start: ShardStart) throws(StoreError) {
         let transaction = open.transaction
         try transaction.set(.carriedIncrements, "\(start.carried.increments)")
         try transaction.set(.carriedSum, "\(start.carried.sum)")
@@ -137,9 +153,5 @@ public final class ShardBuilder {
         try transaction.set(.importedSum, "\(start.imported.sum)")
         try transaction.set(.keys, "\(totals.keys)")
         try transaction.set(.sum, "\(totals.sum)")
-        try open.connection.execute("COMMIT")
-        try open.connection.beginLogging()
-        writing = nil
-        try shard.publish(identity)
     }
 }

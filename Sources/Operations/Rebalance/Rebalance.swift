@@ -109,11 +109,12 @@ public struct Rebalance: Sendable {
     private func checkShards(_ topology: Topology) throws(Failure) {
         tools.tell(.phase("checking the shards", total: topology.partitions))
         let folder = folder
-        let tell = tools.tell
-        try Parallel.forEach(
-            topology.partitionIDs, threads: RebalancePlan.threads, finished: { tell(.progress(done: $0)) }
-        ) { partition throws(Failure) in
-            let location = folder.shard(partition.number, of: topology)
+        let done = StepCount()
+        let partitions = topology.partitionIDs
+        try Workers.run(partitions.count, name: "check", tick: { tools.tell(.progress(done: done.value)) }) {
+            number, _ throws(Failure) in
+            defer { done.add(1) }
+            let location = folder.shard(partitions[number].number, of: topology)
             let problems = try onStore { () throws(StoreError) in
                 try ShardReader(at: location.path, expecting: location.expected).quickCheck(limit: 1)
             }

@@ -23,7 +23,6 @@ public struct RebalancePlan: Sendable {
     public let consumers: [ConsumerAtWork]
 
     private static let sampleRows = 200_000
-    static let threads = 2
 
     /// - Parameter queueBytes: what a list may hold.
     /// - Throws: 78 if there is no ready cluster here, 69; whatever is wrong with a shard.
@@ -33,7 +32,7 @@ public struct RebalancePlan: Sendable {
         disk = try RebalanceDisk(folder, topology, to: partitions)
         let keys = disk.keys
         milliseconds = try disk.largestShard.map { path throws(Failure) in
-            Int(Double(keys) / (try Self.rowsPerSecond(path) * Double(Self.threads)) * 1_000)
+            Int(Double(keys) / (try Self.rowsPerSecond(path) * Double(Limits.buildThreads)) * 1_000)
         }
         let redis = try RedisSample(access, topology, measuresRate: true)
         batches = redis.batches
