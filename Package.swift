@@ -100,6 +100,8 @@ let package = Package(
             tests("ServiceKitTests", ["ServiceKit", "servicekit-probe", logging]),
             probe("supervision-probe", path: "Tests/SupervisionProbe", ["ServiceKit", "Supervision", logging]),
             tests("SupervisionTests", ["ServiceKit", "Supervision", "TallyCore", "supervision-probe"]),
+            // Times the first half of an import.
+            probe("import-probe", path: "Tests/ImportProbe", ["Operations", "ServiceKit", "TallyCore"]),
             tests("BenchTests", ["Bench", "ServiceKit", "TallyCore"]),
             tests(
                 "OperationsTests",

@@ -6,6 +6,8 @@
 //   <data>/epoch-0001/shard-0000-of-0004.sqlite.lock       held by its consumer
 //   <data>/epoch-0001.staging/                             shards that are being made
 //   <data>/rebalance.journal                               what a change of epoch does that has not ended
+//   <data>/restore.staging/                                shards that `restore` is copying
+//   <data>/replaced-20261121T091658Z/                      what `restore --replace` has put aside
 //   <data>/up/                                             what a running `up` needs: its lock, its private Redis
 
 public import ServiceKit
@@ -21,13 +23,16 @@ public struct DataFolder: Sendable {
         self.path = path
     }
 
-    public var clusterFilePath: String { "\(path)/topology.json" }
+    static let clusterFileName = "topology.json"
+    public var clusterFilePath: String { "\(path)/\(Self.clusterFileName)" }
     public var clusterLockPath: String { "\(path)/topology.lock" }
     public var upPath: String { "\(path)/up" }
 
     public var journalPath: String { "\(path)/rebalance.journal" }
 
     public func epochPath(_ epoch: UInt32) -> String { "\(path)/epoch-\(Self.padded(Int(epoch)))" }
+
+    var restorePath: String { "\(path)/restore.staging" }
 
     public func stagingPath(_ epoch: UInt32) -> String { "\(epochPath(epoch)).staging" }
 

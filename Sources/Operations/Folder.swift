@@ -1,4 +1,4 @@
-// Folders that only ever hold files of ours.
+// Folders that only ever hold files of ours, and what the disk below them has left.
 
 import Glibc
 import ServiceKit
@@ -6,7 +6,7 @@ import ServiceKit
 enum Folder {
     /// Removes a folder's files and the folder, with those below it; nothing happens if there is none.
     static func removeFiles(_ path: String) throws(Failure) {
-        guard let names = try names(path) else { return }
+        guard let names = try names(in: path) else { return }
         for name in names {
             let entry = "\(path)/\(name)"
             if unlink(entry) == 0 { continue }
@@ -16,7 +16,7 @@ enum Folder {
         guard rmdir(path) == 0 else { throw Failure(cannot: "remove the folder", errno: errno, at: path) }
     }
 
-    /// Makes a folder, unless it is there.
+    /// Makes a folder; it may be there.
     static func make(_ path: String) throws(Failure) {
         guard mkdir(path, 0o750) == 0 || errno == EEXIST else {
             throw Failure(cannot: "make the folder", errno: errno, at: path)
@@ -26,15 +26,17 @@ enum Folder {
     /// The bytes of all files in a folder; 0 if there is none.
     static func bytes(_ path: String) throws(Failure) -> Int {
         var bytes = 0
-        for name in try names(path) ?? [] {
+        for name in try names(in: path) ?? [] {
             var status = stat()
             if stat("\(path)/\(name)", &status) == 0 { bytes += Int(status.st_size) }
         }
         return bytes
     }
 
-    /// The names in a folder; nil if there is none.
-    static func names(_ path: String) throws(Failure) -> [String]? {
+    static func exists(_ path: String) -> Bool { access(path, F_OK) == 0 }
+
+    /// Everything in a folder but `.` and `..`; nil if there is no folder.
+    static func names(in path: String) throws(Failure) -> [String]? {
         guard let directory = opendir(path) else {
             if errno == ENOENT { return nil }
             throw Failure(cannot: "read the folder", errno: errno, at: path)
@@ -47,6 +49,34 @@ enum Folder {
             }
             if name != "." && name != ".." { names.append(name) }
         }
-        return names
+        return names.sorted()
+    }
+
+    /// The folder that a path is in, "." without one.
+    static func of(_ path: String) -> String {
+        let name = trimmed(path)
+        guard let slash = name.lastIndex(of: "/") else { return "." }
+        return slash == name.startIndex ? "/" : String(name[..<slash])
+    }
+
+    /// Without slashes at the end.
+    static func trimmed(_ path: String) -> String {
+        var name = path[...]
+        while name.count > 1, name.hasSuffix("/") { name = name.dropLast() }
+        return String(name)
+    }
+
+    /// Makes sure that a disk has room.
+    ///
+    /// - Throws: 74 if it has not.
+    static func requireSpace(_ bytes: Int, at path: String) throws(Failure) {
+        var status = statvfs()
+        guard statvfs(path, &status) == 0 else { throw Failure(cannot: "look at the disk", errno: errno, at: path) }
+        let free = Int(clamping: UInt64(status.f_bavail) &* UInt64(status.f_frsize))
+        guard free >= bytes else {
+            throw Failure(
+                .ioError, "\(Humanized.bytes(bytes)) are needed and \(Humanized.bytes(free)) free", at: path,
+                advice: "Free space, or choose a folder on another disk.")
+        }
     }
 }

@@ -71,12 +71,17 @@ struct FunctionAnswer {
 
     /// Producer and watermark, alternating.
     func watermarks(_ index: Int) throws(RedisError) -> [ProducerID: UInt64] {
-        let elements = try array(index)
+        guard let watermarks = Self.watermarks(try array(index)) else { throw damaged(index) }
+        return watermarks
+    }
+
+    /// nil if `elements` are not producer and watermark, alternating.
+    static func watermarks(_ elements: [RedisReply]) -> [ProducerID: UInt64]? {
         var watermarks: [ProducerID: UInt64] = [:]
         for position in stride(from: 0, to: elements.count - 1, by: 2) {
             guard case .bytes(let name) = elements[position], let producer = Bytes16(name),
                 let watermark = elements[position + 1].text.flatMap({ UInt64($0) })
-            else { throw damaged(index) }
+            else { return nil }
             watermarks[ProducerID(producer)] = watermark
         }
         return watermarks

@@ -107,8 +107,10 @@ final class PartitionConsumer {
         switch action {
         case .claim:
             let newest = try queue.readTopology()?.epoch ?? 0
+            // The lease keeps away whom the lock on the shard file does not: other hosts, and other copies of the file.
             let reply = try queue.claim(
-                host: configuration.host, owner: configuration.owner, milliseconds: Limits.leaseMilliseconds)
+                host: "\(configuration.host) \(file.lockName)", owner: configuration.owner,
+                milliseconds: Limits.leaseMilliseconds)
             return .claimed(reply, isRetired: isRetired, newestEpoch: newest)
         case .peek(let skip, let bytes, let batches):
             let reply = try queue.peek(skip: skip, bytes: bytes, batches: batches)
@@ -263,7 +265,9 @@ extension Consumer.Pause {
     var sentence: String {
         switch self {
         case .noTopology: "the partition has no keys in Redis: `tallymill repair` creates them"
-        case .held(let holder): "the lease is held by \(holder)"
+        case .held(let holder):
+            "the lease is held by \(holder), a consumer on another host or of another copy of this shard file:"
+                + " only one of the files can be the shard"
         case .otherShard(let uuid): "the partition's keys in Redis belong to another shard file, \(uuid)"
         case .storage(let reason): reason
         case .redis(let reason): reason

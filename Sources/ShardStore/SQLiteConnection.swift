@@ -1,7 +1,7 @@
 // One connection to one SQLite file: opened with everything checked that can be checked, closed when the last
 // reference goes. It is not Sendable and SQLite's own mutexes are off: one thread owns it.
 //
-// Only this file, SQLiteStatement and SQLiteRowTable call SQLite's functions.
+// Only the files named SQLite… and the copy in ShardCopy call SQLite's functions.
 
 import CSQLite
 import TallyCore
@@ -23,7 +23,7 @@ final class SQLiteConnection {
     }()
 
     let path: String
-    private let handle: OpaquePointer
+    let handle: OpaquePointer
     /// Released after the handle is closed, never before.
     private let lock: ShardLock?
 

@@ -11,6 +11,9 @@ public import TallyCore
 public final class ShardFile {
     public let path: String
     public let identity: ShardIdentity
+    /// Names the lock that this holds: the same for all processes of this machine that would wait for one another, and
+    /// another for a copy of the file in another folder.
+    public let lockName: String
     let connection: SQLiteConnection
     private var transaction: ShardTransaction
     private let begin: SQLiteStatement
@@ -31,12 +34,15 @@ public final class ShardFile {
         let connection = try SQLiteConnection(path, .readWrite, under: lock)
         let identity = try ShardIdentity.read(connection)
         try identity.verify(expected, path: path)
-        return try ShardFile(connection, identity)
+        return try ShardFile(connection, identity, lockName: lock.name)
     }
 
-    private init(_ connection: SQLiteConnection, _ identity: ShardIdentity) throws(StoreError) {
+    private init(
+        _ connection: SQLiteConnection, _ identity: ShardIdentity, lockName: String
+    ) throws(StoreError) {
         path = connection.path
         self.identity = identity
+        self.lockName = lockName
         self.connection = connection
         try connection.execute(ShardSchema.writerSettings)
         transaction = try ShardTransaction(connection)
@@ -122,15 +128,7 @@ public final class ShardFile {
     /// What `applied`, the watermarks that the queue has seen committed, covers and this file does not hold: empty
     /// unless the file was replaced by an older copy. Sorted by producer.
     public func missing(from applied: [ProducerID: UInt64]) throws(StoreError) -> [Consumer.MissingRange] {
-        let watermarks = try watermarks(of: identity.partition)
-        var missing: [Consumer.MissingRange] = []
-        for (producer, sequence) in applied {
-            let watermark = watermarks[producer] ?? 0
-            if sequence > watermark {
-                missing.append(Consumer.MissingRange(producer: producer, sequences: watermark + 1...sequence))
-            }
-        }
-        return missing.sorted { $0.producer.description < $1.producer.description }
+        Consumer.MissingRange.between(applied, and: try watermarks(of: identity.partition))
     }
 
     /// The running figures; no scan of the counters.

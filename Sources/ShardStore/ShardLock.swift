@@ -9,12 +9,18 @@ import Glibc
 final class ShardLock {
     private let descriptor: Int32
     private var isHeld = false
+    /// Device and number of the lock file: two paths to one file have the same name, two files never have.
+    let name: String
 
     /// - Throws: `locked` if another open file holds it, in this process or another.
     init(_ shardPath: String) throws(StoreError) {
         let path = shardPath + ".lock"
         descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o640)
         if descriptor < 0 { throw .system(errno, "open \(path)", shardPath) }
+        var status = stat()
+        let isKnown = fstat(descriptor, &status) == 0
+        precondition(isKnown, "an open file has a status")
+        name = "\(status.st_dev):\(status.st_ino)"
         var result: Int32
         repeat { result = flock(descriptor, LOCK_EX | LOCK_NB) } while result != 0 && errno == EINTR
         if result != 0 {

@@ -20,10 +20,22 @@ public final class ShardReader {
     ///
     /// - Parameter expected: what the file has to be; nil for any shard.
     /// - Throws: `missing`, `mismatch`, `corrupt`, `permission`, `busy`, `io`.
-    public init(at path: String, expecting expected: ShardExpectation? = nil) throws(StoreError) {
+    public convenience init(at path: String, expecting expected: ShardExpectation? = nil) throws(StoreError) {
         try SystemFile.requireExists(path)
-        self.path = path
-        connection = try Self.connect(path)
+        try self.init(try Self.connect(path), expecting: expected)
+    }
+
+    /// Opens a file that nobody writes and that has no write-ahead log, such as one of a backup.
+    ///
+    /// - Throws: as the other, without `busy`.
+    public convenience init(copyAt path: String, expecting expected: ShardExpectation) throws(StoreError) {
+        try SystemFile.requireExists(path)
+        try self.init(try SQLiteConnection(path, .immutable), expecting: expected)
+    }
+
+    private init(_ connection: SQLiteConnection, expecting expected: ShardExpectation?) throws(StoreError) {
+        self.connection = connection
+        path = connection.path
         try connection.execute("PRAGMA cell_size_check = ON; PRAGMA temp_store = MEMORY; BEGIN")
         identity = try ShardIdentity.read(connection)
         if let expected { try identity.verify(expected, path: path) }

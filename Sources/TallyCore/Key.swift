@@ -30,6 +30,7 @@ public struct Key: Hashable, Sendable {
     public static func validate(_ bytes: UnsafeRawBufferPointer) -> KeyError? {
         if bytes.isEmpty { return .empty }
         if bytes.count > Limits.keyBytesMax { return .tooLong(bytes: bytes.count) }
+        if isPrintableASCII(bytes) { return nil }
         var nonASCII: UInt8 = 0
         for (index, byte) in bytes.enumerated() {
             if byte < 0x20 || byte == 0x7F { return .controlByte(byte, at: index) }
@@ -39,6 +40,28 @@ public struct Key: Hashable, Sendable {
         return bytes.withMemoryRebound(to: UInt8.self) { typed in
             (try? UTF8Span(validating: typed.span)) == nil ? .notUTF8 : nil  // the position is of no use to a client
         }
+    }
+
+    /// Eight bytes at a time: most keys need no closer look.
+    @inline(__always)
+    private static func isPrintableASCII(_ bytes: UnsafeRawBufferPointer) -> Bool {
+        let tops: UInt64 = 0x8080_8080_8080_8080
+        let ones: UInt64 = 0x0101_0101_0101_0101
+        // The top bit of a byte is set if it is beyond ASCII, below 0x20 (the subtraction borrows), or 0x7F (the
+        // addition carries into it). A borrow goes on into the next byte only from one that is refused itself.
+        func refused(_ word: UInt64) -> UInt64 { (word | (word &- ones &* 0x20) | (word &+ ones)) & tops }
+        var offset = 0
+        var found: UInt64 = 0
+        while offset + 8 <= bytes.count {
+            found |= refused(bytes.loadUnaligned(fromByteOffset: offset, as: UInt64.self))
+            offset += 8
+        }
+        while offset < bytes.count {
+            // The other seven bytes are spaces, which are fine.
+            found |= refused(UInt64(bytes[offset]) | (ones &* 0x20 & ~0xFF))
+            offset += 1
+        }
+        return found == 0
     }
 }
 

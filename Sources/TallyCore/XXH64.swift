@@ -12,18 +12,16 @@ public enum XXH64 {
     private static let prime4: UInt64 = 0x85EB_CA77_C2B2_AE63
     private static let prime5: UInt64 = 0x27D4_EB2F_1656_67C5
 
+    /// Bytes that the four lanes take at a time.
+    static let stripeBytes = 32
+
     /// The hash of `bytes`. Any length, including none.
     public static func hash(_ bytes: UnsafeRawBufferPointer, seed: UInt64 = 0) -> UInt64 {
-        guard let base = bytes.baseAddress else { return finish(nil, from: 0, to: 0, seed &+ prime5) }
-        var offset = 0
-        var hash: UInt64
-        if bytes.count >= 32 {
-            hash = stripes(base, count: bytes.count, seed: seed, offset: &offset)
-        } else {
-            hash = seed &+ prime5
-        }
-        hash &+= UInt64(bytes.count)
-        return finish(base, from: offset, to: bytes.count, hash)
+        guard bytes.count >= stripeBytes else { return finish(bytes, shortStart(seed: seed) &+ UInt64(bytes.count)) }
+        var lanes = Lanes(seed: seed)
+        let whole = bytes.count & ~(stripeBytes - 1)
+        lanes.add(UnsafeRawBufferPointer(rebasing: bytes[..<whole]))
+        return finish(UnsafeRawBufferPointer(rebasing: bytes[whole...]), lanes.merged &+ UInt64(bytes.count))
     }
 
     /// The hash of an array's bytes.
@@ -31,46 +29,63 @@ public enum XXH64 {
         bytes.withUnsafeBytes { hash($0, seed: seed) }
     }
 
-    /// Four lanes over whole 32-byte stripes.
-    private static func stripes(
-        _ base: UnsafeRawPointer, count: Int, seed: UInt64, offset: inout Int
-    ) -> UInt64 {
-        var lane1 = seed &+ prime1 &+ prime2
-        var lane2 = seed &+ prime2
-        var lane3 = seed
-        var lane4 = seed &- prime1
-        let last = count - 32
-        while offset <= last {
-            lane1 = round(lane1, load64(base, offset))
-            lane2 = round(lane2, load64(base, offset + 8))
-            lane3 = round(lane3, load64(base, offset + 16))
-            lane4 = round(lane4, load64(base, offset + 24))
-            offset += 32
+    /// What takes the place of the lanes where there is no whole stripe.
+    static func shortStart(seed: UInt64) -> UInt64 { seed &+ prime5 }
+
+    /// Four lanes over whole stripes.
+    struct Lanes {
+        private var lane1: UInt64
+        private var lane2: UInt64
+        private var lane3: UInt64
+        private var lane4: UInt64
+
+        @inline(__always)
+        init(seed: UInt64) {
+            lane1 = seed &+ prime1 &+ prime2
+            lane2 = seed &+ prime2
+            lane3 = seed
+            lane4 = seed &- prime1
         }
-        var hash = rotate(lane1, 1) &+ rotate(lane2, 7) &+ rotate(lane3, 12) &+ rotate(lane4, 18)
-        hash = (hash ^ round(0, lane1)) &* prime1 &+ prime4
-        hash = (hash ^ round(0, lane2)) &* prime1 &+ prime4
-        hash = (hash ^ round(0, lane3)) &* prime1 &+ prime4
-        return (hash ^ round(0, lane4)) &* prime1 &+ prime4
+
+        /// - Parameter bytes: a multiple of `stripeBytes`.
+        @inline(__always)
+        mutating func add(_ bytes: UnsafeRawBufferPointer) {
+            guard let base = bytes.baseAddress else { return }
+            var offset = 0
+            while offset < bytes.count {
+                lane1 = round(lane1, load64(base, offset))
+                lane2 = round(lane2, load64(base, offset + 8))
+                lane3 = round(lane3, load64(base, offset + 16))
+                lane4 = round(lane4, load64(base, offset + 24))
+                offset += stripeBytes
+            }
+        }
+
+        @inline(__always)
+        var merged: UInt64 {
+            var hash = rotate(lane1, 1) &+ rotate(lane2, 7) &+ rotate(lane3, 12) &+ rotate(lane4, 18)
+            hash = (hash ^ round(0, lane1)) &* prime1 &+ prime4
+            hash = (hash ^ round(0, lane2)) &* prime1 &+ prime4
+            hash = (hash ^ round(0, lane3)) &* prime1 &+ prime4
+            return (hash ^ round(0, lane4)) &* prime1 &+ prime4
+        }
     }
 
     /// The tail of fewer than 32 bytes, then the avalanche.
-    private static func finish(
-        _ base: UnsafeRawPointer?, from start: Int, to end: Int, _ start64: UInt64
-    ) -> UInt64 {
-        var hash = start64
-        var offset = start
-        if let base {
-            while offset + 8 <= end {
+    static func finish(_ tail: UnsafeRawBufferPointer, _ start: UInt64) -> UInt64 {
+        var hash = start
+        var offset = 0
+        if let base = tail.baseAddress {
+            while offset + 8 <= tail.count {
                 hash = rotate(hash ^ round(0, load64(base, offset)), 27) &* prime1 &+ prime4
                 offset += 8
             }
-            if offset + 4 <= end {
+            if offset + 4 <= tail.count {
                 let word = UInt64(UInt32(littleEndian: base.loadUnaligned(fromByteOffset: offset, as: UInt32.self)))
                 hash = rotate(hash ^ (word &* prime1), 23) &* prime2 &+ prime3
                 offset += 4
             }
-            while offset < end {
+            while offset < tail.count {
                 let byte = UInt64(base.load(fromByteOffset: offset, as: UInt8.self))
                 hash = rotate(hash ^ (byte &* prime5), 11) &* prime1
                 offset += 1

@@ -118,11 +118,13 @@ extension RebalanceCommand {
 
         @OptionGroup var common: CommonOptions
         @OptionGroup var change: ChangeOptions
+        @Flag(help: "give up the import that was interrupted: nothing of it is counted") var withoutImport = false
 
         func run() throws {
             try run { () throws(Failure) in
                 let tool = try ChangeTool(
                     Session(.rebalance, common.flags), "rebalance", pauseBefore: change.pauseBefore)
+                let withoutImport = withoutImport
                 guard try RebalanceStatus(tool.session.folder).state != .idle else {
                     Output.line("nothing to resume")
                     return .ok

@@ -32,6 +32,7 @@ struct Tallymill: ParsableCommand {
         subcommands: [
             UpCommand.self, InitCommand.self, WebCommand.self, ConsumeCommand.self, ReportCommand.self,
             StatusCommand.self, RebalanceCommand.self, VerifyCommand.self, AuditCommand.self, RepairCommand.self,
-            DeadLettersCommand.self, BenchCommand.self,
+            ImportCommand.self, ExportCommand.self, BackupCommand.self, RestoreCommand.self, DeadLettersCommand.self,
+            BenchCommand.self,
         ])
 }

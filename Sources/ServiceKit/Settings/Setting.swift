@@ -6,7 +6,8 @@
 public enum CommandName: String, CaseIterable, Sendable {
     case initialize = "init"
     case deadLetters = "dead-letters"
-    case up, web, consume, report, status, rebalance, repair, verify, audit, bench
+    case importing = "import"
+    case up, web, consume, report, status, rebalance, repair, verify, audit, backup, restore, export, bench
 }
 
 /// One row of the table of settings.

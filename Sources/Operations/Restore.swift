@@ -1,0 +1,172 @@
+// `restore`: puts a backup in the place of a cluster's shards, or makes a data folder of it.
+//
+//   1  the backup against its manifest, and against Redis: what would be lost is found before anything is changed
+//   2  the cluster's lock; the shards' locks, if there are shards: no consumer runs, and none begins
+//   3  copies into restore.staging, each compared with its hash and opened once; fsync
+//   4  what is there goes to replaced-<time>/, whole: nothing is ever overwritten or deleted
+//   5  restore.staging becomes the epoch's folder, the cluster file is written, last
+//
+// Interrupted before 4, nothing has changed. Interrupted later, the command is run again: without a folder of the epoch
+// nothing is in its way, and what was put aside stays there.
+
+import Glibc
+public import ServiceKit
+import ShardConsumer
+import ShardStore
+import Synchronization
+public import TallyCore
+
+/// A backup and the folder that it goes to.
+public struct Restore: Sendable {
+    private let backup: BackupFolder
+    private let folder: DataFolder
+
+    /// What was done.
+    public struct Outcome: Hashable, Sendable {
+        public let topology: Topology
+        /// Where the files that were there are now; nil if there were none.
+        public let replacedPath: String?
+    }
+
+    public init(_ backup: BackupFolder, into folder: DataFolder) {
+        self.backup = backup
+        self.folder = folder
+    }
+
+    private var topology: Topology { backup.manifest.topology }
+    private var epochPath: String { folder.epochPath(topology.epoch) }
+
+    /// Whether files would have to be put aside.
+    ///
+    /// - Throws: 78 if the folder belongs to another cluster or to a newer epoch of this one; 74.
+    public func replacesFiles() throws(Failure) -> Bool {
+        guard let present = try folder.readClusterFile() else { return Folder.exists(epochPath) }
+        guard present.topology.cluster == topology.cluster else {
+            throw Failure(
+                .configuration, "this folder holds cluster \(present.topology.cluster), the backup \(topology.cluster)",
+                at: folder.path, advice: "Name another folder: --data-dir.")
+        }
+        guard present.topology.epoch <= topology.epoch else {
+            throw Failure(
+                .configuration,
+                "this folder holds epoch \(present.topology.epoch), the backup epoch \(topology.epoch)",
+                at: folder.path,
+                advice: "Use a backup that was made after the rebalance: an epoch never comes back.")
+        }
+        // What is left of a restore that was interrupted between the two renames.
+        return Folder.exists(epochPath) || present != backup.file
+    }
+
+    /// Puts the backup in place.
+    ///
+    /// - Parameters:
+    ///   - replaces: whether files that are there may be put aside.
+    ///   - tick: gets the bytes copied so far.
+    /// - Throws: 78 if files are there and `replaces` is false; 75 if a consumer or another tool is at work; 65 if a
+    ///   copy differs from the manifest; 74.
+    public func run(replaces: Bool, tick: (Int) -> Void = { _ in }) throws(Failure) -> Outcome {
+        try Folder.make(folder.path)
+        guard case .acquired(let lock) = try FileLock.attempt(folder.clusterLockPath) else {
+            let holder = try FileLock.holder(folder.clusterLockPath)
+            throw Failure(
+                .locked, "\(holder.map { "process \($0)" } ?? "another tool") is changing this cluster",
+                at: folder.clusterLockPath, advice: "Wait for it to end, then run this again.")
+        }
+        defer { withExtendedLifetime(lock) {} }
+        let mustReplace = try replacesFiles()
+        guard replaces || !mustReplace else {
+            throw Failure(
+                .configuration, "there are shards of this cluster already", at: folder.path,
+                advice: "--replace puts them aside, into a folder beside them.")
+        }
+        let shardLocks = try lockShards()
+        defer { withExtendedLifetime(shardLocks) {} }
+        try copy(tick)
+        let replaced = mustReplace ? try putAside() : nil
+        try AtomicFile.syncFolder(folder.restorePath)
+        guard rename(folder.restorePath, epochPath) == 0 else {
+            throw Failure(cannot: "rename", errno: errno, at: folder.restorePath)
+        }
+        try AtomicFile.syncFolder(folder.path)
+        try AtomicFile.write(Array(backup.file.json.utf8), to: folder.clusterFilePath)
+        return Outcome(topology: topology, replacedPath: replaced)
+    }
+
+    /// The locks of the consumers of the files that are there.
+    private func lockShards() throws(Failure) -> [FileLock] {
+        var locks: [FileLock] = []
+        guard Folder.exists(epochPath) else { return locks }
+        for partition in topology.partitionIDs {
+            let path = folder.shardPath(partition, of: topology.partitions)
+            switch try FileLock.attempt(path + ".lock") {
+            case .acquired(let lock): locks.append(lock)
+            case .held(let holder):
+                throw Failure(
+                    .locked, "\(holder.map { "process \($0)" } ?? "another process") consumes this shard", at: path,
+                    advice: "Stop the consumers (`tallymill up`: Ctrl-C), then run this again.")
+            }
+        }
+        return locks
+    }
+
+    private func copy(_ tick: (Int) -> Void) throws(Failure) {
+        let staging = folder.restorePath
+        try Folder.removeFiles(staging)
+        try Folder.requireSpace(backup.manifest.bytes, at: folder.path)
+        try Folder.make(staging)
+        let counter = CopiedBytes()
+        let backup = backup
+        try Workers.run(topology.partitions, name: "restore", tick: { tick(counter.bytes) }) {
+            number, _ throws(Failure) in
+            let shard = backup.manifest.shards[number]
+            let target = "\(staging)/\(shard.file)"
+            let output = try FileOutput(target, .refuse, mode: 0o640)
+            let content = try FileHash(backup.path(of: shard)) { bytes throws(Failure) in
+                try output.write(bytes)
+                counter.add(bytes.count)
+            }
+            guard content == FileHash(of: shard) else {
+                throw Failure(
+                    .corrupt, "the file is not the one that the manifest describes", at: backup.path(of: shard),
+                    advice: "`tallymill backup --verify` lists what is wrong; use another backup.")
+            }
+            try output.sync()
+            // Opened as its consumer will open it, which makes the log files that readers need.
+            try onStore { () throws(StoreError) in
+                let file = try ShardFile.open(at: target, expecting: backup.expectation(number))
+                try file.checkpoint()
+            }
+        }
+    }
+
+    /// Moves what is there into a folder of its own: its path.
+    private func putAside() throws(Failure) -> String {
+        let path = "\(folder.path)/replaced-\(FileTime.text(milliseconds: WallClock.milliseconds()))"
+        guard mkdir(path, 0o750) == 0 else { throw Failure(cannot: "make the folder", errno: errno, at: path) }
+        if let bytes = try FileContent.readIfPresent(folder.clusterFilePath, maximumBytes: 1 << 20) {
+            try AtomicFile.write(bytes, to: "\(path)/\(DataFolder.clusterFileName)")
+        }
+        let aside = DataFolder(path).epochPath(topology.epoch)
+        guard rename(epochPath, aside) == 0 || errno == ENOENT else {
+            throw Failure(cannot: "move", errno: errno, at: epochPath)
+        }
+        try AtomicFile.syncFolder(path)
+        try AtomicFile.syncFolder(folder.path)
+        return path
+    }
+}
+
+extension FileHash {
+    init(of shard: BackupManifest.Shard) {
+        bytes = shard.bytes
+        hash = shard.hash
+    }
+}
+
+/// What the threads have copied.
+private final class CopiedBytes: Sendable {
+    private let count = Atomic<Int>(0)
+
+    func add(_ bytes: Int) { count.add(bytes, ordering: .relaxed) }
+    var bytes: Int { count.load(ordering: .relaxed) }
+}

@@ -1,0 +1,66 @@
+// Writing a file of any size, or to standard output, in large pieces. What was written is on the disk after `sync`
+// and not before; a caller that must not show half a file writes under another name and renames it at the end.
+
+import Glibc
+
+/// A file that is written from its beginning to its end. Owned by one thread.
+public final class FileOutput {
+    public let path: String
+    /// Bytes written so far.
+    public private(set) var bytes = 0
+    private let descriptor: Int32
+    private let isOwned: Bool
+
+    /// What is done if there is a file already.
+    public enum Existing: Sendable {
+        /// It is an error.
+        case refuse
+        /// Its content goes; a pipe or a device is written to.
+        case replace
+    }
+
+    /// Creates a file.
+    ///
+    /// - Throws: 74 if it cannot be created, or exists.
+    public init(_ path: String, _ existing: Existing, mode: UInt32 = 0o644) throws(Failure) {
+        let flags = existing == .refuse ? O_CREAT | O_EXCL : O_CREAT | O_TRUNC
+        switch SystemCall.open(path, O_WRONLY | flags, mode: mode) {
+        case .done(let opened): descriptor = opened
+        case .failed(let number): throw Failure(cannot: "create", errno: number, at: path)
+        }
+        self.path = path
+        isOwned = true
+    }
+
+    /// Standard output.
+    public init(standardOutputAs name: String) {
+        path = name
+        descriptor = STDOUT_FILENO
+        isOwned = false
+    }
+
+    deinit { if isOwned { SystemCall.close(descriptor) } }
+
+    /// Writes all of `buffer`.
+    ///
+    /// - Throws: 74.
+    public func write(_ buffer: UnsafeRawBufferPointer) throws(Failure) {
+        var offset = 0
+        while offset < buffer.count {
+            let rest = UnsafeRawBufferPointer(rebasing: buffer[offset...])
+            switch SystemCall.retrying({ Glibc.write(descriptor, rest.baseAddress, rest.count) }) {
+            case .done(let count): offset += count
+            case .failed(let number): throw Failure(cannot: "write", errno: number, at: path)
+            }
+        }
+        bytes += buffer.count
+    }
+
+    /// Forces everything to the disk. A pipe or a terminal has none.
+    ///
+    /// - Throws: 74.
+    public func sync() throws(Failure) {
+        guard fsync(descriptor) != 0, errno != EINVAL, errno != EROFS else { return }
+        throw Failure(cannot: "sync", errno: errno, at: path)
+    }
+}

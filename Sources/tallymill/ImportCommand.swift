@@ -1,0 +1,132 @@
+public import ArgumentParser
+import Glibc
+public import Operations
+import ServiceKit
+import TallyCore
+
+/// `tallymill import`: counts from elsewhere.
+struct ImportCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "import", abstract: "Counts the lines of files, each exactly once.",
+        discussion: """
+            EXAMPLES
+              tallymill import --format text counts.txt
+              zcat old/*.gz | tallymill import --format ndjson -
+              tallymill import --format csv --on-error skip --rejects bad.csv counts.csv
+              tallymill import --format sqlite numbers.sqlite
+
+            FORMATS
+              text     key, a tab or blank, and a signed integer, a line
+              ndjson   {"key":"page:/home","value":12}, a line
+              csv      key,value; quoted as in RFC 4180; a header is left out
+              sqlite   a file with numbers(key, value)
+
+            Into an empty cluster the sums are loaded directly, and the consumers stand still meanwhile; a running
+            `tallymill up` stops its own and starts them again. Otherwise they go through the queues. It returns when
+            all is stored. Interrupted, run it again with the same lines: nothing is counted twice. Lines that were
+            imported already are recognised by their digest; --again counts them once more.
+            """)
+
+    enum OnError: String, ExpressibleByArgument, CaseIterable {
+        case stop, skip
+    }
+
+    @OptionGroup var common: CommonOptions
+    @Argument(help: "files in that format; - is standard input") var files: [String]
+    @Option(help: ArgumentHelp("text, ndjson, csv or sqlite", valueName: "format")) var format: ImportFormat
+    @Option(help: ArgumentHelp("what a bad line does: stop (nothing is counted) or skip", valueName: "action"))
+    var onError = OnError.stop
+    @Option(
+        help: ArgumentHelp(
+            "where skipped lines go (default: import-rejects-<time>.txt in the data folder)", valueName: "file"))
+    var rejects: String?
+    @Flag(help: "through the queues, also into an empty cluster") var queued = false
+    @Option(help: ArgumentHelp("counts lines that were imported already once more, under this name", valueName: "name"))
+    var again: String?
+
+    func run() throws {
+        try run { () throws(Failure) in
+            let tool = try ChangeTool(Session(.importing, common.flags), "import")
+            guard let file = try tool.session.folder.readClusterFile() else {
+                _ = try tool.session.folder.readyClusterFile()  // says that there is none
+                return .failure
+            }
+            let sorted = try sort(tool, file.topology.partitioner)
+            let code: ServiceKit.ExitCode = sorted.rejected > 0 ? .partial : .ok
+            if sorted.runs.digest.lines == 0 {
+                Output.line("nothing to import")
+                return code
+            }
+            try load(Import(sorted.runs, into: tool.session.folder, again: again), sorted.runs, tool)
+            return code
+        }
+    }
+
+    private func sort(
+        _ tool: ChangeTool, _ partitioner: Partitioner
+    ) throws(Failure) -> (runs: SortedRuns, rejected: Int) {
+        let folder = tool.session.folder.path
+        var policy = ImportReader.OnError.stop
+        var rejectsPath: String?
+        if onError == .skip {
+            let path =
+                rejects ?? RejectsFile.defaultPath(in: tool.session.folder, milliseconds: WallClock.milliseconds())
+            policy = .skip(RejectsFile(path))
+            rejectsPath = path
+        }
+        tool.progress.tell(.phase("reading and sorting, bytes", total: Self.totalBytes(files)))
+        let reader = ImportReader(
+            format, onError: policy, report: { Output.error("skipped: \($0)") },
+            tick: { tool.progress.tell(.progress(done: $0)) })
+        let sort = ExternalSort(partitioner, folder: folder)
+        do throws(Failure) {
+            try reader.read(files) { key, value throws(Failure) in try sort.add(key, value) }
+        } catch {
+            tool.progress.clear()
+            throw error
+        }
+        let runs = try sort.finish()
+        tool.progress.tell(.done("read \(Humanized.count(reader.accepted)) lines"))
+        if reader.rejected > 0, let rejectsPath {
+            tool.progress.tell(.done("skipped \(Humanized.count(reader.rejected)) lines, they are in \(rejectsPath)"))
+        }
+        return (runs, reader.rejected)
+    }
+
+    private func load(_ lines: Import, _ runs: SortedRuns, _ tool: ChangeTool) throws(Failure) {
+        let lock = try tool.session.folder.lockForChange()
+        let way = try lines.way(throughQueues: queued)
+        switch way {
+        case .done:
+            Output.line("imported already: nothing is counted twice; --again NAME counts these lines once more")
+            return
+        case .direct, .resume:
+            let source = lines.source
+            try withExtendedLifetime(lock) { () throws(Failure) in
+                try tool.withConsumersStopped("import", isLocked: true) { rebalance throws(Failure) in
+                    if way == .direct { try rebalance.load(source) } else { _ = try rebalance.resume(with: source) }
+                }
+            }
+        case .queues:
+            tool.progress.tell(.phase("counting through the queues, lines", total: Int(runs.digest.lines)))
+            try withExtendedLifetime(lock) { () throws(Failure) in
+                try lines.deliver(over: tool.access) { tool.progress.tell(.progress(done: $0)) }
+            }
+            tool.progress.clear()
+        }
+        Output.line("imported \(Humanized.count(runs.digest.lines)) lines")
+    }
+
+    /// nil if it is not known.
+    private static func totalBytes(_ files: [String]) -> Int? {
+        var total = 0
+        for file in files {
+            var status = stat()
+            guard file != ImportReader.standardInput, stat(file, &status) == 0 else { return nil }
+            total += Int(status.st_size)
+        }
+        return total
+    }
+}
+
+extension ImportFormat: ExpressibleByArgument {}
