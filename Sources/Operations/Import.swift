@@ -1,9 +1,9 @@
 // `import`: counts from elsewhere, each exactly once, however often the command is repeated.
 //
 // The lines are sorted first and summed by key; nothing has happened until that is done. Then there are two ways.
-// Into an empty cluster the sums go directly: a change of epoch with as many partitions as before builds new shards from
-// the old ones, which are empty, and the sorted lines; its commit point is the import's. Otherwise they go through the
-// queues like any increments, beside everything else that is counted.
+// Into an empty cluster the sums go directly: a change of epoch with as many partitions as before builds new shards
+// from the old ones, which are empty, and the sorted lines; its commit point is the import's. Otherwise they go
+// through the queues like any increments, beside everything else that is counted.
 //
 // An import is known by the digest of its lines. A direct one is named in the cluster file: from its first step
 // (`importing`) until its commit (`imports`, kept). Through the queues the digest is the idempotency key of every sum,

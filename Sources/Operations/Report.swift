@@ -1,4 +1,4 @@
-// `report`: the unified view of all shards of the current epoch, or, while its shards are being made, of the one before.
+// `report`: the unified view of all shards of the current epoch, or of the one before while its shards are being made.
 //
 // It reads the cluster file and the shard files and nothing else, while consumers run or not. Each shard is one
 // snapshot; between shards there is none, so a report taken under load shows each key as of some moment during it.

@@ -62,7 +62,8 @@ public struct RestoreComparison: Hashable, Sendable {
             guard group.shard == shard.uuid else {
                 throw Failure(
                     .configuration,
-                    "partition \(partition.number) in Redis belongs to shard \(group.shard), the backup has \(shard.uuid)",
+                    "partition \(partition.number) in Redis belongs to shard \(group.shard), the backup has "
+                        + "\(shard.uuid)",
                     at: backup.path(of: shard), advice: "Use a backup of this cluster, or the Redis that it belongs to."
                 )
             }

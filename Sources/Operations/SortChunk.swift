@@ -78,7 +78,7 @@ final class SortChunk: @unchecked Sendable {
         UnsafeRawBufferPointer(start: keys + Int(entry.offset), count: Int(entry.length))
     }
 
-    /// Whether two entries that follow one another in the order have the same key. The prefixes of equal keys are of the
+    /// Whether two entries that follow one another in order have the same key. The prefixes of equal keys are of the
     /// same depth; where they differ, the keys need not be looked at, which are not in the processor's cache.
     @inline(__always)
     func isSameKey(_ left: SortEntry, _ right: SortEntry) -> Bool {

@@ -35,8 +35,8 @@ public final class SortedRuns: Sendable {
 
 /// A merge of one partition's sections.
 public final class PartitionMerge: SortedSource {
-    /// A heap: no cursor's key precedes its parent's, at half its index. The cursors are values at fixed places, because
-    /// a reference to each would be counted up and down for every key.
+    /// A heap: no cursor's key precedes its parent's, at half its index. The cursors are values at fixed places:
+    /// references to them would be counted up and down for every key.
     private let cursors: UnsafeMutablePointer<RunCursor>
     private let capacity: Int
     private var count = 0

@@ -83,7 +83,8 @@ extension StoreError {
             .tooOld, path,
             "the file is older than its queue, these batches (producer, sequences) were committed once and are"
                 + " missing: " + ranges.joined(separator: ", "),
-            "put back the newest copy of the file; if a consumer elsewhere works on another copy, that one is the newest"
+            "put back the newest copy of the file; if a consumer elsewhere works on another copy, that one is the"
+                + " newest"
         )
     }
 

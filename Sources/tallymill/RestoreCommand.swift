@@ -67,8 +67,8 @@ struct RestoreCommand: ParsableCommand {
             let batches = comparison.missing.reduce(0) { $0 + $1.batches }
             Output.error(
                 """
-                tallymill: \(source.path): \(Humanized.count(batches)) batches were committed after this backup, and no \
-                queue holds them any more
+                tallymill: \(source.path): \(Humanized.count(batches)) batches were committed after this backup, \
+                and no queue holds them any more
                   Nothing was changed. Restore a newer backup, or put back the newest copies of the shards.
                 """)
             return true
@@ -91,7 +91,7 @@ struct RestoreCommand: ParsableCommand {
             Output.line("next: start the consumers again, `tallymill up` or `tallymill consume`")
         } else {
             Output.line(
-                "next: `tallymill up --data-dir \(session.folder.path)`, or with a Redis of your own `tallymill repair`, "
+                "next: `tallymill up --data-dir \(session.folder.path)`, or with your own Redis `tallymill repair`, "
                     + "then start the consumers")
         }
     }

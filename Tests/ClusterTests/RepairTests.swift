@@ -102,7 +102,8 @@ extension ClusterTests {
                     "\(dropped.code) \(dropped.outputText)")
                 (code, letters) = try list(cluster)
                 try ClusterTests.check(code == 0 && letters.isEmpty, "\(code) \(letters)")
-                try ClusterTests.check(try cluster.report().counters == ["full": .max], "\(try cluster.report())")
+                let report = try cluster.report()
+                try ClusterTests.check(report.counters == ["full": .max], "\(report)")
                 try ClusterTests.interrupt(cluster)
             }
         }

@@ -10,7 +10,7 @@ import TallyCore
 import Testing
 
 @Suite struct BackupTests {
-    let folder = TestFolder()
+    let folder = ScratchFolder()
     private var target: String { "\(folder.path)/backup" }
 
     private func cluster(_ counters: Int = 500, partitions: Int = 4) throws -> ShardFixture {

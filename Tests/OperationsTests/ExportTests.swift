@@ -7,7 +7,7 @@ import TallyCore
 import Testing
 
 @Suite struct ExportTests {
-    let folder = TestFolder()
+    let folder = ScratchFolder()
 
     private func cluster(_ counters: [(key: [UInt8], value: Int64)], partitions: Int = 4) throws -> ShardFixture {
         var cluster = try ShardFixture("\(folder.path)/data", partitions: partitions)

@@ -7,7 +7,7 @@ import Testing
 @testable import TallyCore
 
 @Suite struct ExternalSortTests {
-    let folder = TestFolder()
+    let folder = ScratchFolder()
 
     /// What comes out of one partition, key by key.
     private func entries(_ runs: SortedRuns, _ partition: Int) throws -> [(key: [UInt8], value: Int64)] {

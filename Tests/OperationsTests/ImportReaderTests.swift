@@ -6,7 +6,7 @@ import TallyCore
 import Testing
 
 @Suite struct ImportReaderTests {
-    let folder = TestFolder()
+    let folder = ScratchFolder()
 
     /// What an import of one file hands over and says.
     struct Outcome: Equatable {

@@ -11,7 +11,7 @@ import TestSupport
 import Testing
 
 @Suite struct RestoreTests {
-    let folder = TestFolder()
+    let folder = ScratchFolder()
     private var target: String { "\(folder.path)/backup" }
     private var place: DataFolder { DataFolder("\(folder.path)/new") }
 
@@ -137,7 +137,7 @@ import Testing
 
 /// What Redis says to a backup.
 @Suite struct RestoreComparisonTests {
-    let folder = TestFolder()
+    let folder = ScratchFolder()
     private static let server = Result { try RedisServer() }
 
     private func made(_ namespace: String) throws -> (ShardFixture, BackupFolder, RedisAccess, RedisConnection) {

@@ -13,7 +13,7 @@ import TestSupport
 import Testing
 
 @Suite struct ShardCopiesTests {
-    let folder = TestFolder()
+    let folder = ScratchFolder()
     let server: RedisServer
     let access: RedisAccess
 

@@ -68,7 +68,8 @@ import Testing
         for (index, change) in Self.harmless.enumerated() {
             let failures = tallies[index * mixes.count..<(index + 1) * mixes.count].flatMap(\.failures)
             print(
-                "canary \(change.mutation.rawValue), harmless: found by \(failures.count) of \(mixes.count) x \(Self.harmlessSeeds) seeds,"
+                "canary \(change.mutation.rawValue), harmless: found by \(failures.count) of "
+                    + "\(mixes.count) x \(Self.harmlessSeeds) seeds,"
                     + " for \(change.reason)")
             #expect(failures.map(\.problems).isEmpty, "\(change.mutation.rawValue): \(failures.map(\.seed))")
         }

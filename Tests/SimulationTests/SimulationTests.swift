@@ -86,7 +86,8 @@ func environment(_ name: String) -> String? {
                 + " other \(tally.failures.count - max(lost, doubled)), refused \(tally.refusals)/\(tally.requests),"
                 + " double faults \(tally.doubleFaults), 202 \(tally.cutShort), replays \(tally.replays),"
                 + " gaps \(tally.gaps), dead letters \(tally.deadLetters), rebalances \(tally.rebalances),"
-                + " epochs up to \(tally.epoch), killed tools \(tally.killedTools.values.reduce(0, +)), swept batches \(tally.swept),"
+                + " epochs up to \(tally.epoch), killed tools \(tally.killedTools.values.reduce(0, +)),"
+                + " swept batches \(tally.swept),"
                 + " files refused \(tally.refusedFiles)")
     }
 }

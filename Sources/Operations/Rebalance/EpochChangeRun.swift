@@ -181,8 +181,9 @@ extension EpochChangeRun {
         let seconds = Humanized.duration(milliseconds: Int(MonotonicClock.milliseconds() - start))
         tools.tell(
             .done(
-                "built and verified \(topology.partitions) shards in \(seconds): \(Humanized.count(outcome.keys)) keys, "
-                    + "total \(Humanized.count(outcome.total)); \(Humanized.count(outcome.moved)) keys moved"))
+                "built and verified \(topology.partitions) shards in \(seconds): "
+                    + "\(Humanized.count(outcome.keys)) keys, total \(Humanized.count(outcome.total)); "
+                    + "\(Humanized.count(outcome.moved)) keys moved"))
     }
 
     private static let building = "building the new shards"

@@ -3,7 +3,7 @@
 import Glibc
 import ServiceKit
 
-final class TestFolder {
+final class ScratchFolder {
     let path: String
 
     init() {
