@@ -34,13 +34,15 @@ extension FunctionLibrary {
           local head = math.max(0, pushed - length)
           local first = from == 0 and 0 or math.min(length, math.max(0, from - head))
 
+          -- Behind the entry that shows that the numbers hold, at least one that is new.
+          local least = from == 0 and 1 or 2
           local bytes, entries = 0, {}
-          walk(keys[1], first, math.min(length, first + most_entries), meta.bytes, function(entry)
+          walk(keys[1], first, math.min(length, first + math.max(most_entries, least)), meta.bytes, function(entry)
+            if #entries >= 2 * least and bytes + #entry > most_bytes then return false end
             bytes = bytes + #entry
-            if #entries > 0 and bytes > most_bytes then return false end
             entries[#entries + 1] = string.sub(entry, 1, most_of_entry)
             entries[#entries + 1] = #entry
-            return bytes < most_bytes
+            return #entries < 2 * least or bytes < most_bytes
           end)
           if first + #entries / 2 < length then return {'PART', head + first, entries} end
           return {'OK', head + first, entries, head, meta.shard, meta.state, meta.bytes, seqs,

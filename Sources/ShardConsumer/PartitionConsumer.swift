@@ -58,7 +58,11 @@ final class PartitionConsumer {
                 release()
                 return
             }
-            if case .stop(let stop) = action { throw failure(of: stop) }
+            if case .stop(let stop) = action {
+                // Whoever has the right file need not wait for the lease to run out.
+                release()
+                throw failure(of: stop)
+            }
             try watchPatience(action)
             let event = try perform(action)
             report(event)

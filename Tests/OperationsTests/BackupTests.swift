@@ -39,11 +39,11 @@ import Testing
         let backup = try BackupFolder(target + "/")
         #expect(backup.manifest == manifest)
         #expect(try backup.check() == [])
+        #expect(names(in: target).count == 6, "looking leaves nothing behind")
         // Other programs agree about the file and its hash.
         let path = "\(target)/\(files[1])"
         let sum = TestProgram.run("/usr/bin/sqlite3", ["-readonly", path, "SELECT sum(value) FROM counters"])
         #expect(sum == "\(manifest.shards[1].total)")
-        #expect(names(in: target).count == 6, "looking leaves nothing behind")
     }
 
     /// A writer commits all the time: each copy is one of the states between two commits.
@@ -60,6 +60,9 @@ import Testing
         defer { writer.join() }
         var sums: Set<Int128> = []
         for number in 0..<5 {
+            // Each copy after at least one more commit, so that it is not the one before.
+            let goal = min(batches.count, 1 + state.committed.load(ordering: .acquiring))
+            while state.committed.load(ordering: .acquiring) < goal { usleep(100) }
             let backup = try Backup(cluster.folder, to: "\(target)-\(number)", release: "r").run()
             let made = try BackupFolder("\(target)-\(number)")
             #expect(try made.check() == [])
@@ -151,6 +154,7 @@ import Testing
 /// Applies batches until told to stop. The file belongs to the thread that runs it, which the test joins.
 private final class WriterState: @unchecked Sendable {
     let stop = Atomic<Bool>(false)
+    let committed = Atomic<Int>(0)
     private let file: ShardFile
     private let batches: [[UInt8]]
 
@@ -163,6 +167,7 @@ private final class WriterState: @unchecked Sendable {
         for batch in batches where !stop.load(ordering: .relaxed) {
             do throws(StoreError) {
                 _ = try file.apply([batch], timeMilliseconds: 3)
+                committed.add(1, ordering: .releasing)
             } catch {
                 Issue.record("a writer failed beside a backup: \(error)")
                 return

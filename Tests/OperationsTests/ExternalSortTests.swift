@@ -138,7 +138,8 @@ import Testing
         changed[17].0.append(0x21)
         #expect(try sort(changed, partitions: 4).digest.bytes != digest.bytes, "seed \(seed)")
         // The identity of an import must not change with the release.
-        #expect(try sort([(Array("a".utf8), 1), (Array("b".utf8), -2)], partitions: 1).digest.description == "")
+        let golden = try sort([(Array("a".utf8), 1), (Array("b".utf8), -2)], partitions: 1).digest
+        #expect(golden.description == "400935914834053d5340b815b45ef42b")
     }
 
     @Test func aFolderThatIsNotThere() throws {

@@ -115,46 +115,63 @@ import Testing
         }
     }
 
-    @Test func whatDoesNotFitIsTorn() throws {
-        let hands: [(String, (Scene, KeyGroup) throws -> Void)] = [
-            (
-                "an entry is deleted from the middle",
-                { scene, group in
-                    let third = try scene.dump().queue[2]
-                    var command = RedisCommand("LREM", group.queue, "1")
-                    command.append(third)
-                    _ = try scene.connection.command(command)  // how many it removed is seen below
-                }
-            ),
-            (
-                "the tail is cut off",
-                { scene, group in _ = try scene.connection.command(RedisCommand("LTRIM", group.queue, "0", "2")) }
-            ),
-            (
-                "sequences are gone",
-                { scene, group in _ = try scene.connection.command(RedisCommand("DEL", group.seqs)) }
-            ),
-        ]
-        for (name, hand) in hands {
-            let scene = try Scene()
-            for sequence in 1...12 as ClosedRange<UInt64> {
-                #expect(try scene.push(Stream()[sequence]) == .ok(applied: 0))
-            }
-            var pages = 0
-            var problem: (any Error)?
-            let reply = try scene.keys.ledger(
-                of: Scene.partition, small(5),
-                betweenPages: {
-                    pages += 1
-                    if pages > 1 { return }
-                    do { try hand(scene, scene.names.group(of: Scene.partition)) } catch { problem = error }
-                }, read: { $0 })
-            if let problem { throw problem }
-            guard case .torn = reply else {
-                Issue.record("\(name): \(reply)")
-                continue
-            }
+    /// What somebody changes by hand between two pages shows: the pages do not fit, or the figures do not.
+    @Test func handsOnTheKeysShow() throws {
+        let cut = try handled { scene, group in
+            _ = try scene.connection.command(RedisCommand("LTRIM", group.queue, "0", "2"))
         }
+        guard case .ledger(let rest) = cut else {
+            Issue.record("the tail is cut off: \(cut)")
+            return
+        }
+        #expect(rest.entryBytes < rest.bytes)
+        let holed = try handled { scene, group in
+            let third = try scene.dump().queue[2]
+            var command = RedisCommand("LREM", group.queue, "1")
+            command.append(third)
+            _ = try scene.connection.command(command)  // how many it removed is seen below
+        }
+        guard case .ledger(let others) = holed else {
+            Issue.record("an entry is deleted: \(holed)")
+            return
+        }
+        #expect(others.entryBytes < others.bytes)
+        let forgotten = try handled { scene, group in
+            _ = try scene.connection.command(RedisCommand("DEL", group.seqs))
+        }
+        guard case .ledger(let all) = forgotten else {
+            Issue.record("sequences are gone: \(forgotten)")
+            return
+        }
+        #expect(all.seqs.isEmpty && all.entries.count == 12)
+        let replaced = try handled { scene, group in
+            var command = RedisCommand("LSET", group.queue, "4")
+            command.append(Stream(producer: 2)[5].bytes)
+            _ = try scene.connection.command(command)
+        }
+        guard case .torn = replaced else {
+            Issue.record("an entry is replaced: \(replaced)")
+            return
+        }
+    }
+
+    /// Reads twelve entries in pages of five, with a hand on the keys after the first of them.
+    private func handled(_ hand: (Scene, KeyGroup) throws -> Void) throws -> LedgerReply<[UInt8]> {
+        let scene = try Scene()
+        for sequence in 1...12 as ClosedRange<UInt64> {
+            #expect(try scene.push(Stream()[sequence]) == .ok(applied: 0))
+        }
+        var pages = 0
+        var problem: (any Error)?
+        let reply = try scene.keys.ledger(
+            of: Scene.partition, small(5),
+            betweenPages: {
+                pages += 1
+                if pages > 1 { return }
+                do { try hand(scene, scene.names.group(of: Scene.partition)) } catch { problem = error }
+            }, read: { $0 })
+        if let problem { throw problem }
+        return reply
     }
 
     @Test func aListThatOutgrowsTheReader() throws {

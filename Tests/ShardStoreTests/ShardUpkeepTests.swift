@@ -27,7 +27,7 @@ import Testing
             error.description == """
                 \(folder.shard): the file is older than its queue, these batches (producer, sequences) were committed \
                 once and are missing: 000000000000f00d0000000000000001 2, 000000000000f00d0000000000000003 1-4; put \
-                back the newest copy of the file
+                back the newest copy of the file; if a consumer elsewhere works on another copy, that one is the newest
                 """)
     }
 
