@@ -14,7 +14,7 @@ extension FunctionLibrary {
     static let ledgerSource = #"""
         -- keys: queue, seqs, applied, meta
         -- arguments: number of the first entry (0: the oldest), most bytes, most entries, most bytes of an entry
-        -- a single larger entry is looked at
+        -- two entries are looked at however large they are
         -- NOTOPO
         -- PART number-of-first {entry, length, ...}
         -- OK number-of-first {entry, length, ...} number-of-head shard state bytes {producer, last, ...}
@@ -34,8 +34,8 @@ extension FunctionLibrary {
           local head = math.max(0, pushed - length)
           local first = from == 0 and 0 or math.min(length, math.max(0, from - head))
 
-          -- Behind the entry that shows that the numbers hold, at least one that is new.
-          local least = from == 0 and 1 or 2
+          -- The entry that shows that the numbers hold, and at least one that is new.
+          local least = 2
           local bytes, entries = 0, {}
           walk(keys[1], first, math.min(length, first + math.max(most_entries, least)), meta.bytes, function(entry)
             if #entries >= 2 * least and bytes + #entry > most_bytes then return false end

@@ -54,7 +54,7 @@ public final class UpCluster {
         try RunningProcess(
             TestEnvironment.binary(),
             ["up", "--data-dir", dataFolder, "--listen", "127.0.0.1:0", "--partitions", "\(partitions)"] + options,
-            log: "\(folder.path)/up-\(start)")
+            log: dataFolder + "-up-\(start)")
     }
 
     /// The port in what `up` prints when it is ready.
