@@ -7,8 +7,8 @@
 // cluster file alone, from the top; so every step must be harmless when it was done before.
 //
 //   open ──> create... ──> publish ──> seal... ──> drain... ──> build ──> place ──> ready ──> create... ──> publish
-//            ^ a resumed change        ^             │ unsealed                               ──> collect... ──> nil
-//            └ begins here             └─────────────┘
+//            ^ a resumed change                                                                ──> collect... ──> nil
+//            └ begins here
 
 /// One change of epoch, from its first step to its last.
 public struct EpochChange: Hashable, Sendable {
@@ -82,20 +82,13 @@ public struct EpochChange: Hashable, Sendable {
     /// What to do next; nil when done.
     public var next: Step? { steps.last }
 
-    /// How many steps are left, as far as nothing has to be repeated.
+    /// How many steps are left.
     public var stepsLeft: Int { steps.count }
 
     /// The next step is done.
     public mutating func done(_ step: Step) {
         precondition(step == next, "\(step) is not the next step of the change of epoch")
         steps.removeLast()
-    }
-
-    /// The drain that is next met a list that is not sealed, because its Redis went back in time: it is sealed and
-    /// drained again. What was pushed meanwhile is in it.
-    public mutating func drainMetUnsealed(_ partition: PartitionID) {
-        precondition(next == .drain(partition), "\(partition) is not being drained")
-        steps.append(.seal(partition))
     }
 
     /// What Redis has to show of `topology`; harmless at any time. Repair begins with it, and repeats it while it

@@ -9,8 +9,6 @@ struct Drain {
         case send(ConsumerCommand)
         /// Nothing is left: the file may be retired.
         case drained
-        /// The list takes pushes: it has to be sealed first.
-        case unsealed
         /// Another file took the place of this one, or nothing can be done with it.
         case startAgain
     }
@@ -32,9 +30,9 @@ struct Drain {
         case .claim, .inspect, .checkpoint: "drain: claim"
         case .apply: "drain: apply"
         case .trim: "drain: trim"
-        case .waitForBatch, .stop(.drained): "drain: retire"
         case .seal: "drain: seal"
-        case .peek, .renew, .pause, .stop: "drain: peek"
+        case .stop(.drained): "drain: retire"
+        case .peek, .renew, .pause, .stop, .waitForBatch: "drain: peek"
         }
     }
 
@@ -55,7 +53,7 @@ struct Drain {
             world.log("drain \(file.partition) applies \(batches.count)")
             machine.handle(.applied(file.apply(batches, time: world.now)), now: world.now)
         case .waitForBatch: preconditionFailure("a drain waits for no batch")
-        case .seal: return world.mutation == .drainNoSealCheck || world.mutation == .noSeal ? .drained : .unsealed
+        case .seal: return .send(.seal)
         case .stop(.drained): return .drained
         case .pause(let milliseconds, _): pause(milliseconds, now: world.now)
         case .stop(let reason): return stopped(reason, in: world)
@@ -79,19 +77,28 @@ struct Drain {
         return .startAgain
     }
 
-    mutating func received(_ reply: ConsumerReply, now: UInt64) {
+    mutating func received(_ reply: ConsumerReply, in world: World) {
+        let now = world.now
         switch reply {
         case .claim(let reply, _):
             // The newest epoch is the tool's own doing.
             machine.handle(.claimed(reply, isRetired: false, newestEpoch: 0), now: now)
         case .peek(let reply, let position):
-            if case .batches(let peeked) = reply {
-                peekedThrough = position + peeked.batches.count
-            }
-            machine.handle(.peeked(reply), now: now)
+            if case .batches(let peeked) = reply { peekedThrough = position + peeked.batches.count }
+            machine.handle(.peeked(Self.shown(reply, world.mutation)), now: now)
         case .trim(let reply): machine.handle(.trimmed(reply), now: now)
         case .renew(let isFenced): machine.handle(.renewed(isFenced: isFenced), now: now)
+        case .seal(let reply): machine.handle(.sealed(reply), now: now)
         }
+    }
+
+    /// Without seals, or without a look at them, every list is a sealed one.
+    private static func shown(_ reply: PeekReply, _ mutation: Mutation?) -> PeekReply {
+        guard mutation == .drainNoSealCheck || mutation == .noSeal, case .batches(let peeked) = reply else {
+            return reply
+        }
+        return .batches(
+            Peeked(shard: peeked.shard, sealed: true, batches: peeked.batches, length: peeked.length))
     }
 
     mutating func commandFailed(now: UInt64) {

@@ -1,8 +1,8 @@
 // The sweep, a part of repair: what lies in the lists of earlier epochs is taken over by a producer of the tool's own,
 // and removed from the old list only when it is stored in the new epoch.
 //
-//     for each list: seal ──> claim ──> peek ──> adopt ──> stored? ──> trim ──> again, until a peek is empty
-//                                                            │ publish now and then, for Redis may go back
+//     for each list: seal ──> peek ──> adopt ──> stored? ──> claim ──> trim ──> again, until a peek is sealed and empty
+//                                                  │ publish now and then, for Redis may go back
 
 import TallyCore
 
@@ -15,22 +15,25 @@ struct ListSweep {
 
     private enum State {
         case sealing
-        case claiming
-        case peeking(token: UInt64)
-        case adopting([[UInt8]], token: UInt64)
-        case storing(TrimRequest)
-        case trimming(TrimRequest)
+        case peeking
+        case adopting([[UInt8]])
+        case storing([BatchID])
+        case claiming([BatchID])
+        case trimming([BatchID], token: UInt64)
     }
 
     /// What is left to be swept, the next one last.
     private var partitions: [PartitionID]
     private let epoch: UInt32
+    /// The canary `no-seal`.
+    private let isSealless: Bool
     private var state = State.sealing
     private var waited = 0
     private(set) var sweeper: SimulatedNode?
 
     /// All lists of the epochs before the one of `cluster`.
-    init(of cluster: ClusterFile) {
+    init(of cluster: ClusterFile, _ mutation: Mutation?) {
+        isSealless = mutation == .noSeal
         partitions = cluster.earlier.flatMap(\.partitionIDs).reversed()
         epoch = cluster.topology.epoch
     }
@@ -41,10 +44,11 @@ struct ListSweep {
     var point: String {
         switch state {
         case _ where isDone: "end"
-        case .sealing, .claiming: "sweep: seal"
+        case .sealing: "sweep: seal"
         case .peeking: "sweep: peek"
         case .adopting: "sweep: adopt"
         case .storing: "sweep: store"
+        case .claiming: "sweep: claim"
         case .trimming: "sweep: trim"
         }
     }
@@ -55,21 +59,23 @@ struct ListSweep {
         case .sealing:
             if world.mutation == .earlyPop { forgetSweeper() }
             return .send(.step(.seal(partition)))
-        case .claiming: return .send(.queue(partition, .claim))
         case .peeking:
             return .send(.queue(partition, .peek(skip: 0, bytesMax: 2_000, batchesMax: 1 + world.random.below(6))))
-        case .adopting(let batches, let token):
+        case .adopting(let batches):
             let sweeper = sweeper ?? world.newNode()
             self.sweeper = sweeper
             // A sweeper that has read an older topology waits for the right one.
             guard sweeper.topology?.epoch == epoch else { return waitOn() }
             let committed = batches.compactMap { sweeper.adopt($0, in: world) }
-            state = .storing(TrimRequest(token: token, committed: committed, applied: [:]))
+            state = .storing(committed)
             world.counts.swept += batches.count
-        case .storing(let request):
+        case .storing(let committed):
             if sweeper?.isAdopting != false, world.mutation != .earlyPop { return waitOn() }
-            state = .trimming(request)
-        case .trimming(let request):
+            state = .claiming(committed)
+        case .claiming: return .send(.queue(partition, .claim))
+        case .trimming(let committed, let token):
+            // No file of the old epoch has these, so it says nothing about watermarks.
+            let request = TrimRequest(token: token, committed: committed, applied: [:])
             return .send(.queue(partition, .trim(request, upTo: 0)))
         }
         return .goOn
@@ -87,19 +93,24 @@ struct ListSweep {
     }
 
     mutating func sealed() {
-        if case .sealing = state { state = .claiming }
+        if case .sealing = state { state = .peeking }
     }
 
     mutating func received(_ reply: ConsumerReply) {
         switch (reply, state) {
-        case (.claim(.granted(let claim), _), .claiming): state = .peeking(token: claim.token)
-        case (.claim(.held, _), .claiming): break
-        case (.peek(.batches(let peeked), _), .peeking(let token)) where !peeked.batches.isEmpty:
-            state = .adopting(peeked.batches, token: token)
-        case (.trim, .trimming):
+        case (.peek(.batches(let peeked), _), .peeking) where !peeked.batches.isEmpty:
+            state = .adopting(peeked.batches)
+        case (.peek(.batches(let peeked), _), .peeking) where !peeked.sealed && !isSealless:
+            // Redis went back since it was sealed.
             state = .sealing
-        case (.claim(.noTopology, _), .claiming), (.peek, .peeking):
+        case (.peek, .peeking):
             partitions.removeLast()
+            state = .sealing
+        case (.claim(.granted(let claim), _), .claiming(let committed)):
+            state = .trimming(committed, token: claim.token)
+        case (.claim(.held, _), .claiming): break
+        case (.claim(.noTopology, _), .claiming), (.trim, .trimming):
+            // Whatever came of it, the next peek shows what is left.
             state = .sealing
         default: preconditionFailure("\(reply) answers nothing that was asked in \(state)")
         }

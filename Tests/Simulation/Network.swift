@@ -26,6 +26,8 @@ enum ConsumerCommand {
     case peek(skip: Int, bytesMax: Int, batchesMax: Int)
     case trim(TrimRequest, upTo: Int)
     case renew(token: UInt64)
+    /// Only a drain seals.
+    case seal
 }
 
 enum ConsumerReply {
@@ -34,6 +36,7 @@ enum ConsumerReply {
     case peek(PeekReply, position: Int)
     case trim(TrimReply)
     case renew(isFenced: Bool)
+    case seal(SealReply)
 }
 
 struct Network {
@@ -177,6 +180,7 @@ extension World {
             return .renew(
                 isFenced: redis.renew(
                     partition, token: token, leaseMilliseconds: Limits.leaseMilliseconds, now: now))
+        case .seal: return .seal(redis.seal(partition) ? .sealed : .noTopology)
         }
     }
 }

@@ -80,6 +80,7 @@ final class SimulatedConsumer {
             machine.handle(.peeked(reply), now: world.now)
         case .trim(let reply): machine.handle(.trimmed(reply), now: world.now)
         case .renew(let isFenced): machine.handle(.renewed(isFenced: isFenced), now: world.now)
+        case .seal: preconditionFailure("a consumer seals nothing")
         }
     }
 

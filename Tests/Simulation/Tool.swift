@@ -84,7 +84,7 @@ final class Tool {
         case (.repair, .ready): publishing = EpochChange.publishing(cluster.topology).reversed()
         }
         // The lists of the epoch that a resumed change drains are among them: something may have come back.
-        if kind == .repair, world.mutation != .noSweep { sweep = ListSweep(of: cluster) }
+        if kind == .repair, world.mutation != .noSweep { sweep = ListSweep(of: cluster, world.mutation) }
     }
 
     private func perform(_ step: EpochChange.Step, in world: World) {
@@ -139,10 +139,6 @@ final class Tool {
             if world.mutation != .noRetire { file.retire() }
             drain = nil
             finish(step, in: world)
-        case .unsealed:
-            drain = nil
-            change?.drainMetUnsealed(partition)
-            world.log("tool met \(partition) unsealed")
         case .startAgain: drain = nil
         }
     }
@@ -176,7 +172,7 @@ final class Tool {
                 sweep?.sealed()
             }
         case (.queue, .queue(let reply)):
-            if drain == nil { sweep?.received(reply) } else { drain?.received(reply, now: world.now) }
+            if drain == nil { sweep?.received(reply) } else { drain?.received(reply, in: world) }
         case (.queue, .done): world.bad("a reply of the wrong kind")
         }
     }

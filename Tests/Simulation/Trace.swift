@@ -27,6 +27,7 @@ enum Trace {
         case .peek(let skip, _, let batchesMax): "peek \(batchesMax) behind \(skip)"
         case .trim(let request, _): "trim \(request.committed.map(\.sequence)) token \(request.token)"
         case .renew(let token): "renew \(token)"
+        case .seal: "seal"
         }
     }
 
@@ -39,6 +40,7 @@ enum Trace {
         case .peek(.noTopology, _): "noTopology"
         case .trim(let reply): "\(reply)"
         case .renew(let isFenced): isFenced ? "fenced" : "renewed"
+        case .seal(let reply): "\(reply)"
         }
     }
 
@@ -70,6 +72,7 @@ enum Trace {
         case .trim(.fenced): 19 << 24
         case .trim(.noTopology): 20 << 24
         case .renew(let isFenced): 21 << 24 ^ (isFenced ? 1 : 0)
+        case .seal(let reply): 22 << 24 ^ (reply == .sealed ? 1 : 0)
         }
     }
 }

@@ -55,19 +55,6 @@ import Testing
         #expect(Self.steps(change).count == 1 + 3 + 2 + 2 + 3 + 3 + 3)
     }
 
-    @Test func anUnsealedListIsSealedAndDrainedAgain() {
-        let partition = Fixture.partition(4, 0)
-        var change = EpochChange(resuming: Self.file(.building))
-        while let step = change.next, step != .drain(partition) { change.done(step) }
-        let drains = Self.steps(change)
-        for _ in 0..<2 {
-            change.drainMetUnsealed(partition)
-            #expect(change.next == .seal(partition))
-            change.done(.seal(partition))
-            #expect(Self.steps(change) == drains)
-        }
-    }
-
     @Test func publishingIsWhatRedisHasToShow() {
         #expect(EpochChange.publishing(Self.file(.ready).topology) == Self.publishing)
     }
