@@ -82,8 +82,10 @@ extension RebalanceCommand {
                     Output.line("nothing to do: epoch \(topology.epoch) has \(to) partitions")
                     return .ok
                 }
+                // Who is asked wants to know for how long there is room.
                 let plan = try RebalancePlan(
-                    tool.session.folder, tool.access, to: to, queueBytes: tool.session.settings.bytes(.queueBytes))
+                    tool.session.folder, tool.access, to: to, queueBytes: tool.session.settings.bytes(.queueBytes),
+                    measuresRate: !yes)
                 Output.write(Array(plan.text.utf8), to: STDERR_FILENO)
                 guard try Confirmation.ask("Change to \(to) partitions?", isGiven: yes) else { return .failure }
                 try tool.withConsumersStopped("rebalance to \(to) partitions") { rebalance throws(Failure) in

@@ -8,7 +8,7 @@ import Testing
 
 @Suite struct ReplayTests {
     static let pinned: [(Mix, UInt64)] = [
-        (.everything, 0xd505_805c_2488_060f), (.liveBack, 0x0041_c4f2_612a_2186),
+        (.everything, 0xd505_805c_2488_060f), (.liveBack, 0xec44_0d5c_ea0f_7834),
         (.restoreRebalance, 0x62af_eed0_5004_c7ad),
     ]
     static let onceBroken: [(Mix, UInt64)] = [(.backPart, 1), (.leases, 17)]

@@ -24,9 +24,13 @@ public struct RebalancePlan: Sendable {
 
     private static let sampleRows = 200_000
 
-    /// - Parameter queueBytes: what a list may hold.
+    /// - Parameters:
+    ///   - queueBytes: what a list may hold.
+    ///   - measuresRate: whether to look for a second at what arrives.
     /// - Throws: 78 if there is no ready cluster here, 69; whatever is wrong with a shard.
-    public init(_ folder: DataFolder, _ access: RedisAccess, to partitions: Int, queueBytes: Int) throws(Failure) {
+    public init(
+        _ folder: DataFolder, _ access: RedisAccess, to partitions: Int, queueBytes: Int, measuresRate: Bool = true
+    ) throws(Failure) {
         topology = try folder.readyClusterFile().topology
         self.partitions = partitions
         disk = try RebalanceDisk(folder, topology, to: partitions)
@@ -34,7 +38,7 @@ public struct RebalancePlan: Sendable {
         milliseconds = try disk.largestShard.map { path throws(Failure) in
             Int(Double(keys) / (try Self.rowsPerSecond(path) * Double(Limits.buildThreads)) * 1_000)
         }
-        let redis = try RedisSample(access, topology, measuresRate: true)
+        let redis = try RedisSample(access, topology, measuresRate: measuresRate)
         batches = redis.batches
         consumers = try ConsumerAtWork.find(topology, in: folder, leases: redis.leases)
         holdMilliseconds =
@@ -160,7 +164,7 @@ extension RebalancePlan {
                 + (holdMilliseconds.map {
                     "at the present rate they hold what arrives for "
                         + Humanized.duration(milliseconds: min($0, 365 * 86_400_000))
-                } ?? "nothing arrives at present"),
+                } ?? "nothing arrives, or it was not measured"),
         ]
         if !consumers.isEmpty {
             lines.append("  running  consumers of " + consumers.map { "\($0.partition)" }.joined(separator: ", "))
