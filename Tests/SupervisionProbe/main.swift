@@ -52,9 +52,12 @@ func fakeRole(_ text: String, _ folder: String, _ index: Int) throws(Failure) ->
             name, kind: text == "web" ? .web : .consumer,
             plan: .init(executable: try Programs.own(), arguments: ["role", name, folder], environment: variables))
     }
+    // A script cannot ask for a signal at its parent's end, and one that ignores SIGTERM would outlive a killed probe.
     return Role(
         "consumer \(index)", kind: .consumer,
-        plan: .init(executable: "/bin/sh", arguments: ["-c", text, folder], environment: variables))
+        plan: .init(
+            executable: try Programs.find("setpriv", package: "util-linux", environment: environment),
+            arguments: ["--pdeathsig", "KILL", "--", "/bin/sh", "-c", text, folder], environment: variables))
 }
 
 func clusterState(_ folder: String, consumers: Int) throws(Failure) -> ClusterState {

@@ -157,6 +157,12 @@ import Testing
             try touch("\(folder)/may-end")
             #expect(try cluster.happens("consumer 0 start", times: 2))
             #expect(try cluster.complains("the consumers work again: 1 partition"))
+            // It minds no SIGTERM from now on, and goes with its parent even so.
+            #expect(unlink("\(folder)/may-end") == 0)
+            let consumer = try cluster.pid(of: "consumer 0")
+            #expect(kill(cluster.process.pid, SIGKILL) == 0)
+            let isGone = try eventually { try !isRunning(consumer) }
+            #expect(isGone)
         }
     }
 
