@@ -32,6 +32,7 @@ struct ImportCommand: ParsableCommand {
     }
 
     @OptionGroup var common: CommonOptions
+    @OptionGroup var change: ChangeOptions
     @Argument(help: "files in that format; - is standard input") var files: [String]
     @Option(help: ArgumentHelp("text, ndjson, csv or sqlite", valueName: "format")) var format: ImportFormat
     @Option(help: ArgumentHelp("what a bad line does: stop (nothing is counted) or skip", valueName: "action"))
@@ -46,7 +47,7 @@ struct ImportCommand: ParsableCommand {
 
     func run() throws {
         try run { () throws(Failure) in
-            let tool = try ChangeTool(Session(.importing, common.flags), "import")
+            let tool = try ChangeTool(Session(.importing, common.flags), "import", pauseBefore: change.pauseBefore)
             guard let file = try tool.session.folder.readClusterFile() else {
                 _ = try tool.session.folder.readyClusterFile()  // says that there is none
                 return .failure

@@ -36,6 +36,7 @@ extension ClusterTests {
                 }
                 load.stop()
                 try cluster.settle(load.ledger)
+                try Self.prove(cluster)
                 try ClusterTests.interrupt(cluster)
             }
         }
@@ -66,6 +67,7 @@ extension ClusterTests {
                 }
                 let ledger = load.stop()
                 try cluster.settle(ledger)
+                try Self.prove(cluster)
                 try ClusterTests.interrupt(cluster)
                 note(
                     "kill matrix: \(strikes) strikes in \(watch.text) s; increments acknowledged: "
@@ -94,6 +96,15 @@ extension ClusterTests.RebalanceTests {
     static func waitForWork(_ load: Load, requests: Int) throws(HarnessError) {
         let goal = load.acknowledged(by: 0) + requests
         try eventually("the node acknowledges \(requests) requests", within: 30) { load.acknowledged(by: 0) >= goal }
+    }
+
+    /// Nothing is found and nothing is missing.
+    static func prove(_ cluster: UpCluster) throws(HarnessError) {
+        for command in [["verify"], ["audit", "--node", "http://127.0.0.1:\(cluster.port)"]] {
+            let result = try Command.tallymill(command + ["--data-dir", cluster.dataFolder], within: 60)
+            try ClusterTests.check(
+                result.code == 0, "\(command) ended with \(result.code): \(result.outputText) \(result.errorText)")
+        }
     }
 
     static func rebalance(_ cluster: UpCluster, _ arguments: [String], within seconds: Double = 60) throws(HarnessError)

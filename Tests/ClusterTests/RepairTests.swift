@@ -49,6 +49,12 @@ extension ClusterTests {
             } catch {
                 throw HarnessError("TALLYMILL_SEED=\(TestEnvironment.seed), round \(round): \(error)")
             }
+            let nodes = cluster.ports.flatMap { ["--node", "http://127.0.0.1:\($0)"] }
+            for command in [["verify"], ["audit"] + nodes] {
+                let result = try Command.tallymill(command + cluster.place)
+                try ClusterTests.check(
+                    result.code == 0, "\(command) ended with \(result.code): \(result.outputText) \(result.errorText)")
+            }
             load.resume()
         }
 
