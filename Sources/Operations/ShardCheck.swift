@@ -81,8 +81,7 @@ struct ShardCheck: Sendable {
 
     private mutating func quickCheck(_ reader: ShardReader) throws(StoreError) {
         for sentence in try reader.quickCheck(limit: Self.quickCheckSentencesMax) {
-            let line = sentence.split(whereSeparator: \.isNewline).joined(separator: ": ")
-            found("SQLite finds it damaged: \(line)", Self.restore)
+            found("SQLite finds it damaged: \(sentence)", Self.restore)
         }
     }
 

@@ -9,12 +9,23 @@ public import TallyCore
 extension ShardReader {
     /// What SQLite finds wrong with the file, in its words; empty if nothing.
     ///
-    /// - Parameter limit: how many sentences at most.
+    /// - Parameter limit: about how many sentences at most.
     public func quickCheck(limit: Int) throws(StoreError) -> [String] {
         let check = try connection.prepare("PRAGMA quick_check(\(limit))")
         var sentences: [String] = []
-        while try check.step() { sentences.append(check.text(0)) }
+        do throws(StoreError) {
+            while try check.step() { sentences += Self.lines(of: check.text(0)) }
+        } catch {
+            // Some damage ends the check itself.
+            guard error.code == .corrupt else { throw error }
+            sentences.append(error.cause)
+        }
         return sentences == ["ok"] ? [] : sentences
+    }
+
+    /// A row may hold a line for each of several findings, under a heading between asterisks.
+    private static func lines(of row: String) -> [String] {
+        row.split(whereSeparator: \.isNewline).filter { !$0.hasPrefix("***") }.map { String($0) }
     }
 
     /// A row of `applied`.
