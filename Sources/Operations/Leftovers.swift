@@ -10,7 +10,7 @@ enum Leftovers {
     static func find(in folder: DataFolder, _ file: ClusterFile) throws(Failure) -> [Finding] {
         let epochs = Set((file.earlier.map(\.epoch) + [file.topology.epoch]).map { name(of: folder.epochPath($0)) })
         var findings: [Finding] = []
-        for name in try names(in: folder.path) {
+        for name in try Folder.names(in: folder.path) ?? [] {
             let path = "\(folder.path)/\(name)"
             if path == folder.journalPath {
                 findings.append(
@@ -37,7 +37,7 @@ enum Leftovers {
     private static func strangers(in folder: DataFolder, _ topology: Topology) throws(Failure) -> [Finding] {
         let path = folder.epochPath(topology.epoch)
         let own = Set(topology.partitionIDs.map { DataFolder.shardName($0, of: topology.partitions) })
-        return try names(in: path).filter { $0.hasPrefix("shard-") }.filter { name in
+        return (try Folder.names(in: path) ?? []).filter { $0.hasPrefix("shard-") }.filter { name in
             let shard = [".lock", "-wal", "-shm"].first { name.hasSuffix($0) }.map { String(name.dropLast($0.count)) }
             return !own.contains(shard ?? name)
         }.map { name in
@@ -49,22 +49,5 @@ enum Leftovers {
 
     private static func name(of path: String) -> String {
         path.split(separator: "/").last.map { String($0) } ?? path
-    }
-
-    /// The names in a folder, sorted; empty if there is no folder.
-    private static func names(in path: String) throws(Failure) -> [String] {
-        guard let directory = opendir(path) else {
-            if errno == ENOENT { return [] }
-            throw Failure(cannot: "read the folder", errno: errno, at: path)
-        }
-        defer { closedir(directory) }
-        var names: [String] = []
-        while let entry = readdir(directory) {
-            let name = withUnsafePointer(to: &entry.pointee.d_name) {
-                $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
-            }
-            if name != ".", name != ".." { names.append(name) }
-        }
-        return names.sorted()
     }
 }

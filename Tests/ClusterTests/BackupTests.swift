@@ -51,6 +51,7 @@ extension ClusterTests {
             try eventually("it counts on", within: 10) { () throws(HarnessError) in
                 try again.report().total == report.total + 7
             }
+            try expect(["verify", "--data-dir", elsewhere], words: ["no findings"])
             try ClusterTests.interrupt(again)
         }
 

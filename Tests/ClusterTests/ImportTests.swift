@@ -57,8 +57,9 @@ extension ClusterTests {
                 let lines = Lines(count: 4_000, keys: 3_000, seed: TestEnvironment.seed)
                 let file = try lines.write(to: cluster.folder.path + "/lines.txt")
                 try Self.kill(cluster, file, before: step)
-                // Requests go on meanwhile, and what they count comes in, too.
-                let answer = Loopback.ask(cluster.port, Self.increment)
+                // Requests go on meanwhile, and what they count comes in, too. Before the first step nothing has
+                // happened: it is stored, and then the cluster is not empty any more.
+                let answer = Loopback.ask(cluster.port, Self.increment(step == 1 ? "stored" : "queued"))
                 try ClusterTests.check(answer?.status == 200, answer.map { "\($0.status) \($0.text)" } ?? "no answer")
                 if (2...15).contains(step) {
                     let resumed = try Command.tallymill(["rebalance", "resume", "--data-dir", cluster.dataFolder])
@@ -66,7 +67,6 @@ extension ClusterTests {
                         resumed.code == 78 && resumed.errorText.contains("an import was interrupted"),
                         "\(resumed.code) \(resumed.errorText)")
                 }
-                // Before the first step nothing has happened, and then the cluster is not empty any more.
                 try Self.run(cluster, [file], says: "imported 4,000 lines")
                 let sums = lines.sums.merging(["beside": 1], uniquingKeysWith: +)
                 try Self.expect(cluster, sums, epoch: step == 1 ? 1 : 2)
@@ -121,8 +121,8 @@ extension ClusterTests.ImportTests {
         }
     }
 
-    static var increment: HTTPRequest {
-        var request = HTTPRequest("/increment")
+    static func increment(_ level: String) -> HTTPRequest {
+        var request = HTTPRequest("/increment?level=\(level)")
         request.body = Array("key=beside&value=1".utf8)
         request.headers = [("Content-Type", "application/x-www-form-urlencoded")]
         return request

@@ -34,6 +34,8 @@ final class EpochChangeRun {
     private let redis: ToolRedis
     private let totalSteps: Int
     private var number = 0
+    /// From the first long step on.
+    private var publisher: EpochPublisher?
 
     init(_ change: EpochChange, tools: Tools) throws(Failure) {
         self.change = change
@@ -57,6 +59,7 @@ final class EpochChangeRun {
         let isNew = if case .open = change.next { true } else { false }
         let text = "epoch \(topology.epoch): \(old.partitions) -> \(topology.partitions) partitions"
         try journal.write(isNew ? .begin : .resume, text, total: totalSteps)
+        defer { publisher?.end() }
         do throws(Failure) {
             try requireOurRedis()
             while let step = nextStep {
@@ -99,6 +102,10 @@ final class EpochChangeRun {
     }
 
     private func perform(_ step: EpochChange.Step) throws(Failure) {
+        switch step {
+        case .drain, .build: publisher = publisher ?? EpochPublisher(topology, tools.access)
+        default: break
+        }
         switch step {
         case .open(let file), .ready(let file):
             try AtomicFile.write(Array(file.json.utf8), to: tools.folder.clusterFilePath)
