@@ -41,6 +41,41 @@ extension ClusterTests {
             }
         }
 
+        /// Who consumes is named, with the command that stops it; nothing has happened.
+        @Test func runningConsumersAreNamed() throws {
+            try ClusterTests.withPieces("consuming") { cluster in
+                try cluster.startWeb()
+                try cluster.waitUntilReady(0)
+                let index = try cluster.startConsumer("0-3")
+                let pid = cluster.consumers[index].pid
+                try eventually("all partitions are consumed", within: 20) { () throws(HarnessError) in
+                    let status = try Command.tallymill(["status"] + cluster.place)
+                    return status.code == 0 && !status.outputText.contains("nobody")
+                }
+                let refused = try Command.tallymill(["rebalance", "run", "--to", "7", "--yes"] + cluster.place)
+                try ClusterTests.check(refused.code == 75, "exit \(refused.code)")
+                try ClusterTests.check(
+                    refused.errorText.hasSuffix(
+                        """
+                        tallymill: consumers are running:
+                          partition 0: process \(pid)
+                          partition 1: process \(pid)
+                          partition 2: process \(pid)
+                          partition 3: process \(pid)
+                          Stop them and run this again; web nodes go on:
+                            kill \(pid)
+
+                        """), refused.errorText)
+                let resume = try Command.tallymill(["rebalance", "resume"] + cluster.place)
+                try ClusterTests.check(
+                    resume.code == 0 && resume.outputText == "nothing to resume\n", "\(resume.code) \(resume.outputText)")
+                let same = try Command.tallymill(["rebalance", "run", "--to", "4"] + cluster.place)
+                try ClusterTests.check(
+                    same.code == 0 && same.outputText == "nothing to do: epoch 1 has 4 partitions\n",
+                    "\(same.code) \(same.outputText)")
+            }
+        }
+
         /// Steps 1 to 20 of 4 -> 3, and of the way back; every third victim at each in the short form, all three of
         /// them with TALLYMILL_KILLS=all.
         @Test func killedAtEveryStep() throws {
