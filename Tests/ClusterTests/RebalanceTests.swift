@@ -68,7 +68,8 @@ extension ClusterTests {
                         """), refused.errorText)
                 let resume = try Command.tallymill(["rebalance", "resume"] + cluster.place)
                 try ClusterTests.check(
-                    resume.code == 0 && resume.outputText == "nothing to resume\n", "\(resume.code) \(resume.outputText)")
+                    resume.code == 0 && resume.outputText == "nothing to resume\n",
+                    "\(resume.code) \(resume.outputText)")
                 let same = try Command.tallymill(["rebalance", "run", "--to", "4"] + cluster.place)
                 try ClusterTests.check(
                     same.code == 0 && same.outputText == "nothing to do: epoch 1 has 4 partitions\n",
