@@ -106,9 +106,6 @@ extension ShardReader {
 
 /// Statements on the dead letters.
 public enum DeadLetterTable {
-    /// How long a deletion waits for the consumer's transaction.
-    static let busyMilliseconds: Int32 = 60_000
-
     /// Deletes rows in one transaction, while the shard's consumer may run. Rows that are gone already are no error.
     ///
     /// - Returns: how many were there.
@@ -116,12 +113,7 @@ public enum DeadLetterTable {
     public static func delete(
         _ rows: [Int64], at path: String, expecting expected: ShardExpectation
     ) throws(StoreError) -> Int {
-        try SystemFile.requireExists(path)
-        let connection = try SQLiteConnection(path, .readWrite, busyMilliseconds: busyMilliseconds)
-        // Checkpoints are the consumer's: they would hold it up for longer than these rows.
-        try connection.execute("PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0; BEGIN IMMEDIATE")
-        do throws(StoreError) {
-            try ShardIdentity.read(connection).verify(expected, path: path)
+        try ShardUpkeep.change(path, expected) { connection throws(StoreError) in
             if try MetaTable(connection).state() == .retired {
                 throw StoreError(
                     .mismatch, path, "a rebalance has closed this file",
@@ -134,12 +126,7 @@ public enum DeadLetterTable {
                 try delete.run()
                 deleted += connection.changes
             }
-            try connection.execute("COMMIT")
             return deleted
-        } catch {
-            // SQLite has rolled back by itself after some errors.
-            if connection.isInTransaction { try connection.execute("ROLLBACK") }
-            throw error
         }
     }
 

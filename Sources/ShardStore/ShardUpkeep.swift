@@ -30,14 +30,15 @@ public enum ShardUpkeep {
     ) throws(StoreError) -> Value {
         try SystemFile.requireExists(path)
         let connection = try SQLiteConnection(path, .readWrite, busyMilliseconds: busyMilliseconds)
-        try ShardIdentity.read(connection).verify(expected, path: path)
         // The consumer checkpoints; a tool that did it here would hold it up.
         try connection.execute("PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0; BEGIN IMMEDIATE")
         do throws(StoreError) {
+            try ShardIdentity.read(connection).verify(expected, path: path)
             let value = try body(connection)
             try connection.execute("COMMIT")
             return value
         } catch {
+            // SQLite has rolled back by itself after some errors.
             if connection.isInTransaction { try connection.execute("ROLLBACK") }
             throw error
         }
