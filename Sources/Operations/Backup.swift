@@ -103,9 +103,9 @@ public struct Backup: Sendable {
 
     private func copyShards(_ tick: (Int) -> Void) throws(Failure) -> [BackupManifest.Shard] {
         let topology = file.topology
-        let copied = CopiedShards(topology.partitions)
+        let copied = StepCount()
         let (folder, partial) = (folder, partial)
-        try Workers.run(topology.partitions, name: "backup", tick: { tick(copied.bytes) }) {
+        return try Workers.map(topology.partitions, name: "backup", tick: { tick(copied.value) }) {
             number, state throws(Failure) in
             let location = folder.shard(UInt32(number), of: topology)
             let name = DataFolder.shardName(location.partition, of: topology.partitions)
@@ -118,40 +118,25 @@ public struct Backup: Sendable {
                     advice: "Finish the rebalance, then back up the new epoch.")
             }
             let path = "\(partial)/\(name)"
+            var shown = 0
             let (statistics, watermarks) = try onStore { () throws(StoreError) in
                 let isComplete = try reader.copy(to: path) { bytes in
-                    copied.set(number, bytes: bytes)
+                    copied.add(bytes - shown)
+                    shown = bytes
                     return state.failure == nil
                 }
-                // The failure that made it give up is the one that is reported.
                 return isComplete ? (try reader.statistics(), try reader.watermarkCount()) : (nil, 0)
             }
-            guard let statistics else { return }
+            guard let statistics else {
+                // The failure that made it give up is the one that is reported.
+                if let failure = state.failure { throw failure }
+                preconditionFailure("a copy was given up without a failure")
+            }
             let content = try FileHash(path)
-            copied.set(
-                number,
-                BackupManifest.Shard(
-                    file: name, uuid: reader.identity.uuid, bytes: content.bytes, hash: content.hash,
-                    keys: statistics.keys, total: statistics.total, watermarks: watermarks))
+            copied.add(content.bytes - shown)
+            return BackupManifest.Shard(
+                file: name, uuid: reader.identity.uuid, bytes: content.bytes, hash: content.hash,
+                keys: statistics.keys, total: statistics.total, watermarks: watermarks)
         }
-        return copied.shards
     }
-}
-
-/// What the threads have copied.
-private final class CopiedShards: Sendable {
-    private let state: Mutex<[(bytes: Int, shard: BackupManifest.Shard?)]>
-
-    init(_ count: Int) {
-        state = Mutex(Array(repeating: (0, nil), count: count))
-    }
-
-    func set(_ number: Int, bytes: Int) { state.withLock { $0[number].bytes = bytes } }
-
-    func set(_ number: Int, _ shard: BackupManifest.Shard) {
-        state.withLock { $0[number] = (shard.bytes, shard) }
-    }
-
-    var bytes: Int { state.withLock { $0.reduce(0) { $0 + $1.bytes } } }
-    var shards: [BackupManifest.Shard] { state.withLock { $0.compactMap(\.shard) } }
 }

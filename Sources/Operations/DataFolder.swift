@@ -89,8 +89,12 @@ public struct DataFolder: Sendable {
         }
     }
 
-    var noCluster: Failure {
-        Failure(
+    /// The cluster file, in whatever state.
+    ///
+    /// - Throws: 78 also if there is none.
+    public func clusterFile() throws(Failure) -> ClusterFile {
+        if let file = try readClusterFile() { return file }
+        throw Failure(
             .configuration, "there is no cluster in \(path)",
             advice: "`tallymill init --data-dir \(path) --partitions 4` makes one, --data-dir names another folder.")
     }
@@ -99,7 +103,7 @@ public struct DataFolder: Sendable {
     ///
     /// - Throws: 78 also if there is none, or it is still being made.
     public func readyClusterFile() throws(Failure) -> ClusterFile {
-        guard let file = try readClusterFile() else { throw noCluster }
+        let file = try clusterFile()
         guard file.state == .ready else {
             throw Failure(
                 .configuration, "epoch \(file.topology.epoch) of the cluster is still being built",

@@ -66,13 +66,18 @@ enum Folder {
         return String(name)
     }
 
+    /// What is left on the disk of a path.
+    static func freeBytes(_ path: String) throws(Failure) -> Int {
+        var status = statvfs()
+        guard statvfs(path, &status) == 0 else { throw Failure(cannot: "look at the disk", errno: errno, at: path) }
+        return Int(clamping: UInt64(status.f_bavail) &* UInt64(status.f_frsize))
+    }
+
     /// Makes sure that a disk has room.
     ///
     /// - Throws: 74 if it has not.
     static func requireSpace(_ bytes: Int, at path: String) throws(Failure) {
-        var status = statvfs()
-        guard statvfs(path, &status) == 0 else { throw Failure(cannot: "look at the disk", errno: errno, at: path) }
-        let free = Int(clamping: UInt64(status.f_bavail) &* UInt64(status.f_frsize))
+        let free = try freeBytes(path)
         guard free >= bytes else {
             throw Failure(
                 .ioError, "\(Humanized.bytes(bytes)) are needed and \(Humanized.bytes(free)) free", at: path,

@@ -52,7 +52,7 @@ public struct Import {
     ///
     /// - Throws: 78 while another change of epoch is unfinished; whatever is wrong with a shard.
     public func way(throughQueues: Bool) throws(Failure) -> Way {
-        guard let file = try folder.readClusterFile() else { throw folder.noCluster }
+        let file = try folder.clusterFile()
         if file.imports.contains(id) { return .done }
         if file.state == .building, file.importing == id { return .resume }
         let topology = try folder.readyClusterFile().topology

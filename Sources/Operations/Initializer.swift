@@ -148,11 +148,7 @@ public struct Initializer {
             _ = try FunctionLibrary.load(into: connection)  // whether it was there already does not matter
             return try keys.publish(topology)
         }
-        if case .newer(let newer) = published {
-            throw Failure(
-                .configuration, "Redis publishes epoch \(newer.epoch), the cluster file says \(topology.epoch)",
-                at: folder.clusterFilePath, advice: "Use the newest copy of the data folder.")
-        }
+        if case .newer(let newer) = published { throw .olderFolder(newer, topology, folder) }
         var created = 0
         for partition in topology.partitionIDs {
             let location = folder.shard(partition.number, of: topology)
@@ -166,10 +162,7 @@ public struct Initializer {
             switch try onRedis({ () throws(RedisError) in try keys.create(partition, shard: uuid) }) {
             case .created: created += 1
             case .existing(let other, _) where other != uuid:
-                throw Failure(
-                    .configuration, "partition \(partition.number) in Redis belongs to shard \(other), not \(uuid)",
-                    at: location.path,
-                    advice: "The file is not the one that this Redis knows: put the newest copy back.")
+                throw .otherShard(partition, found: other, expected: uuid, folder, file)
             case .existing: break
             }
         }

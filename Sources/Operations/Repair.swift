@@ -100,7 +100,7 @@ public final class Repair {
 
     /// What `init` has not finished is its own to finish.
     private static func clusterFile(_ folder: DataFolder) throws(Failure) -> ClusterFile {
-        if let file = try folder.readClusterFile(), file.state == .building, !file.earlier.isEmpty { return file }
+        if let file = try folder.readClusterFile(), file.isUnfinished { return file }
         return try folder.readyClusterFile()
     }
 

@@ -66,12 +66,7 @@ public struct Restore: Sendable {
     ///   copy differs from the manifest; 74.
     public func run(replaces: Bool, tick: (Int) -> Void = { _ in }) throws(Failure) -> Outcome {
         try Folder.make(folder.path)
-        guard case .acquired(let lock) = try FileLock.attempt(folder.clusterLockPath) else {
-            let holder = try FileLock.holder(folder.clusterLockPath)
-            throw Failure(
-                .locked, "\(holder.map { "process \($0)" } ?? "another tool") is changing this cluster",
-                at: folder.clusterLockPath, advice: "Wait for it to end, then run this again.")
-        }
+        let lock = try folder.lockForChange()
         defer { withExtendedLifetime(lock) {} }
         let mustReplace = try replacesFiles()
         guard replaces || !mustReplace else {
@@ -114,16 +109,16 @@ public struct Restore: Sendable {
         try Folder.removeFiles(staging)
         try Folder.requireSpace(backup.manifest.bytes, at: folder.path)
         try Folder.make(staging)
-        let counter = CopiedBytes()
+        let copied = StepCount()
         let backup = backup
-        try Workers.run(topology.partitions, name: "restore", tick: { tick(counter.bytes) }) {
+        try Workers.run(topology.partitions, name: "restore", tick: { tick(copied.value) }) {
             number, _ throws(Failure) in
             let shard = backup.manifest.shards[number]
             let target = "\(staging)/\(shard.file)"
             let output = try FileOutput(target, .refuse, mode: 0o640)
             let content = try FileHash(backup.path(of: shard)) { bytes throws(Failure) in
                 try output.write(bytes)
-                counter.add(bytes.count)
+                copied.add(bytes.count)
             }
             guard content == FileHash(of: shard) else {
                 throw Failure(
@@ -161,12 +156,4 @@ extension FileHash {
         bytes = shard.bytes
         hash = shard.hash
     }
-}
-
-/// What the threads have copied.
-private final class CopiedBytes: Sendable {
-    private let count = Atomic<Int>(0)
-
-    func add(_ bytes: Int) { count.add(bytes, ordering: .relaxed) }
-    var bytes: Int { count.load(ordering: .relaxed) }
 }

@@ -10,9 +10,7 @@ public enum WaitingBatches {
     ///
     /// - Throws: 69 if Redis is unreachable, 78 if it is not fit or there is no cluster.
     public static func count(_ folder: DataFolder, _ access: RedisAccess) throws(Failure) -> Int {
-        guard let file = try folder.readClusterFile() else {
-            throw Failure(.configuration, "there is no cluster in \(folder.path)")
-        }
+        let file = try folder.clusterFile()
         let draining = file.isUnfinished ? file.earlier.last?.partitionIDs ?? [] : []
         let keys = ClusterKeys(connection: try access.connect(waitingMilliseconds: 0), names: access.names)
         return try onRedis { () throws(RedisError) in

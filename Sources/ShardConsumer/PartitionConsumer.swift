@@ -157,10 +157,11 @@ extension PartitionConsumer {
 
     /// Removes expired idempotency keys: between two peeks, a bounded number at a time.
     private func purge() throws(Failure) {
+        guard let retention = configuration.idempotencyRetentionMilliseconds else { return }
         let now = MonotonicClock.milliseconds()
         guard now >= purgeAt else { return }
         purgeAt = now + Self.purgeMilliseconds
-        let oldest = WallClock.milliseconds() - Int64(configuration.idempotencyRetentionMilliseconds)
+        let oldest = WallClock.milliseconds() - Int64(retention)
         guard oldest > 0 else { return }
         _ = try onFile { file throws(StoreError) in
             let removed = try file.purgeIdempotency(olderThan: UInt64(oldest), limit: Self.purgeRows)

@@ -18,10 +18,11 @@ public final class ShardConsumer: Sendable {
         public var host: String
         /// Names this process for people.
         public var owner: String
-        public var idempotencyRetentionMilliseconds: UInt64
+        /// nil: idempotency keys are kept.
+        public var idempotencyRetentionMilliseconds: UInt64?
 
         public init(
-            link: RedisLink, names: KeyNames, host: String, owner: String, idempotencyRetentionMilliseconds: UInt64
+            link: RedisLink, names: KeyNames, host: String, owner: String, idempotencyRetentionMilliseconds: UInt64?
         ) {
             self.link = link
             self.names = names

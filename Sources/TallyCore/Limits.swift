@@ -21,8 +21,6 @@ public enum Limits {
     public static let unansweredRequests = 128
     public static let idempotencyRetentionSeconds = 7 * 24 * 3600
     public static let waitMilliseconds: UInt64 = 5_000
-    /// A retention of idempotency keys that ends long after the machine.
-    public static let forgetNothingMilliseconds = UInt64(Int64.max)
 
     // How a producer paces itself.
     /// Bytes of replayed batches that may be unanswered at once, so that a reconnect is no death spiral.

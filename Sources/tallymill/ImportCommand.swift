@@ -48,11 +48,7 @@ struct ImportCommand: ParsableCommand {
     func run() throws {
         try run { () throws(Failure) in
             let tool = try ChangeTool(Session(.importing, common.flags), "import", pauseBefore: change.pauseBefore)
-            guard let file = try tool.session.folder.readClusterFile() else {
-                _ = try tool.session.folder.readyClusterFile()  // says that there is none
-                return .failure
-            }
-            let sorted = try sort(tool, file.topology.partitioner)
+            let sorted = try sort(tool, tool.session.folder.clusterFile().topology.partitioner)
             let code: ServiceKit.ExitCode = sorted.rejected > 0 ? .partial : .ok
             if sorted.runs.digest.lines == 0 {
                 Output.line("nothing to import")

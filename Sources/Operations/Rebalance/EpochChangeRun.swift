@@ -88,17 +88,10 @@ final class EpochChangeRun {
     /// Nothing is sealed in a Redis that belongs to somebody else.
     private func requireOurRedis() throws(Failure) {
         guard let published = try redis.call({ keys throws(RedisError) in try keys.readTopology() }) else { return }
-        guard published.cluster == topology.cluster else {
-            throw Failure(
-                .configuration, "this Redis belongs to cluster \(published.cluster), not to \(topology.cluster)",
-                at: "\(tools.access.link.url)", advice: "Check --redis, --namespace and --data-dir.")
+        if published.cluster != topology.cluster {
+            throw .foreignRedis(published.cluster, at: "\(tools.access.link.url)")
         }
-        guard published.epoch <= topology.epoch else {
-            throw Failure(
-                .configuration,
-                "Redis publishes epoch \(published.epoch), the cluster file says \(topology.epoch)",
-                at: tools.folder.clusterFilePath, advice: "Use the newest copy of the data folder.")
-        }
+        if published.epoch > topology.epoch { throw .olderFolder(published, topology, tools.folder) }
     }
 
     private func perform(_ step: EpochChange.Step) throws(Failure) {
@@ -122,21 +115,17 @@ final class EpochChangeRun {
     }
 
     private func create(_ partition: PartitionID) throws(Failure) {
-        let uuid = try ShardUUID(of: partition, change.building, in: tools.folder)
+        // Known before the file exists.
+        let uuid = ShardUUID(derivedFor: partition, of: topology.cluster)
         let reply = try redis.call { keys throws(RedisError) in try keys.create(partition, shard: uuid) }
         if case .existing(let other, _) = reply, other != uuid {
-            throw Failure(
-                .configuration, "partition \(partition.number) in Redis belongs to shard \(other), not \(uuid)",
-                at: "\(tools.access.link.url)", advice: "`tallymill verify` says which file belongs there.")
+            throw .otherShard(partition, found: other, expected: uuid, tools.folder, change.building)
         }
     }
 
     private func publish(_ topology: Topology) throws(Failure) {
         let reply = try redis.call { keys throws(RedisError) in try keys.publish(topology) }
-        guard case .newer(let newer) = reply else { return }
-        throw Failure(
-            .configuration, "Redis publishes epoch \(newer.epoch), this change makes \(topology.epoch)",
-            at: tools.folder.clusterFilePath, advice: "Use the newest copy of the data folder.")
+        if case .newer(let newer) = reply { throw .olderFolder(newer, topology, tools.folder) }
     }
 
     private func drain(_ partition: PartitionID) throws(Failure) {
@@ -145,7 +134,7 @@ final class EpochChangeRun {
         let drain = PartitionDrain(
             ShardConsumer.Configuration(
                 link: tools.access.link, names: tools.access.names, host: try Host.identity(), owner: Host.owner,
-                idempotencyRetentionMilliseconds: Limits.forgetNothingMilliseconds),
+                idempotencyRetentionMilliseconds: nil),
             logger: tools.logger)
         let location = tools.folder.shard(partition, of: old.partitions, in: topology.cluster)
         let isDone = try drain.run(location, stopRequest: tools.stopRequest) { [journal] length in
@@ -169,7 +158,7 @@ final class EpochChangeRun {
 
 // The new shards.
 extension EpochChangeRun {
-    private var isInPlace: Bool { access(tools.folder.epochPath(topology.epoch), F_OK) == 0 }
+    private var isInPlace: Bool { Folder.exists(tools.folder.epochPath(topology.epoch)) }
 
     private func build() throws(Failure) {
         if isInPlace { return }
@@ -202,22 +191,6 @@ extension EpochChangeRun {
             throw Failure(cannot: "rename", errno: errno, at: staging)
         }
         try AtomicFile.syncFolder(tools.folder.path)
-    }
-}
-
-extension ShardUUID {
-    /// The identity of the shard that belongs to a partition of the cluster file's epoch: what its file says, or, of
-    /// a change of epoch that has not made the file yet, what it will say.
-    init(of partition: PartitionID, _ file: ClusterFile, in folder: DataFolder) throws(Failure) {
-        let topology = file.topology
-        let location = folder.shard(partition, of: topology.partitions, in: topology.cluster)
-        if file.state == .building, Glibc.access(location.path, F_OK) != 0 {
-            self.init(derivedFor: partition, of: topology.cluster)
-        } else {
-            self = try onStore { () throws(StoreError) in
-                try ShardReader(at: location.path, expecting: location.expected).identity.uuid
-            }
-        }
     }
 }
 

@@ -58,10 +58,10 @@ public struct Rebalance: Sendable {
     ///   - withoutImport: gives such an import up: nothing of it is counted.
     /// - Throws: as `run`; 78 if the sums of an import are needed.
     public func resume(with imports: EpochBuild.Import? = nil, withoutImport: Bool = false) throws(Failure) -> Bool {
-        guard var file = try folder.readClusterFile() else { throw folder.noCluster }
+        var file = try folder.clusterFile()
         guard file.isUnfinished else { return false }
         // Once the new shards are in place, the sums are in them.
-        let isBuilt = access(folder.epochPath(file.topology.epoch), F_OK) == 0
+        let isBuilt = Folder.exists(folder.epochPath(file.topology.epoch))
         if let importing = file.importing, !isBuilt, importing != imports?.id {
             guard withoutImport else {
                 throw Failure(
@@ -98,7 +98,7 @@ public struct Rebalance: Sendable {
                 at: folder.path, advice: "Free space, or purge older epochs: `tallymill rebalance purge`.")
         }
         let next = folder.epochPath(file.topology.epoch + 1)
-        if access(next, F_OK) == 0 {
+        if Folder.exists(next) {
             throw Failure(
                 .configuration, "there is a folder of the next epoch already", at: next,
                 advice: "It belongs to no epoch of the cluster file: move it away.")

@@ -94,19 +94,13 @@ public struct RebalanceDisk: Sendable {
         self.bytes = bytes
         keysMoving = Int((Double(keys) * moving).rounded())
         needed = bytes + bytes / 10 + Int(Double(bytes) * moving) + partitions * 64 << 10
-        free = try Self.freeBytes(folder.path)
+        free = try Folder.freeBytes(folder.path)
         largestShard = largest?.path
     }
 
     /// The share of keys that jump hash gives another number.
     static func movingFraction(from old: Int, to new: Int) -> Double {
         1 - Double(min(old, new)) / Double(max(old, new))
-    }
-
-    private static func freeBytes(_ path: String) throws(Failure) -> Int {
-        var status = statvfs()
-        guard statvfs(path, &status) == 0 else { throw Failure(cannot: "ask for free space", errno: errno, at: path) }
-        return Int(status.f_bavail) * Int(status.f_frsize)
     }
 
     public var bytesMoving: Int { keys == 0 ? 0 : Int(Double(bytes) * Double(keysMoving) / Double(keys)) }

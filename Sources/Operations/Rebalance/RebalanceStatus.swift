@@ -31,12 +31,10 @@ public struct RebalanceStatus: Sendable {
 
     /// - Throws: 78 if there is no cluster, 74.
     public init(_ folder: DataFolder) throws(Failure) {
-        guard let file = try folder.readClusterFile() else { throw folder.noCluster }
-        self.file = file
+        file = try folder.clusterFile()
         pid = try FileLock.holder(folder.clusterLockPath)
-        let isUnfinished = file.state == .building && !file.earlier.isEmpty
-        state = !isUnfinished ? .idle : pid == nil ? .interrupted : .running
-        let records = isUnfinished ? try RebalanceRecord.read(folder.journalPath) : []
+        state = !file.isUnfinished ? .idle : pid == nil ? .interrupted : .running
+        let records = file.isUnfinished ? try RebalanceRecord.read(folder.journalPath) : []
         let last = records.lastIndex { $0.event == .begin || $0.event == .resume } ?? 0
         let run = records[min(last, records.count)...]
         step = run.last { $0.event == .step }
@@ -45,7 +43,7 @@ public struct RebalanceStatus: Sendable {
         var kept: [(epoch: ClusterFile.Epoch, bytes: Int)] = []
         for epoch in file.earlier {
             let path = folder.epochPath(epoch.epoch)
-            if access(path, F_OK) == 0 { kept.append((epoch, try Folder.bytes(path))) }
+            if Folder.exists(path) { kept.append((epoch, try Folder.bytes(path))) }
         }
         self.kept = kept
     }
