@@ -73,12 +73,18 @@ let package = Package(
             room("WebNode", ["TallyCore", "RedisQueue", "HTTPFront", "ServiceKit", logging]),
             room("ShardConsumer", ["TallyCore", "RedisQueue", "ShardStore", "ServiceKit", logging]),
             room("Operations", ["TallyCore", "RedisQueue", "ShardStore", "ServiceKit", "ShardConsumer"]),
+            room(
+                "Telemetry",
+                [
+                    "HTTPFront", "Operations", "RedisQueue", "ServiceKit", "ShardConsumer", "ShardStore", "TallyCore",
+                    "WebNode", logging,
+                ]),
             room("Bench", ["CPlatform", "TallyCore", "ServiceKit", histogram]),
             .executableTarget(
                 name: "tallymill",
                 dependencies: [
                     "CPlatform", "TallyCore", "RedisQueue", "ShardStore", "HTTPFront", "ServiceKit", "WebNode",
-                    "ShardConsumer", "Operations", "Supervision", "Bench", arguments, logging,
+                    "ShardConsumer", "Operations", "Supervision", "Telemetry", "Bench", arguments, logging,
                 ],
                 swiftSettings: strict),
 
@@ -102,6 +108,12 @@ let package = Package(
             tests("SupervisionTests", ["ServiceKit", "Supervision", "TallyCore", "supervision-probe"]),
             // Times the first half of an import.
             probe("import-probe", path: "Tests/ImportProbe", ["Operations", "ServiceKit", "TallyCore"]),
+            tests(
+                "TelemetryTests",
+                [
+                    "HTTPFront", "Operations", "ServiceKit", "ShardConsumer", "ShardStore", "TallyCore", "Telemetry",
+                    "WebNode",
+                ]),
             tests("BenchTests", ["Bench", "ServiceKit", "TallyCore"]),
             tests(
                 "OperationsTests",
@@ -116,8 +128,8 @@ let package = Package(
             tests(
                 "ClusterTests",
                 [
-                    "ClusterSupport", "Operations", "ServiceKit", "ShardStore", "Supervision", "TallyCore", "tallymill",
-                    "supervision-probe",
+                    "ClusterSupport", "Operations", "ServiceKit", "ShardStore", "Supervision", "TallyCore", "Telemetry",
+                    "tallymill", "supervision-probe",
                 ]),
         ]
 )

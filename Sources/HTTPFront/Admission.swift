@@ -3,10 +3,14 @@
 import TallyCore
 
 extension RequestHead {
+    /// Whether the request brings increments.
+    var takesIncrements: Bool { route == .increment || route == .increments }
+
     /// Why the request is refused whatever its body says, or nil.
-    var problem: Problem? {
-        if route == .none { return Problem(.notFound, "there is nothing at this path") }
-        let takesIncrements = route == .increment || route == .increments
+    ///
+    /// - Parameter isCounting: whether the server takes increments at all.
+    func problem(isCounting: Bool) -> Problem? {
+        if route == .none || takesIncrements && !isCounting { return .nothingHere }
         if takesIncrements != (method == .post) || method == .other {
             let allow = takesIncrements ? "POST" : "GET, HEAD"
             return Problem(.methodNotAllowed, "this path takes \(allow) only", allow: allow)

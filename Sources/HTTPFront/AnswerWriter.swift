@@ -1,7 +1,17 @@
 // Answers as bytes. The ones of the hot path - one increment, the connection persists - are kept ready made and
 // copied out as one piece; they are made anew only when the second changes.
 
+import ServiceKit
 import TallyCore
+
+/// The types of what is answered.
+struct ContentType {
+    let text: String
+
+    static let json = ContentType(text: "application/json")
+    static let problem = ContentType(text: "application/problem+json")
+    static let metrics = ContentType(text: MetricPage.contentType)
+}
 
 /// Writes answers; one per loop.
 struct AnswerWriter {
@@ -30,12 +40,12 @@ struct AnswerWriter {
     ) {
         guard count == 1, isComplete, persistence == .persists else {
             let status: Status = isComplete ? .ok : .accepted
-            json(status, AnswerWriter.body(count, level), persistence, to: &output)
+            document(status, AnswerWriter.body(count, level), .json, persistence, to: &output)
             return
         }
         let index = Int(level.rawValue)
         if ready[index].isEmpty {
-            json(.ok, AnswerWriter.body(count, level), persistence, to: &ready[index])
+            document(.ok, AnswerWriter.body(count, level), .json, persistence, to: &ready[index])
         }
         output.append(contentsOf: ready[index])
     }
@@ -49,29 +59,29 @@ struct AnswerWriter {
         return body
     }
 
-    /// `body` as JSON; with `isHead` only its length.
-    func json(
-        _ status: Status, _ body: [UInt8], _ persistence: Persistence, isHead: Bool = false, retryAfter: Int? = nil,
-        to output: inout [UInt8]
+    /// A body; with `isHead` only its length.
+    func document(
+        _ status: Status, _ body: [UInt8], _ type: ContentType, _ persistence: Persistence, isHead: Bool = false,
+        retryAfter: Int? = nil, to output: inout [UInt8]
     ) {
-        start(status, type: "application/json", length: body.count, persistence, to: &output)
+        start(status, type, length: body.count, persistence, to: &output)
         if let retryAfter { output += "Retry-After: \(retryAfter)\r\n".utf8 }
         finish(body, isHead: isHead, to: &output)
     }
 
     func problem(_ problem: Problem, _ persistence: Persistence, isHead: Bool, to output: inout [UInt8]) {
         let body = problem.json
-        start(problem.status, type: "application/problem+json", length: body.count, persistence, to: &output)
+        start(problem.status, .problem, length: body.count, persistence, to: &output)
         if let allow = problem.allow { output += "Allow: \(allow)\r\n".utf8 }
         if let seconds = problem.retryAfterSeconds { output += "Retry-After: \(seconds)\r\n".utf8 }
         finish(body, isHead: isHead, to: &output)
     }
 
     private func start(
-        _ status: Status, type: String, length: Int, _ persistence: Persistence, to output: inout [UInt8]
+        _ status: Status, _ type: ContentType, length: Int, _ persistence: Persistence, to output: inout [UInt8]
     ) {
         output += "HTTP/1.1 \(status.rawValue) \(status.title)\r\nDate: \(date)\r\nContent-Type: ".utf8
-        output += type.utf8
+        output += type.text.utf8
         output += "\r\nContent-Length: \(length)\r\n".utf8
         switch persistence {
         case .persists: break

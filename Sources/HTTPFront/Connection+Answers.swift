@@ -16,14 +16,16 @@ extension Connection {
     }
 
     func answer(_ problem: Problem, _ persistence: Persistence, isHead: Bool) {
+        front.statistics.count(problem)
         answer(persistence) { front.writer.problem(problem, persistence, isHead: isHead, to: &$0) }
     }
 
-    func answer(json: [UInt8], _ status: Status, _ persistence: Persistence) {
+    func answer(_ body: [UInt8], _ type: ContentType, _ status: Status, _ persistence: Persistence) {
         let isHead = parser.head.method == .head
         let retryAfter = status == .serviceUnavailable ? 1 : nil
         answer(persistence) {
-            front.writer.json(status, json, persistence, isHead: isHead, retryAfter: retryAfter, to: &$0)
+            front.writer.document(
+                status, body, type, persistence, isHead: isHead, retryAfter: retryAfter, to: &$0)
         }
     }
 
@@ -63,6 +65,7 @@ extension Connection {
                 front.writer.accepted(
                     slot.count, level, isComplete: level >= slot.asked, slot.persistence, to: &output)
             case .problem(let problem):
+                front.statistics.count(problem)
                 front.writer.problem(problem, slot.persistence, isHead: false, to: &output)
             case .written(let bytes): output += bytes
             }

@@ -72,6 +72,7 @@ final class Connection: DescriptorHandler {
 
     private func turnAway() {
         let problem: Problem = front.isDraining ? .draining : .tooManyConnections
+        front.statistics.count(problem)
         front.writer.problem(problem, .closes, isHead: false, to: &output)
         mode = .closed
         _ = output.withUnsafeBytes { send(descriptor, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL)) }  // or it is gone
@@ -175,7 +176,7 @@ final class Connection: DescriptorHandler {
         let head = parser.head
         let isWaiting = head.expectsContinue && !head.isHTTP10
         if !isWaiting { return }
-        if let problem = head.problem { return answer(problem, .closes, isHead: head.method == .head) }
+        if let problem = problem(of: head) { return answer(problem, .closes, isHead: head.method == .head) }
         if !head.announcesBody { return }
         if answers.isEmpty {
             output += AnswerWriter.interimContinue
@@ -188,28 +189,45 @@ final class Connection: DescriptorHandler {
     private func dispatch(_ bytes: UnsafeRawBufferPointer) {
         let head = parser.head
         let persistence = front.isDraining ? .closes : head.persistence
-        if let problem = head.problem {
+        if let problem = problem(of: head) {
             return answer(problem, persistence, isHead: head.method == .head)
         }
         switch head.route {
         case .increment, .increments:
+            guard let counting = front.counting else { preconditionFailure("increments without who counts them") }
             do throws(Problem) {
-                try submit(bytes, persistence)
+                try submit(bytes, to: counting, persistence)
             } catch {
                 answer(error, persistence, isHead: false)
             }
             if !front.increments.isEmpty { front.increments.removeAll() }
-        case .livez: answer(json: Array(#"{"status":"ok"}"#.utf8), .ok, persistence)
+        case .livez: answer(Array(#"{"status":"ok"}"#.utf8), .json, .ok, persistence)
         case .readyz:
             var readiness = front.service.readiness()
             if front.isDraining { readiness = Readiness(isReady: false, json: #"{"status":"draining"}"#) }
-            answer(json: Array(readiness.json.utf8), readiness.isReady ? .ok : .serviceUnavailable, persistence)
-        case .ledger: answer(json: Array(front.service.ledger().utf8), .ok, persistence)
+            answer(Array(readiness.json.utf8), .json, readiness.isReady ? .ok : .serviceUnavailable, persistence)
+        case .ledger: answer(.ledger, .json, persistence)
+        case .status: answer(.status, .json, persistence)
+        case .metrics: answer(.metrics, .metrics, persistence)
         case .none: preconditionFailure("a route without a resource is a problem")
         }
     }
 
-    private func submit(_ bytes: UnsafeRawBufferPointer, _ persistence: Persistence) throws(Problem) {
+    private func problem(of head: RequestHead) -> Problem? {
+        head.problem(isCounting: front.counting != nil)
+    }
+
+    /// A page that this server has, or 404.
+    private func answer(_ page: Page, _ type: ContentType, _ persistence: Persistence) {
+        guard let document = front.service.document(page) else {
+            return answer(.nothingHere, persistence, isHead: parser.head.method == .head)
+        }
+        answer(document, type, .ok, persistence)
+    }
+
+    private func submit(
+        _ bytes: UnsafeRawBufferPointer, to counting: any IncrementService, _ persistence: Persistence
+    ) throws(Problem) {
         let head = parser.head
         let idempotencyKey = try head.unquotedIdempotencyKey(bytes)
         let query = head.hasQuery ? head.query.of(bytes) : nil
@@ -229,7 +247,7 @@ final class Connection: DescriptorHandler {
                 ?? front.limits.waitMilliseconds,
             idempotencyKey: idempotencyKey)
         let ticket = AnswerTicket(connection: index, generation: generation, sequence: answers.nextSequence)
-        switch front.service.submit(&front.increments, request, ticket) {
+        switch counting.submit(&front.increments, request, ticket) {
         case .answered(let level): answer(count, level, asked: asked, persistence)
         case .refused(let refusal): throw Problem(refusal)
         case .pending:

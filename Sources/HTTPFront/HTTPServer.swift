@@ -21,7 +21,7 @@ public final class HTTPServer: Sendable {
     /// - Throws: exit code 69 if the address cannot be had, 74 if the system has no descriptors left.
     public init(
         on address: Endpoint, eventLoops: Int, limits: HTTPLimits = HTTPLimits(),
-        makeService: @escaping @Sendable (LoopHandle) -> any IncrementService
+        makeService: @escaping @Sendable (LoopHandle) -> any HTTPService
     ) throws(Failure) {
         precondition(eventLoops > 0, "a server needs an event loop")
         let socket = try ListeningSocket(address)

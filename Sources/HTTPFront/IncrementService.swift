@@ -1,12 +1,32 @@
-// What the HTTP side asks of the counting side, and the words in which they talk.
+// What the HTTP side asks of the side behind it, and the words in which they talk.
 //
 // One service belongs to one event loop and is called on it alone, so it needs no lock. The front hands over whole
 // requests; the service either answers at once or keeps the ticket and answers later through its `LoopHandle`.
+// A service that does not count, such as that of an admin listener, has pages only.
 
 public import TallyCore
 
-/// Counts increments. Every call comes on the loop that the service was made for.
-public protocol IncrementService: AnyObject {
+/// What stands behind a server. Every call comes on the loop that the service was made for.
+public protocol HTTPService: AnyObject {
+    /// Whether the role does its work now: the answer to `GET /readyz`.
+    func readiness() -> Readiness
+
+    /// What stands on a page now; nil if this server has no such page.
+    func document(_ page: Page) -> [UInt8]?
+}
+
+/// What can be read of a role.
+public enum Page: Hashable, Sendable {
+    /// What this loop has counted and not yet handed on, as a JSON object: `GET /ledger`.
+    case ledger
+    /// How the role does, as a JSON object: `GET /status`.
+    case status
+    /// The same in figures, in the text format of Prometheus: `GET /metrics`.
+    case metrics
+}
+
+/// Counts increments.
+public protocol IncrementService: HTTPService {
     /// Counts all of `increments` (at least one) or none.
     ///
     /// The buffer is the loop's and is emptied after the call; what is to be kept is copied out. After `.pending`,
@@ -14,12 +34,6 @@ public protocol IncrementService: AnyObject {
     func submit(
         _ increments: inout IncrementBuffer, _ request: IncrementRequest, _ ticket: AnswerTicket
     ) -> Submission
-
-    /// Whether requests are likely to be counted now.
-    func readiness() -> Readiness
-
-    /// What this loop has counted and not yet handed on, as a JSON object: the answer to `GET /ledger`.
-    func ledger() -> String
 }
 
 /// What a request asks for besides its increments.

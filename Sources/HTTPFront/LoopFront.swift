@@ -22,7 +22,10 @@ final class LoopFront {
 
     let loop: EventLoop
     let limits: HTTPLimits
-    let service: any IncrementService
+    let service: any HTTPService
+    /// The service, if it counts.
+    let counting: (any IncrementService)?
+    @exclusivity(unchecked) var statistics = FrontStatistics()
     /// This loop's share of `limits.connections`.
     let connectionsMax: Int
     /// The limits in milliseconds as numbers of sweeps.
@@ -49,11 +52,12 @@ final class LoopFront {
     private var sweeping: RepeatedWork?
     private var whenEmpty: [() -> Void] = []
 
-    init(loop: EventLoop, limits: HTTPLimits, connectionsMax: Int, service: any IncrementService) {
+    init(loop: EventLoop, limits: HTTPLimits, connectionsMax: Int, service: any HTTPService) {
         self.loop = loop
         self.limits = limits
         self.connectionsMax = connectionsMax
         self.service = service
+        counting = service as? any IncrementService
         idlePatience = Patience(limits.idleMilliseconds, limits)
         headPatience = Patience(limits.headMilliseconds, limits)
         bodyPatience = Patience(limits.bodyMilliseconds, limits)

@@ -32,6 +32,12 @@ public final class LoopHandle: @unchecked Sendable {
         return front?.connectionCount ?? 0
     }
 
+    /// What the loop's connections have seen since the start.
+    public var statistics: FrontStatistics {
+        loop.assertInLoop()
+        return front?.statistics ?? FrontStatistics()
+    }
+
     /// Once, when the service has been made.
     func attach(_ front: LoopFront) {
         loop.assertInLoop()

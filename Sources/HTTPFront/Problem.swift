@@ -69,6 +69,8 @@ struct Problem: Error, Hashable {
     var key: [UInt8]?
     var allow: String?
     var retryAfterSeconds: Int?
+    /// Whether the service behind the server refused, which counts its refusals itself.
+    var isOfService = false
 
     init(
         _ status: Status, _ detail: String, index: Int? = nil, key: [UInt8]? = nil, allow: String? = nil,
@@ -82,6 +84,8 @@ struct Problem: Error, Hashable {
         self.retryAfterSeconds = retryAfterSeconds
     }
 
+    static let nothingHere = Problem(.notFound, "there is nothing at this path")
+
     init(_ malformed: Malformed) {
         self.init(malformed.status, malformed.detail)
     }
@@ -92,6 +96,7 @@ struct Problem: Error, Hashable {
             self.init(.serviceUnavailable, reason, retryAfterSeconds: seconds)
         case .unprocessable(let detail): self.init(.unprocessableContent, detail)
         }
+        isOfService = true
     }
 
     /// The body of `application/problem+json`.

@@ -69,6 +69,10 @@ extension RequestHead {
             route = .readyz
         } else if ASCII.equals(name, "/ledger") {
             route = .ledger
+        } else if ASCII.equals(name, "/status") {
+            route = .status
+        } else if ASCII.equals(name, "/metrics") {
+            route = .metrics
         }
     }
 

@@ -25,7 +25,7 @@ enum Method: UInt8 {
 }
 
 enum Route: UInt8 {
-    case increment, increments, livez, readyz, ledger, none
+    case increment, increments, livez, readyz, ledger, status, metrics, none
 }
 
 enum MediaType: UInt8 {

@@ -4,42 +4,59 @@ import RedisQueue
 public import ServiceKit
 public import TallyCore
 
+/// A look at the list of one partition.
+public struct QueueLook: Hashable, Sendable {
+    public let partition: UInt32
+    /// Batches in the list.
+    public let batches: Int
+    /// Bytes of them.
+    public let bytes: Int
+    /// Age of the oldest batch; nil if there is none.
+    public let oldestSeconds: Double?
+    /// Who holds the lease; nil if nobody.
+    public let owner: String?
+}
+
 /// A look at the lists of all partitions together.
 public struct Backlog: Hashable, Sendable {
     /// Batches in the lists.
     public let batches: Int
     /// Age of the oldest batch; nil if there is none.
     public let oldestSeconds: Double?
+
+    public init(_ queues: [QueueLook]) {
+        batches = queues.reduce(0) { $0 + $1.batches }
+        oldestSeconds = queues.compactMap(\.oldestSeconds).max()
+    }
 }
 
-/// Looks at the lists, and connects again when the connection was lost. Owned by one thread.
+/// Looks at lists, and connects again when the connection was lost. Owned by one thread.
 public final class BacklogProbe {
-    private let topology: Topology
     private let access: RedisAccess
     private var keys: ClusterKeys?
 
-    public init(_ topology: Topology, _ access: RedisAccess) {
-        self.topology = topology
+    public init(_ access: RedisAccess) {
         self.access = access
     }
 
     /// - Throws: 69 if Redis is unreachable, 78 if it is not fit or has no keys for a partition.
-    public func look() throws(Failure) -> Backlog {
+    public func look(at partitions: [PartitionID]) throws(Failure) -> [QueueLook] {
         if keys?.isConnected != true {
             keys = ClusterKeys(connection: try access.connect(waitingMilliseconds: 0), names: access.names)
         }
         guard let keys else { preconditionFailure("connected without keys") }
-        var batches = 0
-        var oldest: Double?
-        for partition in topology.partitionIDs {
+        var looks: [QueueLook] = []
+        for partition in partitions {
             guard case .group(let group) = try onRedis({ () throws(RedisError) in try keys.inspect(partition) }) else {
                 throw Failure(
                     .configuration, "partition \(partition.number) has no keys in Redis",
                     advice: "`tallymill repair` makes them.")
             }
-            batches += group.length
-            if let age = Status.oldestSeconds(group.head) { oldest = max(oldest ?? 0, age) }
+            looks.append(
+                QueueLook(
+                    partition: partition.number, batches: group.length, bytes: group.bytes,
+                    oldestSeconds: Status.oldestSeconds(group.head), owner: group.lease?.owner))
         }
-        return Backlog(batches: batches, oldestSeconds: oldest)
+        return looks
     }
 }

@@ -16,6 +16,7 @@ final class PartitionConsumer {
     private let configuration: ShardConsumer.Configuration
     private let file: ShardFile
     private let stopRequest: StopRequest
+    private let progress: PartitionProgress
     private let logger: Logger
     private var machine: Consumer
     private var queue: PartitionQueue?
@@ -34,11 +35,12 @@ final class PartitionConsumer {
 
     init(
         configuration: ShardConsumer.Configuration, file: ShardFile, purpose: Consumer.Purpose = .consume,
-        stopRequest: StopRequest, logger: Logger
+        stopRequest: StopRequest, progress: PartitionProgress, logger: Logger
     ) {
         self.configuration = configuration
         self.file = file
         self.stopRequest = stopRequest
+        self.progress = progress
         self.logger = logger
         machine = Consumer(partition: file.identity.partition, shard: file.identity.uuid, purpose: purpose)
     }
@@ -64,9 +66,12 @@ final class PartitionConsumer {
                 throw failure(of: stop)
             }
             try watchPatience(action)
+            let began = MonotonicClock.nanoseconds()
             let event = try perform(action)
+            let ended = MonotonicClock.nanoseconds()
             report(event)
-            machine.handle(event, now: MonotonicClock.milliseconds())
+            machine.handle(event, now: ended / 1_000_000)
+            progress.update { Self.count(event, nanoseconds: ended - began, in: &$0) }
             reportPause()
         }
     }
@@ -157,7 +162,7 @@ extension PartitionConsumer {
 
     /// Removes expired idempotency keys: between two peeks, a bounded number at a time.
     private func purge() throws(Failure) {
-        guard let retention = configuration.idempotencyRetentionMilliseconds else { return }
+        guard let retention = configuration.idempotencyRetention.milliseconds else { return }
         let now = MonotonicClock.milliseconds()
         guard now >= purgeAt else { return }
         purgeAt = now + Self.purgeMilliseconds
@@ -215,6 +220,20 @@ extension PartitionConsumer {
         }
     }
 
+    /// What an event adds to the figures. Whether the consumer waits shows in the machine's next action.
+    private static func count(_ event: Consumer.Event, nanoseconds: UInt64, in report: inout PartitionReport) {
+        report.steps += 1
+        switch event {
+        case .applied(.commit(let applied)): report.add(applied, nanoseconds: nanoseconds)
+        case .redisFailed: report.redisFailures += 1
+        default: break
+        }
+        switch event {
+        case .checkpointed, .applied(.commit), .waited: report.state = .consuming
+        default: break
+        }
+    }
+
     /// A tool does not wait for ever.
     private func watchPatience(_ action: Consumer.Action) throws(Failure) {
         guard patienceMilliseconds != .max else { return }
@@ -234,6 +253,7 @@ extension PartitionConsumer {
         if case .pause(_, let reason) = machine.next(now: 0) {
             if reason != reportedPause { logger.warning("waiting", metadata: ["reason": "\(reason.sentence)"]) }
             reportedPause = reason
+            progress.update { $0.state = .waiting(reason: reason.sentence) }
         } else if case .waitForBatch = machine.next(now: 0), reportedPause != nil {
             logger.info("going on")
             reportedPause = nil

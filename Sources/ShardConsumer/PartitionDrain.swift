@@ -36,7 +36,8 @@ public struct PartitionDrain {
         let file = try shard.open()
         if try onStore({ () throws(StoreError) in try file.isRetired() }) { return true }
         let consumer = PartitionConsumer(
-            configuration: configuration, file: file, purpose: .drain, stopRequest: stopRequest, logger: logger)
+            configuration: configuration, file: file, purpose: .drain, stopRequest: stopRequest,
+            progress: PartitionProgress(shard.partition), logger: logger)
         consumer.patienceMilliseconds = Self.patienceMilliseconds
         consumer.onPeek = onPeek
         try consumer.run()

@@ -18,21 +18,21 @@ public final class ShardConsumer: Sendable {
         public var host: String
         /// Names this process for people.
         public var owner: String
-        /// nil: idempotency keys are kept.
-        public var idempotencyRetentionMilliseconds: UInt64?
+        public var idempotencyRetention: IdempotencyRetention
 
         public init(
-            link: RedisLink, names: KeyNames, host: String, owner: String, idempotencyRetentionMilliseconds: UInt64?
+            link: RedisLink, names: KeyNames, host: String, owner: String, idempotencyRetention: IdempotencyRetention
         ) {
             self.link = link
             self.names = names
             self.host = host
             self.owner = owner
-            self.idempotencyRetentionMilliseconds = idempotencyRetentionMilliseconds
+            self.idempotencyRetention = idempotencyRetention
         }
     }
 
     private let stopRequests: [StopRequest]
+    private let progress: [PartitionProgress]
     private let threads: Mutex<[ServiceThread]>
     private let state: State
 
@@ -49,16 +49,20 @@ public final class ShardConsumer: Sendable {
     /// Consumes the partitions of `shards`, which are opened on their threads and locked while these run.
     public init(_ configuration: Configuration, shards: [ShardLocation], logger: Logger) {
         let stopRequests = shards.map { _ in StopRequest() }
+        let progress = shards.map { PartitionProgress($0.partition) }
         let state = State(running: shards.count)
         self.stopRequests = stopRequests
+        self.progress = progress
         self.state = state
-        let started = zip(shards, stopRequests).map { shard, stopRequest in
-            ServiceThread(name: "consumer \(shard.partition.number)") {
+        let started = shards.indices.map { index in
+            let (shard, stopRequest, progress) = (shards[index], stopRequests[index], progress[index])
+            return ServiceThread(name: "consumer \(shard.partition.number)") {
                 var logger = logger
                 logger[metadataKey: "partition"] = "\(shard.partition.number)"
                 do throws(Failure) {
                     let consumer = PartitionConsumer(
-                        configuration: configuration, file: try shard.open(), stopRequest: stopRequest, logger: logger)
+                        configuration: configuration, file: try shard.open(), stopRequest: stopRequest,
+                        progress: progress, logger: logger)
                     try consumer.run()
                 } catch {
                     // The first failure names the code; the others are told to finish.
@@ -79,6 +83,9 @@ public final class ShardConsumer: Sendable {
     public var isRunning: Bool {
         state.running.load(ordering: .acquiring) > 0 && state.failure.withLock { $0 == nil }
     }
+
+    /// A look at every consumer, in the order of their shards.
+    public func report() -> [PartitionReport] { progress.map(\.current) }
 
     /// Lets every consumer finish its transaction and waits for them. Returns the failure that stopped one before.
     public func stop() -> Failure? {

@@ -10,16 +10,20 @@ public struct RolePlans {
 
     private let settings: Settings
     private let executable: String
+    private let logFormat: LogOutput.Format
     private let environment: [String: String]
 
     /// - Parameters:
     ///   - dataFolder: from the root.
     ///   - socketPath: of the private Redis; nil leaves `--redis` as it was given.
+    ///   - logFormat: the children's, whose lines go through this process to its own stderr.
     ///   - environment: of this process.
     public init(
-        settings: Settings, executable: String, dataFolder: String, socketPath: String?, environment: [String: String]
+        settings: Settings, executable: String, dataFolder: String, socketPath: String?, logFormat: LogOutput.Format,
+        environment: [String: String]
     ) {
         self.settings = settings
+        self.logFormat = logFormat
         self.executable = executable
         var variables = Self.foreignVariables(environment)
         variables.merge(ParentDeath.variableForChildren) { _, new in new }
@@ -33,7 +37,7 @@ public struct RolePlans {
     static func foreignVariables(_ environment: [String: String]) -> [String: String] {
         let supervision: Set = [
             "NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES",
-            "MAINPID", "MANAGERPID", "STATE_DIRECTORY",
+            "MAINPID", "MANAGERPID", "STATE_DIRECTORY", "JOURNAL_STREAM",
         ]
         return environment.filter { !$0.key.hasPrefix(Setting.variablePrefix) && !supervision.contains($0.key) }
     }
@@ -41,7 +45,10 @@ public struct RolePlans {
     /// The web node. If the system chose its port, it keeps that one.
     public func web() -> Role {
         let listen = settings.endpoint(.listen)
-        return Role("web", kind: .web, plan: plan(.web, ["web"])) { plan, address in
+        var plan = plan(.web, ["web"])
+        // A port that the system chose has no neighbour that is known to be free.
+        if listen.port == 0 { plan.environment[Setting.adminPort.variable] = "0" }
+        return Role("web", kind: .web, plan: plan) { plan, address in
             guard listen.port == 0, let found = Self.port(of: address) else { return plan }
             var plan = plan
             plan.environment[Setting.listen.variable] = "\(Endpoint(host: listen.host, port: found))"
@@ -56,16 +63,19 @@ public struct RolePlans {
             let first = partitions * index / processes
             let last = partitions * (index + 1) / processes - 1
             let range = first == last ? "\(first)" : "\(first)-\(last)"
-            return Role(
-                "consumer \(range)", kind: .consumer, plan: plan(.consume, ["consume", "--partitions", range]))
+            var plan = plan(.consume, ["consume", "--partitions", range])
+            // Several clusters may run on one machine; their web nodes have addresses of their own, consumers have not.
+            plan.environment[Setting.adminPort.variable] = "0"
+            return Role("consumer \(range)", kind: .consumer, plan: plan)
         }
     }
 
     /// The settings first: the data folder and the socket are as this `up` has them.
     private func plan(_ command: CommandName, _ arguments: [String]) -> ChildProcess.Plan {
-        ChildProcess.Plan(
-            executable: executable, arguments: arguments,
-            environment: settings.variables(for: command).merging(environment) { _, ours in ours })
+        var variables = settings.variables(for: command).merging(environment) { _, ours in ours }
+        // A pipe cannot tell who reads at its other end.
+        variables[Setting.logFormat.variable] = logFormat == .json ? "json" : "text"
+        return ChildProcess.Plan(executable: executable, arguments: arguments, environment: variables)
     }
 
     /// The port at the end of a URL.

@@ -51,10 +51,23 @@ public struct Producer {
         public var duplicates: UInt64 = 0
         /// Answers that showed that Redis had gone back in time.
         public var gaps: UInt64 = 0
+
+        public init() {}
+
+        public static func += (left: inout Statistics, right: Statistics) {
+            left.requests += right.requests
+            left.increments += right.increments
+            left.batches += right.batches
+            left.entries += right.entries
+            left.replays += right.replays
+            left.duplicates += right.duplicates
+            left.gaps += right.gaps
+        }
     }
 
     public let id: ProducerID
-    public let configuration: Configuration
+    /// May be changed at any time: what is over a bound is kept, and nothing more is admitted.
+    public var configuration: Configuration
     public internal(set) var topology: Topology?
     public internal(set) var statistics = Statistics()
     public private(set) var isDraining = false

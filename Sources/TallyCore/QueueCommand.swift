@@ -7,6 +7,10 @@ public enum QueueCommand: Hashable, Sendable {
     case push(Batch, floor: UInt64, limitBytes: Int)
     case heartbeat(StreamID)
     case readTopology
+
+    public var isPush: Bool {
+        if case .push = self { true } else { false }
+    }
 }
 
 /// The answer to the command of the same position.

@@ -32,7 +32,10 @@ final class NodeLoop: IncrementService, @unchecked Sendable {
     /// No deadline in `waiting` is earlier.
     private var earliestDeadline = UInt64.max
     private var acknowledged: [Acknowledgement] = []
+    private var statistics = LoopStatistics()
     private var isFlying = false
+    /// Monotonic nanoseconds, of the flight under way.
+    private var flightBegan: UInt64 = 0
     private var isPumpScheduled = false
     /// What the log has been told about admission.
     private var reportedClosed: TallyCore.Refusal?
@@ -65,6 +68,13 @@ final class NodeLoop: IncrementService, @unchecked Sendable {
         ticking = loop.loop.every(milliseconds: Self.tickMilliseconds) { self.tick() }
     }
 
+    /// The loop's share of the outbox takes one batch at least.
+    func setBounds(outboxBytes: Int, queueBytes: Int) {
+        loop.loop.assertInLoop()
+        producer.configuration.outboxBytes = max(producer.configuration.batchBytes, outboxBytes)
+        producer.configuration.queueBytes = queueBytes
+    }
+
     // MARK: Requests
 
     func submit(
@@ -77,8 +87,10 @@ final class NodeLoop: IncrementService, @unchecked Sendable {
             admitted = try producer.admit(
                 increments, level: request.level, idempotencyKey: request.idempotencyKey, now: now)
         } catch {
+            statistics.refused[RefusalReason(error), default: 0] += 1
             return .refused(HTTPFront.Refusal(error))
         }
+        statistics.accepted[Int(request.level.rawValue)] += 1
         schedulePump()
         guard let ticket = admitted else { return .answered(.memory) }
         let slot = Int(ticket.slot)
@@ -99,9 +111,20 @@ final class NodeLoop: IncrementService, @unchecked Sendable {
             json: #"{"ready":\#(refusal == nil)\#(reason),"epoch":\#(epoch),"outbox_bytes":\#(producer.heldBytes)}"#)
     }
 
-    func ledger() -> String {
+    func document(_ page: Page) -> [UInt8]? {
         loop.loop.assertInLoop()
-        return producer.ledger(loop: loop.index, of: loops).json
+        guard page == .ledger else { return nil }
+        return Array(producer.ledger(loop: loop.index, of: loops).json.utf8)
+    }
+
+    /// Everything that can be told of this loop.
+    func report() -> LoopReport {
+        loop.loop.assertInLoop()
+        return LoopReport(
+            statistics: statistics, producer: producer.statistics, front: loop.statistics,
+            connections: loop.connectionCount, waiting: waiting.count { $0 != nil },
+            outboxBytes: producer.heldBytes, isConnected: producer.isConnected, topology: producer.topology,
+            refusal: producer.closedReason(now: loop.loop.now)?.sentence)
     }
 
     // MARK: Flights
@@ -122,6 +145,7 @@ final class NodeLoop: IncrementService, @unchecked Sendable {
             now: loop.loop.now, wallClock: UInt64(WallClock.milliseconds()))
         if commands.isEmpty { return }
         isFlying = true
+        flightBegan = MonotonicClock.nanoseconds()
         delivery.send(commands)
     }
 
@@ -133,9 +157,13 @@ final class NodeLoop: IncrementService, @unchecked Sendable {
             producer.connection(isUp: true, now: now)
         case .disconnected(let reason):
             producer.connection(isUp: false, now: now)
+            statistics.disconnections += 1
             logger.warning("Redis is unreachable", metadata: ["reason": "\(reason)"])
         case .landed(let commands, let answers):
             isFlying = false
+            if commands.contains(where: \.isPush) {
+                statistics.pushes.record(nanoseconds: MonotonicClock.nanoseconds() - flightBegan)
+            }
             let wallClock = UInt64(WallClock.milliseconds())
             for (command, answer) in zip(commands, answers) {
                 producer.received(answer, to: command, now: now, wallClock: wallClock)
@@ -177,7 +205,9 @@ final class NodeLoop: IncrementService, @unchecked Sendable {
                 continue
             }
             waiting[slot] = nil
-            if let level = producer.abandon(request.ticket) { loop.complete(request.answer, .reached(level)) }
+            guard let level = producer.abandon(request.ticket) else { continue }
+            statistics.expired += 1
+            loop.complete(request.answer, .reached(level))
         }
     }
 

@@ -67,7 +67,7 @@ public final class WebNode: Sendable {
         share.outboxBytes = max(share.batchBytes, share.outboxBytes / configuration.eventLoops)
         let producerConfiguration = share
         let loops = configuration.eventLoops
-        let makeService: @Sendable (LoopHandle) -> any IncrementService = { loop in
+        let makeService: @Sendable (LoopHandle) -> any HTTPService = { loop in
             var random = SystemRandomNumberGenerator()
             let producer = Producer(id: .random(using: &random), configuration: producerConfiguration)
             var logger = logger
@@ -81,11 +81,25 @@ public final class WebNode: Sendable {
         let server = try HTTPServer(
             on: configuration.address, eventLoops: configuration.eventLoops, limits: configuration.http,
             makeService: makeService)
-        let node = WebNode(server: server, parts: parts.withLock { $0 })
+        let node = WebNode(server: server, parts: parts.withLock { $0 }.sorted { $0.loop.index < $1.loop.index })
         for part in node.parts {
             part.loop.loop.execute { part.node.start { node.unready.subtract(1, ordering: .releasing) } }
         }
         return node
+    }
+
+    /// A look at every loop, in their order. It waits for each: whoever calls it proves that they turn. Not after
+    /// `finish`.
+    public func report() -> [LoopReport] {
+        parts.map { part in part.loop.loop.perform { part.node.report() } }
+    }
+
+    /// Changes the bounds of what waits, for the whole node; what is over them already is kept.
+    public func setBounds(outboxBytes: Int, queueBytes: Int) {
+        for part in parts {
+            let share = outboxBytes / parts.count
+            part.loop.loop.execute { part.node.setBounds(outboxBytes: share, queueBytes: queueBytes) }
+        }
     }
 
     /// Whether every loop has begun to admit requests.
@@ -102,11 +116,16 @@ public final class WebNode: Sendable {
     /// Whether everything admitted is in Redis, after `drain`.
     public var isDrained: Bool { undrained.load(ordering: .acquiring) == 0 }
 
+    /// Bytes that Redis has not confirmed, after `drain`. Not after `finish`.
+    public var heldBytes: Int {
+        parts.reduce(0) { sum, part in sum + part.loop.loop.perform { part.node.heldBytes } }
+    }
+
     /// Gives the connections their last answers and ends the threads.
     ///
     /// - Returns: bytes of batches that Redis has not confirmed: 0 if `isDrained`.
     public func finish() -> Int {
-        let held = parts.reduce(0) { sum, part in sum + part.loop.loop.perform { part.node.heldBytes } }
+        let held = heldBytes
         // Who does not read the answer in time does not get it.
         _ = server.drain(withinMilliseconds: 5_000)
         for part in parts { part.loop.loop.perform { part.node.stop() } }

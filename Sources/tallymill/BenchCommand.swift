@@ -146,15 +146,15 @@ struct BenchCommand: ParsableCommand {
                 advice: "--data-dir names the folder of the server's shards; --no-check sends the load all the same.")
         }
         let topology = try session.folder.readyClusterFile().topology
-        let probe = BacklogProbe(topology, try session.redis(clientName: "tallymill-bench"))
+        let probe = BacklogProbe(try session.redis(clientName: "tallymill-bench"))
         do throws(Failure) {
-            _ = try probe.look()  // only whether it can be done
+            _ = try probe.look(at: topology.partitionIDs)  // only whether it can be done
         } catch {
             Output.error("tallymill: the age of batches is not looked at: \(error.sentence)")
             return nil
         }
         return { () throws(Failure) in
-            let backlog = try probe.look()
+            let backlog = Backlog(try probe.look(at: topology.partitionIDs))
             return BenchHooks.Backlog(batches: backlog.batches, oldestSeconds: backlog.oldestSeconds)
         }
     }

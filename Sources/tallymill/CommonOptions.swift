@@ -35,6 +35,17 @@ struct CommonOptions: ParsableArguments {
     }
 }
 
+/// Options of the admin listener of a role.
+struct AdminOptions: ParsableArguments {
+    @Option(help: .setting(.adminHost)) var adminHost: String?
+    @Option(help: .setting(.adminPort)) var adminPort: String?
+
+    func add(to flags: inout Flags) {
+        flags.set(.adminHost, adminHost)
+        flags.set(.adminPort, adminPort)
+    }
+}
+
 /// Options of what runs a web node.
 struct WebOptions: ParsableArguments {
     @Option(help: .setting(.listen)) var listen: String?
@@ -89,7 +100,7 @@ extension ParsableCommand {
         do throws(Failure) {
             code = try body()
         } catch {
-            Output.error(error.report)
+            Output.failure(error)
             code = error.code
         }
         if code != .ok { throw ArgumentParser.ExitCode(code.rawValue) }
@@ -110,7 +121,7 @@ struct Session {
             throw Failure(error)
         }
         folder = DataFolder(settings.text(.dataDir))
-        log = LogOutput(settings)
+        log = LogOutput(settings, environment: environment)
         log.bootstrap()
         _ = try ParentDeath.arm(environment: environment)  // false: nobody asked for it
     }

@@ -2,6 +2,7 @@
 
 import Dispatch
 import Glibc
+import Logging
 import ServiceKit
 import Synchronization
 
@@ -9,6 +10,15 @@ enum Output {
     /// A line of a result.
     static func line(_ text: String) {
         write(Array((text + "\n").utf8), to: STDOUT_FILENO)
+    }
+
+    /// Why a command ends: for a person the sentence and the advice below it, in systemd's journal one event.
+    static func failure(_ failure: Failure) {
+        let log = LogOutput(format: .auto, level: .info, journalStream: Environment.current["JOURNAL_STREAM"])
+        guard log.format == .journal else { return error(failure.report) }
+        var fields: Logger.Metadata = ["exit_code": "\(failure.code.rawValue)"]
+        if let advice = failure.advice { fields["advice"] = "\(advice)" }
+        log.logger("tallymill").critical("\(failure.sentence)", metadata: fields)
     }
 
     /// A message for a person.

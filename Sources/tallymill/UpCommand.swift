@@ -15,6 +15,9 @@ struct UpCommand: ParsableCommand {
               tallymill up --listen 127.0.0.1:8080 --partitions 8 --data-dir /srv/tally
               tallymill up --redis redis://127.0.0.1:6379
 
+            The web node's admin listener is where --admin-port says; those of the consumers have ports that the system
+            chooses, which the log shows.
+
             What dies is started again. Ctrl-C drains: the web node pushes what it has admitted, the consumers count it,
             the total is printed, exit 0. A second Ctrl-C does not wait for that, and a third one kills; what was
             acknowledged is on disk and is counted by the next `tallymill up`.
@@ -26,6 +29,7 @@ struct UpCommand: ParsableCommand {
 
     @OptionGroup var common: CommonOptions
     @OptionGroup var web: WebOptions
+    @OptionGroup var admin: AdminOptions
     @Option(help: .setting(.partitions)) var partitions: String?
     @Option(help: .setting(.idempotencyRetention)) var idempotencyRetention: String?
 
@@ -34,6 +38,7 @@ struct UpCommand: ParsableCommand {
             let signals = try SignalWaiter()
             var flags = common.flags
             web.add(to: &flags)
+            admin.add(to: &flags)
             flags.set(.partitions, partitions)
             flags.set(.idempotencyRetention, idempotencyRetention)
             let session = try Session(.up, flags)
@@ -58,7 +63,7 @@ struct UpCommand: ParsableCommand {
         let access = try session.redis(clientName: "tallymill-up")
         let plans = RolePlans(
             settings: session.settings, executable: executable, dataFolder: data.path, socketPath: redis?.socketPath,
-            environment: environment)
+            logFormat: session.log.format, environment: environment)
         let asked = session.settings.origin(of: .partitions) == .builtIn ? nil : session.settings.integer(.partitions)
         let callName = Programs.callName(of: executable, environment: environment)
         let hooks = ClusterHooks(

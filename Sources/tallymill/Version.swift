@@ -7,9 +7,11 @@ import ShardStore
 enum Version {
     static let number = "0.1.0"
 
+    static var commit: String { String(cString: tm_commit()) }
+
     static var text: String {
         """
-        tallymill \(number) (\(String(cString: tm_commit())))
+        tallymill \(number) (\(commit))
         Swift \(swift), SQLite \(SQLiteLibrary.version), hiredis \(RedisLibrary.version)
         """
     }

@@ -4,6 +4,7 @@ import Logging
 import Operations
 import ServiceKit
 import TallyCore
+import Telemetry
 import WebNode
 
 /// `tallymill web`: a web node, until SIGTERM or Ctrl-C.
@@ -18,45 +19,70 @@ struct WebCommand: ParsableCommand {
 
             SIGTERM: /readyz fails, no connection is accepted, what was admitted is pushed, exit 0.
             A second SIGTERM ends it at once, with exit 1 if something was not pushed.
+            SIGHUP reads the configuration again; `tallymill config show` marks what can change without a restart.
             """)
 
     @OptionGroup var common: CommonOptions
     @OptionGroup var web: WebOptions
+    @OptionGroup var admin: AdminOptions
 
     func run() throws {
         try run { () throws(Failure) in
             let signals = try SignalWaiter()
             var flags = common.flags
             web.add(to: &flags)
+            admin.add(to: &flags)
             let session = try Session(.web, flags)
-            return try serve(session, signals)
+            let logger = session.log.logger("web")
+            var reload = Reload(.web, flags, session, logger: logger)
+            return try serve(session, signals, &reload, logger)
         }
     }
 
-    private func serve(_ session: Session, _ signals: SignalWaiter) throws(Failure) -> ServiceKit.ExitCode {
+    private func serve(
+        _ session: Session, _ signals: SignalWaiter, _ reload: inout Reload, _ logger: Logger
+    ) throws(Failure) -> ServiceKit.ExitCode {
         try ResourceLimits.raiseOpenFiles()
-        let logger = session.log.logger("web")
+        let listen = session.settings.endpoint(.listen)
+        var watch = try RoleWatch(session, defaultPort: RoleWatch.port(besideWeb: listen.port), logger: logger)
         let access = try session.redis(clientName: "tallymill-web")
         _ = try access.connect(waitingMilliseconds: RedisAccess.startMilliseconds)
-        let configuration = try configuration(session.settings, access)
-        let node = try WebNode.start(configuration, logger: logger)
+        let node = try WebNode.start(configuration(session.settings, access), logger: logger)
         logger.info("listening", metadata: ["address": "\(node.address)"])
-        let notify = Notify(environment: Environment.current)
-        var isStopping = false
-        while !isStopping, !node.isReady {
-            if let event = try signals.wait(timeoutMilliseconds: 10) { isStopping = event.kind != .hangup }
+        watch.start { NodeObserver(node, access, RoleWatch.build) }
+        var isTold = false
+        while true {
+            // Only the start is polled: afterwards, nothing but a signal ends the wait.
+            let event = try signals.wait(timeoutMilliseconds: isTold ? nil : 10)
+            if event?.kind == .hangup {
+                reload.run { settings throws(Failure) in
+                    node.setBounds(outboxBytes: settings.bytes(.outboxBytes), queueBytes: settings.bytes(.queueBytes))
+                }
+            } else if event != nil {
+                return try stop(node, &watch, signals)
+            }
+            if !isTold, node.isReady {
+                isTold = true
+                Output.line("ready http://\(node.address)")
+                try watch.notify.ready(status: "listening on \(node.address)")
+            }
         }
-        if !isStopping {
-            Output.line("ready http://\(node.address)")
-            try notify.ready(status: "listening on \(node.address)")
-            while try signals.wait()?.kind == .hangup {}
-        }
-        logger.info("stopping: no new connections, what was admitted is pushed")
-        try notify.stopping(status: "pushing what was admitted")
+    }
+
+    private func stop(
+        _ node: WebNode, _ watch: inout RoleWatch, _ signals: SignalWaiter
+    ) throws(Failure) -> ServiceKit.ExitCode {
+        watch.logger.info("stopping: no new connections, what was admitted is pushed")
+        try watch.notify.stopping(status: "pushing what was admitted")
         node.drain()
+        var patience = StopPatience()
         while !node.isDrained {
             if let event = try signals.wait(timeoutMilliseconds: 20), event.stopRequests > 1 { break }
+            if patience.isDeserved(heldBytes: node.heldBytes) {
+                try watch.notify.extendTimeout(milliseconds: RoleWatch.patienceMilliseconds)
+            }
         }
+        watch.stop()
         let isDrained = node.isDrained
         let held = node.finish()
         if isDrained { return .ok }
@@ -64,7 +90,7 @@ struct WebCommand: ParsableCommand {
             .failure, "stopped with up to \(Humanized.bytes(held)) of increments that Redis has not confirmed")
     }
 
-    private func configuration(_ settings: Settings, _ access: RedisAccess) throws(Failure) -> WebNode.Configuration {
+    private func configuration(_ settings: Settings, _ access: RedisAccess) -> WebNode.Configuration {
         var http = HTTPLimits()
         http.bodyBytes = settings.bytes(.requestBodyBytes)
         http.increments = settings.integer(.requestIncrements)
@@ -78,5 +104,16 @@ struct WebCommand: ParsableCommand {
             address: settings.endpoint(.listen),
             eventLoops: settings.optionalInteger(.eventLoops) ?? ResourceLimits.processors, http: http,
             producer: producer, link: access.link, names: access.names)
+    }
+}
+
+/// Whether a node that stops still deserves patience: as long as what it holds grows less.
+struct StopPatience {
+    private var held = Int.max
+
+    /// True whenever less is held than at any time before.
+    mutating func isDeserved(heldBytes: Int) -> Bool {
+        defer { held = min(held, heldBytes) }
+        return heldBytes < held
     }
 }

@@ -83,12 +83,14 @@ public final class ManualCluster {
 
     /// Starts a consumer without waiting for it; its number.
     @discardableResult
-    public func startConsumer(_ list: String, dataFolder: String? = nil) throws(HarnessError) -> Int {
+    public func startConsumer(
+        _ list: String, dataFolder: String? = nil, options: [String] = [], environment: [String: String] = [:]
+    ) throws(HarnessError) -> Int {
+        let place = ["--redis", redisURL, "--data-dir", dataFolder ?? self.dataFolder]
         consumers.append(
             try RunningProcess(
-                TestEnvironment.binary(),
-                ["consume", "--partitions", list, "--redis", redisURL, "--data-dir", dataFolder ?? self.dataFolder],
-                log: log("consume")))
+                TestEnvironment.binary(), ["consume", "--partitions", list] + place + options,
+                environment: environment, log: log("consume")))
         return consumers.count - 1
     }
 

@@ -16,13 +16,17 @@ public final class RunningProcess {
     private let child: ChildProcess
 
     /// Starts a program whose output goes to `<log>.out` and `<log>.err`.
-    public init(_ executable: String, _ arguments: [String], log: String) throws(HarnessError) {
+    ///
+    /// - Parameter environment: beside what every child gets.
+    public init(
+        _ executable: String, _ arguments: [String], environment: [String: String] = [:], log: String
+    ) throws(HarnessError) {
         outputPath = log + ".out"
         errorPath = log + ".err"
         let setpriv = try TestEnvironment.program("setpriv")
         var plan = ChildProcess.Plan(
             executable: setpriv, arguments: ["--pdeathsig", "KILL", "--", executable] + arguments,
-            environment: TestEnvironment.childEnvironment)
+            environment: TestEnvironment.childEnvironment.merging(environment) { _, given in given })
         plan.output = .file(outputPath)
         plan.errorOutput = .file(errorPath)
         child = try Launcher.shared.spawn(plan)

@@ -47,9 +47,13 @@ public enum TestEnvironment {
         return path
     }
 
-    /// The whole environment of a child: where programs are, and nothing of ours.
+    /// The whole environment of a child: where programs are, and what lets many run side by side.
     public static let childEnvironment: [String: String] = {
-        var kept = ["LC_ALL": "C.UTF-8", "NO_COLOR": "1"]
+        var kept = [
+            "LC_ALL": "C.UTF-8", "NO_COLOR": "1", "TALLYMILL_LOG_FORMAT": "text",
+            // Many clusters at a time: only a port that the system chooses is nobody else's.
+            "TALLYMILL_ADMIN_PORT": "0",
+        ]
         for name in ["PATH", "HOME", "LD_LIBRARY_PATH"] {
             if let value = variable(name) { kept[name] = value }
         }

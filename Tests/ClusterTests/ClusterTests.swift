@@ -32,9 +32,11 @@ import Testing
     }
 
     /// Runs a test against a cluster that nothing restarts.
-    static func withPieces(_ name: String, _ body: (ManualCluster) throws -> Void) throws {
+    static func withPieces(
+        _ name: String, partitions: Int = 4, _ body: (ManualCluster) throws -> Void
+    ) throws {
         try inFolder(name) { folder in
-            let cluster = try ManualCluster(folder)
+            let cluster = try ManualCluster(folder, partitions: partitions)
             defer { cluster.destroy() }
             try body(cluster)
         }

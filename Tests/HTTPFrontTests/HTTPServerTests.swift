@@ -48,7 +48,7 @@ private final class SocketService: IncrementService {
 
     func readiness() -> Readiness { Readiness(isReady: true, json: "{}") }
 
-    func ledger() -> String { "{}" }
+    func document(_ page: Page) -> [UInt8]? { nil }
 }
 
 /// A blocking socket of its own thread; every wait ends after a minute.

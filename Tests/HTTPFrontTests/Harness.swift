@@ -34,7 +34,9 @@ final class RecordingService: IncrementService {
 
     func readiness() -> Readiness { Readiness(isReady: isReady, json: #"{"ready":\#(isReady)}"#) }
 
-    func ledger() -> String { #"{"counted":\#(keys.count)}"# }
+    func document(_ page: Page) -> [UInt8]? {
+        page == .ledger ? Array(#"{"counted":\#(keys.count)}"#.utf8) : nil
+    }
 
     /// What was counted, as `key=delta` words.
     var counted: [String] { zip(keys, deltas).map { "\($0)=\($1)" } }

@@ -33,7 +33,7 @@ import Testing
         let consumer = ShardConsumer(
             ShardConsumer.Configuration(
                 link: access.link, names: access.names, host: host, owner: owner,
-                idempotencyRetentionMilliseconds: 1_000_000),
+                idempotencyRetention: IdempotencyRetention(milliseconds: 1_000_000)),
             shards: [(data ?? cluster.folder).shard(0, of: cluster.topology)],
             logger: Logger(label: "test") { _ in lines.handler })
         return Running(consumer: consumer, lines: lines)

@@ -51,7 +51,7 @@ final class TestCluster {
         let topology = try topology
         let configuration = ShardConsumer.Configuration(
             link: access.link, names: access.names, host: "test-host", owner: "test-consumer",
-            idempotencyRetentionMilliseconds: 3_600_000)
+            idempotencyRetention: IdempotencyRetention(milliseconds: 3_600_000))
         consumers = ShardConsumer(
             configuration, shards: topology.partitionIDs.map { folder.shard($0.number, of: topology) },
             logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })

@@ -103,6 +103,22 @@ import Testing
             ])
     }
 
+    @Test func loggersFollowTheLevelOfTheirOutput() throws {
+        var ends: [Int32] = [-1, -1]
+        #expect(pipe(&ends) == 0)
+        let reader = LineReader(owning: ends[0])
+        let output = LogOutput(format: .text, level: .warning, descriptor: ends[1], clock: { 0 })
+        let logger = output.logger("web")
+        var own = output.logger("own")
+        own.logLevel = .error
+        logger.info("too little")
+        output.level = .info
+        logger.info("enough")
+        own.info("never")
+        SystemCall.close(ends[1])
+        #expect(try lines(reader) == ["1970-01-01T00:00:00.000Z info web: enough"])
+    }
+
     @Test func aProcessLogsToStandardError() throws {
         var plan = ChildProcess.Plan(executable: try probePath(), arguments: ["log", "json"])
         plan.errorOutput = .pipe
@@ -117,7 +133,7 @@ import Testing
     @Test func settingsChooseTheForm() throws {
         let settings = try Settings.resolve(
             command: .web, flags: ["log-format": "json", "log-level": "error"], environment: [:], file: nil)
-        let output = LogOutput(settings)
+        let output = LogOutput(settings, environment: [:])
         #expect(output.format == .json)
         #expect(output.level == .error)
         #expect(Setting.logLevel.kind == .choice(Logger.Level.allCases.map(\.rawValue)))

@@ -16,7 +16,7 @@ import Testing
         #expect(settings.text(.namespace) == "tallymill")
         #expect(settings.text(.dataDir) == "./tallymill-data")
         #expect(settings.text(.logLevel) == "info")
-        #expect(settings.text(.logFormat) == "text")
+        #expect(settings.text(.logFormat) == "auto")
         #expect(settings.endpoint(.listen) == Endpoint(host: "127.0.0.1", port: 3333))
         #expect(settings.optionalInteger(.eventLoops) == nil)
         #expect(settings.integer(.partitions) == 4)
@@ -99,7 +99,7 @@ import Testing
     @Test func shownValuesHidePasswords() throws {
         let settings = try Settings.resolve(
             command: .status, flags: [:], environment: ["TALLYMILL_REDIS": "redis://user:p:w@x@host:6379/2"], file: nil)
-        let entry = settings.entries(of: .status).first { $0.setting == .redis }
+        let entry = settings.entries.first { $0.setting == .redis }
         #expect(entry?.shownText == "redis://user:***@host:6379/2")
         #expect(entry?.origin == .environment)
         #expect(Setting.maskingPassword(in: "redis://host:6379") == "redis://host:6379")
@@ -109,7 +109,7 @@ import Testing
     }
 
     @Test func theTableIsSound() {
-        #expect(Setting.table.count == 19)
+        #expect(Setting.table.count == 21)
         #expect(Set(Setting.table.map(\.name)).count == Setting.table.count)
         for setting in Setting.table {
             #expect(setting.name.utf8.allSatisfy { (97...122).contains($0) || $0 == 45 }, "\(setting.name)")

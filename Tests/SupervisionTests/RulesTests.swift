@@ -129,7 +129,7 @@ import Testing
             environment: environment, file: nil)
         return RolePlans(
             settings: settings, executable: "/opt/tallymill", dataFolder: "/data", socketPath: socket,
-            environment: environment)
+            logFormat: .json, environment: environment)
     }
 
     @Test func eachRoleGetsItsOwnSettings() throws {
@@ -141,6 +141,7 @@ import Testing
         let common = ParentDeath.variableForChildren.merging([
             "PATH": "/bin", "TALLYMILL_DATA_DIR": "/data", "TALLYMILL_LOG_LEVEL": "debug",
             "TALLYMILL_REDIS": "unix:///data/up/redis.sock", "TALLYMILL_IDEMPOTENCY_RETENTION": "1h",
+            "TALLYMILL_LOG_FORMAT": "json", "TALLYMILL_ADMIN_PORT": "0",
         ]) { _, new in new }
         let consumer = try #require(plans.consumers(partitions: 2).last)
         #expect(consumer.name == "consumer 1")

@@ -178,6 +178,8 @@ class Bench:
             "up",
             "--listen",
             f"127.0.0.1:{port}",
+            "--admin-port",
+            "0",
             "--partitions",
             str(partitions),
             "--data-dir",

@@ -134,7 +134,7 @@ final class EpochChangeRun {
         let drain = PartitionDrain(
             ShardConsumer.Configuration(
                 link: tools.access.link, names: tools.access.names, host: try Host.identity(), owner: Host.owner,
-                idempotencyRetentionMilliseconds: nil),
+                idempotencyRetention: IdempotencyRetention(milliseconds: nil)),
             logger: tools.logger)
         let location = tools.folder.shard(partition, of: old.partitions, in: topology.cluster)
         let isDone = try drain.run(location, stopRequest: tools.stopRequest) { [journal] length in

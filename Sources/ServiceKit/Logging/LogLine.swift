@@ -84,7 +84,7 @@ enum LogLine {
 
 // Values.
 extension LogLine {
-    private static func plainText(of value: Logger.MetadataValue) -> String {
+    static func plainText(of value: Logger.MetadataValue) -> String {
         switch value {
         case .string(let text): text
         case .stringConvertible(let convertible): convertible.description

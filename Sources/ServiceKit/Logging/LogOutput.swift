@@ -3,44 +3,86 @@
 //
 // A line is one write(2) without a lock: the system keeps lines of up to 4096 bytes apart (see LogLine). A log that
 // cannot be written has no other place to complain; the line is lost and the work goes on.
+//
+// Who reads decides about the form: a person at a terminal gets text, systemd's journal gets fields, everything else
+// gets JSON, unless the settings say otherwise.
 
 import Glibc
 public import Logging
+import Synchronization
 
 /// The destination of log lines.
 public struct LogOutput: Sendable {
     public enum Format: String, CaseIterable, Sendable {
+        /// Whichever of the others suits the descriptor.
+        case auto
         case text, json
+        /// Fields for systemd's journal; text if the journal cannot be reached.
+        case journal
     }
 
+    /// Never `auto`.
     public let format: Format
-    public let level: Logger.Level
     let descriptor: Int32
     let colour: Bool
     let clock: @Sendable () -> Int64
+    private let threshold: Threshold
+    let journal: JournalSocket?
+
+    /// The least severe level that is written; loggers follow it when it changes.
+    private final class Threshold: Sendable {
+        let level: Mutex<Logger.Level>
+
+        init(_ level: Logger.Level) {
+            self.level = Mutex(level)
+        }
+    }
 
     /// - Parameters:
     ///   - level: the least severe level that is written.
     ///   - descriptor: stderr, unless a test gives another; it must stay open as long as loggers live.
+    ///   - journalStream: the value of JOURNAL_STREAM, by which `auto` knows the journal.
     ///   - colour: nil decides: text, a terminal, and no NO_COLOR.
     ///   - clock: milliseconds since 1970.
     public init(
-        format: Format, level: Logger.Level, descriptor: Int32 = 2, colour: Bool? = nil,
+        format: Format, level: Logger.Level, descriptor: Int32 = 2, journalStream: String? = nil, colour: Bool? = nil,
         clock: @escaping @Sendable () -> Int64 = WallClock.milliseconds
     ) {
-        self.format = format
-        self.level = level
+        self.format = format == .auto ? Self.format(of: descriptor, journalStream) : format
+        threshold = Threshold(level)
         self.descriptor = descriptor
-        self.colour = colour ?? (format == .text && Terminal(descriptor).allowsColour)
+        self.colour = colour ?? (self.format == .text && Terminal(descriptor).allowsColour)
         self.clock = clock
+        journal = self.format == .journal ? JournalSocket() : nil
+    }
+
+    private static func format(of descriptor: Int32, _ journalStream: String?) -> Format {
+        if JournalSocket.isJournal(descriptor, environment: journalStream) { return .journal }
+        return Terminal(descriptor).isTerminal ? .text : .json
+    }
+
+    /// The least severe level that is written. May be changed at any time, for all loggers of this output.
+    public var level: Logger.Level {
+        get { threshold.level.withLock { $0 } }
+        nonmutating set { threshold.level.withLock { $0 = newValue } }
     }
 
     /// The output that the settings ask for.
-    public init(_ settings: Settings) {
-        guard let format = Format(rawValue: settings.text(.logFormat)),
-            let level = Logger.Level(rawValue: settings.text(.logLevel))
-        else { preconditionFailure("the choices of --log-format and --log-level are the cases of their types") }
-        self.init(format: format, level: level)
+    ///
+    /// - Parameter environment: of the process.
+    public init(_ settings: Settings, environment: [String: String]) {
+        guard let format = Format(rawValue: settings.text(.logFormat)) else {
+            preconditionFailure("the choices of --log-format are the cases of their type")
+        }
+        self.init(format: format, level: Self.level(settings), journalStream: environment["JOURNAL_STREAM"])
+    }
+
+    /// The level that the settings ask for.
+    public static func level(_ settings: Settings) -> Logger.Level {
+        guard let level = Logger.Level(rawValue: settings.text(.logLevel)) else {
+            preconditionFailure("the choices of --log-level are the cases of their type")
+        }
+        return level
     }
 
     /// A logger whose lines carry `label`, the name of the role or part that speaks.
@@ -59,12 +101,17 @@ struct LineLogHandler: LogHandler {
     let label: String
     var metadata: Logger.Metadata = [:]
     var metadataProvider: Logger.MetadataProvider?
-    var logLevel: Logger.Level
+    private var ownLevel: Logger.Level?
+
+    /// The output's, unless this logger was given one of its own.
+    var logLevel: Logger.Level {
+        get { ownLevel ?? output.level }
+        set { ownLevel = newValue }
+    }
 
     init(output: LogOutput, label: String) {
         self.output = output
         self.label = label
-        self.logLevel = output.level
     }
 
     subscript(metadataKey key: String) -> Logger.MetadataValue? {
@@ -80,6 +127,7 @@ struct LineLogHandler: LogHandler {
         let parts = LogLine.Event(
             milliseconds: output.clock(), level: event.level, label: label, message: event.message.description,
             metadata: fields)
+        if let journal = output.journal, journal.send(parts) { return }
         let line = output.format == .json ? LogLine.json(parts) : LogLine.text(parts, colour: output.colour)
         _ = SystemCall.writeAll(line, to: output.descriptor)  // a log that fails has nowhere to say so
     }

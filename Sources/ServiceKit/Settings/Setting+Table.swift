@@ -26,17 +26,28 @@ extension Setting {
         help: "file of KEY=VALUE lines; environment and flags take precedence")
     public static let logLevel = Setting(
         "log-level", .choice(["trace", "debug", "info", "notice", "warning", "error", "critical"]), default: "info",
-        help: "least severe level that is logged")
+        isReloadable: true, help: "least severe level that is logged")
     public static let logFormat = Setting(
-        "log-format", .choice(["text", "json"]), default: "text", help: "form of the log on stderr, one line an event")
+        "log-format", .choice(["auto", "text", "json", "journal"]), default: "auto",
+        help: "form of the log: auto is text on a terminal, fields in systemd's journal, else JSON")
 
     // The cluster.
     public static let partitions = Setting(
         "partitions", .integer(1...1024), default: "4", commands: [.initialize, .up],
         help: "number of partitions of a new cluster, K")
     public static let idempotencyRetention = Setting(
-        "idempotency-retention", .duration(1_000...366 * 86_400_000), default: "7d", commands: [.up, .web, .consume],
+        "idempotency-retention", .duration(1_000...366 * 86_400_000), default: "7d", isReloadable: true,
+        commands: [.up, .web, .consume],
         help: "how long a repeated Idempotency-Key is recognised")
+
+    // The roles.
+    public static let adminHost = Setting(
+        "admin-host", .host, default: "127.0.0.1", commands: [.up, .web, .consume],
+        help: "where the admin listener listens: /livez, /readyz, /status, /metrics")
+    public static let adminPort = Setting(
+        "admin-port", .integer(0...65_535),
+        absence: "a web node: its own port + 10000, or - 10000 above 55535; a consumer: 9400 + its first partition",
+        commands: [.up, .web, .consume], help: "port of the admin listener; 0 lets the system choose")
 
     // The web node.
     public static let listen = Setting(
@@ -45,10 +56,11 @@ extension Setting {
         "event-loops", .integer(1...256), absence: "one a processor core", commands: webCommands,
         help: "number of event loops")
     public static let outboxBytes = Setting(
-        "outbox-bytes", .bytes(1 << 20...1 << 40), default: "256MiB", commands: webCommands,
+        "outbox-bytes", .bytes(1 << 20...1 << 40), default: "256MiB", isReloadable: true, commands: webCommands,
         help: "most bytes that a node holds for Redis before it refuses requests")
     public static let queueBytes = Setting(
-        "queue-bytes", .bytes(1 << 20...1 << 40), default: "256MiB", commands: webCommands.union([.rebalance]),
+        "queue-bytes", .bytes(1 << 20...1 << 40), default: "256MiB", isReloadable: true,
+        commands: webCommands.union([.rebalance]),
         help: "most bytes that wait in Redis for one partition before requests are refused")
     public static let batchBytes = Setting(
         "batch-bytes", .bytes(1 << 10...64 << 20), default: "1MiB", commands: webCommands,
@@ -69,7 +81,7 @@ extension Setting {
     /// All settings, in the order in which they are listed.
     public static let table: [Setting] = [
         redis, redisPasswordFile, namespace, allowVolatileRedis, dataDir, config, logLevel, logFormat,
-        partitions, idempotencyRetention,
+        partitions, idempotencyRetention, adminHost, adminPort,
         listen, eventLoops, outboxBytes, queueBytes, batchBytes, requestBodyBytes, requestIncrements,
         unansweredRequests, maxConnections,
     ]

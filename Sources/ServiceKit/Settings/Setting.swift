@@ -7,7 +7,7 @@ public enum CommandName: String, CaseIterable, Sendable {
     case initialize = "init"
     case deadLetters = "dead-letters"
     case importing = "import"
-    case up, web, consume, report, status, rebalance, repair, verify, audit, backup, restore, export, bench
+    case config, up, web, consume, report, status, rebalance, repair, verify, audit, backup, restore, export, bench
 }
 
 /// One row of the table of settings.
@@ -25,6 +25,8 @@ public struct Setting: Sendable {
     public let isSecret: Bool
     /// Whether a file may set it; only the setting that names the file may not.
     public let isAllowedInFile: Bool
+    /// Whether a running role takes a new value when it is told to read its configuration again (SIGHUP).
+    public let isReloadable: Bool
     /// A variable of another program that serves as default: systemd's STATE_DIRECTORY.
     public let fallbackVariable: String?
     /// The commands that have it as a flag. Elsewhere its flag is refused, its variable and its line in a file are
@@ -33,8 +35,8 @@ public struct Setting: Sendable {
 
     init(
         _ name: String, _ kind: SettingKind, default defaultText: String? = nil, absence: String? = nil,
-        isSecret: Bool = false, isAllowedInFile: Bool = true, fallbackVariable: String? = nil,
-        commands: Set<CommandName> = Set(CommandName.allCases), help: String
+        isSecret: Bool = false, isAllowedInFile: Bool = true, isReloadable: Bool = false,
+        fallbackVariable: String? = nil, commands: Set<CommandName> = Set(CommandName.allCases), help: String
     ) {
         self.name = name
         self.kind = kind
@@ -42,6 +44,7 @@ public struct Setting: Sendable {
         self.absence = absence
         self.isSecret = isSecret
         self.isAllowedInFile = isAllowedInFile
+        self.isReloadable = isReloadable
         self.fallbackVariable = fallbackVariable
         self.commands = commands
         self.help = help

@@ -27,6 +27,8 @@ public enum SettingKind: Hashable, Sendable {
     case choice([String])
     case flag
     case path
+    /// A host's name, or an address, IPv6 without brackets.
+    case host
     /// HOST:PORT or [IPv6]:PORT.
     case endpoint
     /// SCHEME://REST, with one of the schemes.
@@ -53,6 +55,9 @@ public enum SettingKind: Hashable, Sendable {
             return text == "true" ? .flag(true) : text == "false" ? .flag(false) : nil
         case .path:
             return .text(text)
+        case .host:
+            let isAddress = text.count { $0 == ":" } > 1
+            return Endpoint(isAddress ? "[\(text)]:0" : "\(text):0").map { .text($0.host) }
         case .endpoint:
             return Endpoint(text).map { .endpoint($0) }
         case .url(let schemes):
@@ -76,6 +81,7 @@ public enum SettingKind: Hashable, Sendable {
         case .choice(let choices): "one of \(choices.joined(separator: ", "))"
         case .flag: "true or false"
         case .path: "a path of 1 to \(Self.valueBytesMax) bytes without control characters"
+        case .host: "a host's name or address, such as 127.0.0.1 or ::1"
         case .endpoint: "HOST:PORT with a port from 0 to 65535, such as 127.0.0.1:3333 or [::1]:3333"
         case .url(let schemes): "a URL that begins with " + schemes.map { "\($0)://" }.joined(separator: " or ")
         }
@@ -91,6 +97,7 @@ public enum SettingKind: Hashable, Sendable {
         case .choice(let choices): choices.joined(separator: "|")
         case .flag: "true|false"
         case .path: "PATH"
+        case .host: "HOST"
         case .endpoint: "HOST:PORT"
         case .url: "URL"
         }

@@ -136,13 +136,18 @@ extension Settings {
         resolved[setting.name]?.origin ?? .builtIn
     }
 
-    /// All settings of a command, ready to be shown, in the table's order.
-    public func entries(of command: CommandName) -> [Entry] {
-        Setting.all(of: command).map { setting in
+    /// All settings, ready to be shown, in the table's order.
+    public var entries: [Entry] {
+        Setting.table.map { setting in
             Entry(
                 setting: setting, shownText: resolved[setting.name].map { setting.redacted($0.text) },
                 origin: origin(of: setting))
         }
+    }
+
+    /// The settings of a command whose value is another one in `newer`, in the table's order.
+    public func changes(in newer: Settings, of command: CommandName) -> [Setting] {
+        Setting.all(of: command).filter { resolved[$0.name]?.text != newer.resolved[$0.name]?.text }
     }
 
     /// The variables that give a child, running `command`, every value that is not the default here. The

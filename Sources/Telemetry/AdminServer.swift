@@ -1,0 +1,56 @@
+// The admin listener of a role: a server of its own on a loop of its own, so that it answers while the role is busy and
+// never gets in its way. It serves what stands on the board and asks nobody.
+
+import HTTPFront
+public import ServiceKit
+
+/// A running admin listener.
+public final class AdminServer: Sendable {
+    private static let connectionsMax = 64
+    private let server: HTTPServer
+
+    /// Where it listens, with the port that the system chose if 0 was asked for.
+    public var address: Endpoint { server.address }
+
+    /// Listens and serves.
+    ///
+    /// - Throws: 69 if the address cannot be had, 74 if the system has no descriptors left.
+    public init(on address: Endpoint, _ board: StatusBoard) throws(Failure) {
+        var limits = HTTPLimits()
+        limits.connections = Self.connectionsMax
+        do throws(Failure) {
+            server = try HTTPServer(on: address, eventLoops: 1, limits: limits) { _ in AdminPages(board) }
+        } catch {
+            throw Failure(
+                error.code, error.what, at: error.location,
+                advice: "Another program may have it: --admin-port takes another one, 0 lets the system choose.")
+        }
+    }
+
+    /// Closes everything; once.
+    public func stop() {
+        server.shutdown()
+    }
+}
+
+/// The pages of an admin listener.
+private final class AdminPages: HTTPService {
+    private let board: StatusBoard
+
+    init(_ board: StatusBoard) {
+        self.board = board
+    }
+
+    func readiness() -> Readiness {
+        board.observation?.readiness
+            ?? Readiness(isReady: false, json: #"{"ready":false,"reason":"the first look has not ended yet"}"#)
+    }
+
+    func document(_ page: Page) -> [UInt8]? {
+        switch page {
+        case .ledger: nil
+        case .status: board.observation?.status ?? Array(readiness().json.utf8)
+        case .metrics: board.observation?.metrics ?? []
+        }
+    }
+}

@@ -1,0 +1,189 @@
+// Looks at the consumers of a process: what they have committed, what waits for them, and what their shards hold.
+
+import HTTPFront
+public import Operations
+import ServiceKit
+public import ShardConsumer
+import ShardStore
+import TallyCore
+
+/// The observer of the consumers of a process.
+public final class ConsumerObserver: Observer {
+    /// How long a batch may wait without any commit before the role is not ready: longer than a transaction lasts.
+    static let stallMilliseconds: UInt64 = 60_000
+
+    private let consumers: ShardConsumer
+    /// In the order of the consumers' reports.
+    private let shards: [ShardLocation]
+    private let queues: QueueWatch
+    private let process: ProcessMetrics
+    private var rate = Rate()
+    private var lastSteps: [UInt64] = []
+    private var stalls: [StallWatch]
+
+    public init(_ consumers: ShardConsumer, shards: [ShardLocation], _ access: RedisAccess, _ build: Build) {
+        self.consumers = consumers
+        self.shards = shards
+        queues = QueueWatch(access)
+        process = ProcessMetrics(role: "consumer", build: build)
+        stalls = shards.map { _ in StallWatch() }
+    }
+
+    public func observe() -> Observation {
+        let reports = consumers.report()
+        queues.look(at: shards.map(\.partition))
+        let figures = reports.indices.map { index in
+            PartitionFigures(
+                report: reports[index],
+                queue: queues.queues.first { $0.partition == reports[index].partition.number },
+                shard: statistics(of: shards[index]))
+        }
+        rate.update(reports.reduce(0) { $0 + $1.increments }, at: MonotonicClock.nanoseconds())
+        let steps = reports.map(\.steps)
+        let hasProgressed = lastSteps.isEmpty || zip(steps, lastSteps).allSatisfy { $0 != $1 }
+        lastSteps = steps
+        let reason = reason(figures)
+        var readiness = JSONObject()
+        readiness.add("ready", reason == nil)
+        if let reason { readiness.add("reason", reason) }
+        return Observation(
+            readiness: Readiness(isReady: reason == nil, json: readiness.text),
+            status: Array(status(figures, reason).text.utf8), metrics: page(figures, isReady: reason == nil),
+            line: Self.line(figures, perSecond: rate.perSecond), hasProgressed: hasProgressed)
+    }
+
+    private func statistics(of shard: ShardLocation) -> ShardStatistics? {
+        try? ShardReader(at: shard.path, expecting: shard.expected).statistics()  // its consumer says what is wrong
+    }
+
+    /// Why the role is not ready, or nil.
+    private func reason(_ figures: [PartitionFigures]) -> String? {
+        let now = MonotonicClock.milliseconds()
+        for index in figures.indices {
+            let isWaiting = (figures[index].queue?.batches ?? 0) > 0
+            let stalled = stalls[index].milliseconds(figures[index].report.batches, isWaiting: isWaiting, now: now)
+            let name = "partition \(figures[index].number)"
+            switch figures[index].report.state {
+            case .starting: return "\(name) is starting"
+            case .waiting(let reason): return "\(name) waits: \(reason)"
+            case .consuming: break
+            }
+            if stalled >= Self.stallMilliseconds {
+                let time = Humanized.duration(milliseconds: Int(stalled))
+                return "\(name) has committed nothing for \(time), and batches wait"
+            }
+        }
+        return queues.failure?.sentence
+    }
+
+    /// For `systemctl status`.
+    static func line(_ figures: [PartitionFigures], perSecond: Double) -> String {
+        let name = figures.count == 1 ? "partition \(figures[0].number)" : "\(figures.count) partitions"
+        for figure in figures {
+            switch figure.report.state {
+            case .starting: return "\(name): starting"
+            case .waiting(let reason): return "partition \(figure.number): waiting: \(reason)"
+            case .consuming: break
+            }
+        }
+        let lag = figures.map { Int(($0.queue?.oldestSeconds ?? 0) * 1_000) }.max() ?? 0
+        let keys = figures.reduce(0) { $0 + ($1.shard?.keys ?? 0) }
+        return "\(name): lag \(Humanized.duration(milliseconds: lag)), \(Humanized.count(keys)) keys,"
+            + " \(Humanized.quantity(perSecond))/s"
+    }
+
+    private func status(_ figures: [PartitionFigures], _ reason: String?) -> JSONObject {
+        var object = JSONObject()
+        process.add(to: &object, isReady: reason == nil, reason: reason)
+        object.add("increments_per_second", rate.perSecond)
+        object.add("redis_reachable", queues.isReachable)
+        object.add("partitions", figures.map(\.json))
+        return object
+    }
+
+    private func page(_ figures: [PartitionFigures], isReady: Bool) -> [UInt8] {
+        var page = MetricPage()
+        process.add(to: &page, isReady: isReady)
+        queues.add(to: &page)
+        figures.add(to: &page)
+        return page.text
+    }
+}
+
+/// How long batches have waited without a commit.
+struct StallWatch {
+    private var batches: UInt64 = 0
+    private var since: UInt64?
+
+    /// - Parameters:
+    ///   - batches: committed so far.
+    ///   - isWaiting: whether some wait.
+    ///   - now: monotonic milliseconds.
+    mutating func milliseconds(_ batches: UInt64, isWaiting: Bool, now: UInt64) -> UInt64 {
+        guard isWaiting, batches == self.batches, let since else {
+            self.batches = batches
+            since = now
+            return 0
+        }
+        return now - since
+    }
+}
+
+/// A look at one partition.
+struct PartitionFigures {
+    let report: PartitionReport
+    /// nil if Redis could not be asked.
+    let queue: QueueLook?
+    /// nil if the shard could not be read.
+    let shard: ShardStatistics?
+
+    var number: UInt32 { report.partition.number }
+
+    var json: JSONObject {
+        var object = JSONObject()
+        object.add("partition", number)
+        object.add("epoch", report.partition.epoch)
+        switch report.state {
+        case .starting: object.add("state", "starting")
+        case .consuming: object.add("state", "consuming")
+        case .waiting(let reason):
+            object.add("state", "waiting")
+            object.add("reason", reason)
+        }
+        object.add("queue_batches", queue?.batches)
+        object.add("queue_bytes", queue?.bytes)
+        object.add("lag_s", queue.map { $0.oldestSeconds ?? 0 })
+        object.add("batches_applied", report.batches)
+        object.add("increments_applied", report.increments)
+        object.add("batches_skipped", report.skippedBatches)
+        object.add("increments_repeated", report.repeatedIncrements)
+        object.add("increments_dead", report.deadIncrements)
+        object.add("dead_letters", shard?.deadLetters)
+        object.add("keys", shard?.keys)
+        object.add("shard_bytes", shard?.fileBytes)
+        object.add("last_commit_ms", shard?.lastCommitMilliseconds)
+        return object
+    }
+}
+
+extension [PartitionFigures] {
+    func add(to page: inout MetricPage) {
+        page.add(.consuming, samples { .flag($0.report.state == .consuming) })
+        page.add(.batchesApplied, samples { .whole($0.report.batches) })
+        page.add(.incrementsApplied, samples { .whole($0.report.increments) })
+        page.add(.batchesSkipped, samples { .whole($0.report.skippedBatches) })
+        page.add(.incrementsRepeated, samples { .whole($0.report.repeatedIncrements) })
+        page.add(.incrementsDead, samples { .whole($0.report.deadIncrements) })
+        page.add(.commits, samples { .histogram($0.report.commits) })
+        page.add(.consumerRedisFailures, samples { .whole($0.report.redisFailures) })
+        page.add(.deadLetters, samples { $0.shard.map { .count($0.deadLetters) } })
+        page.add(.shardKeys, samples { $0.shard.map { .count($0.keys) } })
+        page.add(.shardBytes, samples { $0.shard.map { .count($0.fileBytes) } })
+        page.add(.lastCommit, samples { $0.shard?.lastCommitMilliseconds.map { .seconds(milliseconds: $0) } })
+    }
+
+    /// One sample a partition; none for a partition without the value.
+    private func samples(_ value: (PartitionFigures) -> MetricPage.Value?) -> [MetricPage.Sample] {
+        compactMap { figures in value(figures).map { .init($0, "\(figures.number)") } }
+    }
+}

@@ -1,0 +1,152 @@
+// Looks at a web node: what its loops have counted, and the queues that it feeds.
+
+import HTTPFront
+public import Operations
+import ServiceKit
+import TallyCore
+public import WebNode
+
+/// The observer of a web node. Not after the node's `finish`.
+public final class NodeObserver: Observer {
+    private let node: WebNode
+    private let queues: QueueWatch
+    private let process: ProcessMetrics
+    private var rate = Rate()
+    private var gear = GearRatio()
+
+    public init(_ node: WebNode, _ access: RedisAccess, _ build: Build) {
+        self.node = node
+        queues = QueueWatch(access)
+        process = ProcessMetrics(role: "web", build: build)
+    }
+
+    public func observe() -> Observation {
+        // This waits for every loop: a loop that hangs keeps the watchdog hungry.
+        let figures = NodeFigures(node.report())
+        queues.look(at: figures.topology?.partitionIDs ?? [])
+        rate.update(figures.producer.increments, at: MonotonicClock.nanoseconds())
+        gear.update(increments: figures.producer.increments, entries: figures.producer.entries)
+        let reason = figures.refusal ?? queues.failure?.sentence
+        return Observation(
+            readiness: Readiness(isReady: reason == nil, json: readiness(reason)),
+            status: Array(status(figures, reason).text.utf8), metrics: page(figures, isReady: reason == nil),
+            line: line(figures), hasProgressed: true)
+    }
+
+    private func readiness(_ reason: String?) -> String {
+        var object = JSONObject()
+        object.add("ready", reason == nil)
+        if let reason { object.add("reason", reason) }
+        return object.text
+    }
+
+    private func line(_ figures: NodeFigures) -> String {
+        if let refusal = figures.refusal { return "\(node.address): requests are refused: \(refusal)" }
+        return "\(node.address): \(Humanized.quantity(rate.perSecond))/s, \(Humanized.count(figures.connections))"
+            + " connections, outbox \(Humanized.bytes(figures.outboxBytes))"
+    }
+
+    private func status(_ figures: NodeFigures, _ reason: String?) -> JSONObject {
+        var object = JSONObject()
+        process.add(to: &object, isReady: reason == nil, reason: reason)
+        object.add("address", "\(node.address)")
+        object.add("cluster", figures.topology.map { "\($0.cluster)" })
+        object.add("epoch", figures.topology?.epoch)
+        object.add("increments_per_second", rate.perSecond)
+        object.add("requests_accepted", figures.accepted.reduce(0, +))
+        object.add("requests_rejected", figures.rejected.reduce(0) { $0 + $1.count })
+        object.add("increments_accepted", figures.producer.increments)
+        object.add("gear_ratio", gear.value)
+        object.add("waiting_requests", figures.waiting)
+        object.add("connections", figures.connections)
+        object.add("outbox_bytes", figures.outboxBytes)
+        object.add("batches", figures.producer.batches)
+        object.add("batches_replayed", figures.producer.replays)
+        object.add("batches_duplicate", figures.producer.duplicates)
+        object.add("redis_reachable", queues.isReachable)
+        object.add("queues", queues.json)
+        return object
+    }
+
+    private func page(_ figures: NodeFigures, isReady: Bool) -> [UInt8] {
+        var page = MetricPage()
+        process.add(to: &page, isReady: isReady)
+        queues.add(to: &page)
+        figures.add(to: &page)
+        page.add(.gearRatio, .fraction(gear.value))
+        return page.text
+    }
+}
+
+/// The loops together.
+struct NodeFigures {
+    private(set) var accepted = [UInt64](repeating: 0, count: Level.allCases.count)
+    private(set) var rejected: [(reason: String, count: UInt64)] = []
+    private(set) var producer = Producer.Statistics()
+    private(set) var pushes = LatencyHistogram()
+    private(set) var expired: UInt64 = 0
+    private(set) var disconnections: UInt64 = 0
+    private(set) var waiting = 0
+    private(set) var connections = 0
+    private(set) var outboxBytes = 0
+    /// Why requests are refused on one loop at least.
+    private(set) var refusal: String?
+    /// The newest of the loops'.
+    private(set) var topology: Topology?
+
+    init(_ loops: [LoopReport]) {
+        var front = FrontStatistics()
+        var refused: [RefusalReason: UInt64] = [:]
+        for loop in loops {
+            for level in accepted.indices { accepted[level] += loop.statistics.accepted[level] }
+            refused.merge(loop.statistics.refused, uniquingKeysWith: +)
+            front += loop.front
+            producer += loop.producer
+            pushes += loop.statistics.pushes
+            expired += loop.statistics.expired
+            disconnections += loop.statistics.disconnections
+            waiting += loop.waiting
+            connections += loop.connections
+            outboxBytes += loop.outboxBytes
+            refusal = refusal ?? loop.refusal
+            if let newer = loop.topology, newer.epoch > topology?.epoch ?? 0 { topology = newer }
+        }
+        // All reasons, also those that have not occurred: a rate needs a beginning.
+        rejected = Rejection.allCases.map { ($0.rawValue, front.rejected[$0] ?? 0) }
+        rejected += RefusalReason.allCases.map { ($0.rawValue, refused[$0] ?? 0) }
+    }
+
+    func add(to page: inout MetricPage) {
+        page.add(
+            .requestsAccepted,
+            Level.allCases.map { .init(.whole(accepted[Int($0.rawValue)]), $0.description) })
+        page.add(.requestsRejected, rejected.map { .init(.whole($0.count), $0.reason) })
+        page.add(.incrementsAccepted, .whole(producer.increments))
+        page.add(.waiting, .count(waiting))
+        page.add(.waitsExpired, .whole(expired))
+        page.add(.connections, .count(connections))
+        page.add(.batches, .whole(producer.batches))
+        page.add(.batchEntries, .whole(producer.entries))
+        page.add(.replays, .whole(producer.replays))
+        page.add(.duplicates, .whole(producer.duplicates))
+        page.add(.rollbacks, .whole(producer.gaps))
+        page.add(.outboxBytes, .count(outboxBytes))
+        page.add(.pushes, .histogram(pushes))
+        page.add(.disconnections, .whole(disconnections))
+        page.add(.epoch, .whole(UInt64(topology?.epoch ?? 0)))
+    }
+}
+
+/// Increments a batch entry, between the last two looks that found new entries.
+struct GearRatio {
+    private(set) var value = 0.0
+    private var increments: UInt64 = 0
+    private var entries: UInt64 = 0
+
+    mutating func update(increments: UInt64, entries: UInt64) {
+        guard entries > self.entries else { return }
+        value = Double(increments - self.increments) / Double(entries - self.entries)
+        self.increments = increments
+        self.entries = entries
+    }
+}

@@ -1,0 +1,62 @@
+// What a web node can tell of itself: each loop counts for itself, without a lock, and is asked on its own thread.
+
+public import HTTPFront
+public import ServiceKit
+public import TallyCore
+
+/// What one loop has counted beside its producer.
+public struct LoopStatistics: Hashable, Sendable {
+    /// Requests that were admitted, by the level asked for.
+    public internal(set) var accepted = [UInt64](repeating: 0, count: Level.allCases.count)
+    /// Requests that were not.
+    public internal(set) var refused: [RefusalReason: UInt64] = [:]
+    /// Requests whose wait ran out before their level was reached: 202.
+    public internal(set) var expired: UInt64 = 0
+    /// How long pushes took, from the first byte sent to the last answer.
+    public internal(set) var pushes = LatencyHistogram()
+    /// Times that the connection to Redis was lost, or was not to be had.
+    public internal(set) var disconnections: UInt64 = 0
+}
+
+/// A look at one loop.
+public struct LoopReport: Sendable {
+    public let statistics: LoopStatistics
+    public let producer: Producer.Statistics
+    public let front: FrontStatistics
+    public let connections: Int
+    /// Requests that wait for their level.
+    public let waiting: Int
+    /// Batches and increments that no shard has confirmed.
+    public let outboxBytes: Int
+    public let isConnected: Bool
+    public let topology: Topology?
+    /// Why requests are refused now; nil if they are not.
+    public let refusal: String?
+}
+
+/// Why a request was not admitted, without the values: the label of a metric.
+public enum RefusalReason: String, CaseIterable, Sendable {
+    case noTopology = "no_topology"
+    case draining
+    case redisUnreachable = "redis_unreachable"
+    case outboxFull = "outbox_full"
+    case queueFull = "queue_full"
+    case repairDue = "repair_due"
+    case redisRefuses = "redis_refuses"
+    case otherCluster = "other_cluster"
+    case sumOutOfRange = "sum_out_of_range"
+
+    init(_ refusal: TallyCore.Refusal) {
+        switch refusal {
+        case .noTopology: self = .noTopology
+        case .draining: self = .draining
+        case .redisUnreachable: self = .redisUnreachable
+        case .outboxFull: self = .outboxFull
+        case .queueFull: self = .queueFull
+        case .repairDue: self = .repairDue
+        case .redisRefuses: self = .redisRefuses
+        case .otherCluster: self = .otherCluster
+        case .sumOutOfRange: self = .sumOutOfRange
+        }
+    }
+}

@@ -1,0 +1,93 @@
+// Every figure of a partition reaches the page; what the line for `systemctl status` says; when a queue stalls.
+
+import ServiceKit
+import Testing
+
+@testable import Operations
+@testable import ShardConsumer
+@testable import ShardStore
+@testable import TallyCore
+@testable import Telemetry
+
+@Suite struct ConsumerFiguresTests {
+    private func figures(
+        _ number: UInt32, _ state: PartitionReport.State = .consuming, lag: Double? = nil, keys: Int = 0
+    ) -> PartitionFigures {
+        var report = PartitionReport(PartitionID(epoch: 1, number: number))
+        report.state = state
+        return PartitionFigures(
+            report: report,
+            queue: QueueLook(partition: number, batches: lag == nil ? 0 : 1, bytes: 9, oldestSeconds: lag, owner: nil),
+            shard: ShardStatistics(
+                keys: keys, total: 0, lastCommitMilliseconds: 1_500, deadLetters: 3, fileBytes: 4_096))
+    }
+
+    @Test func everyFigureHasItsOwnName() {
+        var applied = Applied()
+        applied.committed = [
+            BatchID(
+                stream: StreamID(
+                    partition: PartitionID(epoch: 1, number: 3), producer: ProducerID(Bytes16(high: 1, low: 1))),
+                sequence: 1)
+        ]
+        applied.applied = Amount(increments: 7, sum: 70)
+        applied.repeated = Amount(increments: 11, sum: 0)
+        applied.dead = Amount(increments: 13, sum: 0)
+        applied.skippedBatches = 17
+        var one = figures(3, keys: 19)
+        var report = one.report
+        report.add(applied, nanoseconds: 2_000_000_000)
+        report.redisFailures = 23
+        one = PartitionFigures(report: report, queue: one.queue, shard: one.shard)
+        var page = MetricPage()
+        [one].add(to: &page)
+        let lines = String(decoding: page.text, as: UTF8.self).split(separator: "\n").map(String.init)
+        let expected = [
+            #"tallymill_consumer_consuming{partition="3"} 1"#, #"tallymill_batches_applied_total{partition="3"} 1"#,
+            #"tallymill_increments_applied_total{partition="3"} 7"#,
+            #"tallymill_increments_repeated_total{partition="3"} 11"#,
+            #"tallymill_increments_dead_total{partition="3"} 13"#,
+            #"tallymill_batches_skipped_total{partition="3"} 17"#, #"tallymill_shard_keys{partition="3"} 19"#,
+            #"tallymill_consumer_redis_failures_total{partition="3"} 23"#,
+            #"tallymill_commit_seconds_count{partition="3"} 1"#, #"tallymill_commit_seconds_sum{partition="3"} 2.0"#,
+            #"tallymill_dead_letters{partition="3"} 3"#, #"tallymill_shard_bytes{partition="3"} 4096"#,
+            #"tallymill_last_commit_timestamp_seconds{partition="3"} 1.5"#,
+        ]
+        for line in expected { #expect(lines.contains(line), "\(line)") }
+    }
+
+    @Test func aShardThatCannotBeReadHasNoSamples() {
+        let one = PartitionFigures(report: figures(0).report, queue: nil, shard: nil)
+        var page = MetricPage()
+        [one].add(to: &page)
+        let text = String(decoding: page.text, as: UTF8.self)
+        #expect(!text.contains("tallymill_shard_keys"))
+        #expect(text.contains("tallymill_batches_applied_total"))
+    }
+
+    @Test func theLineOfOnePartition() {
+        let line = ConsumerObserver.line([figures(3, lag: 0.2, keys: 8_123)], perSecond: 1_200)
+        #expect(line == "partition 3: lag 200 ms, 8,123 keys, 1.2 k/s")
+    }
+
+    @Test func theLineOfMany() {
+        let line = ConsumerObserver.line([figures(0, lag: 0.2, keys: 1), figures(1, lag: 61, keys: 2)], perSecond: 5)
+        #expect(line == "2 partitions: lag 1 m 01 s, 3 keys, 5/s")
+    }
+
+    @Test func theLineOfOneThatWaits() {
+        let waiting = figures(1, .waiting(reason: "Redis is gone"))
+        #expect(ConsumerObserver.line([figures(0), waiting], perSecond: 0) == "partition 1: waiting: Redis is gone")
+        #expect(ConsumerObserver.line([figures(0), figures(1, .starting)], perSecond: 0) == "2 partitions: starting")
+    }
+
+    @Test func aStallLastsUntilTheNextCommit() {
+        var stall = StallWatch()
+        #expect(stall.milliseconds(5, isWaiting: true, now: 100) == 0)
+        #expect(stall.milliseconds(5, isWaiting: true, now: 900) == 800)
+        #expect(stall.milliseconds(6, isWaiting: true, now: 1_000) == 0)
+        #expect(stall.milliseconds(6, isWaiting: true, now: 1_500) == 500)
+        #expect(stall.milliseconds(6, isWaiting: false, now: 1_600) == 0)
+        #expect(stall.milliseconds(6, isWaiting: true, now: 1_700) == 100)
+    }
+}
