@@ -60,6 +60,7 @@ let package = Package(
         : core + [
             .systemLibrary(name: "CHiredis"),
             .systemLibrary(name: "CSQLite"),
+            .systemLibrary(name: "CCrypto"),
             .target(
                 name: "CPlatform",
                 cSettings: [
@@ -67,10 +68,11 @@ let package = Package(
                 ]),
             room("RedisQueue", ["TallyCore", "CHiredis"]),
             room("ShardStore", ["TallyCore", "CSQLite"]),
-            room("HTTPFront", ["TallyCore", "ServiceKit", "CPlatform"]),
+            room("Tokens", ["TallyCore", "ServiceKit", "CCrypto"]),
+            room("HTTPFront", ["TallyCore", "ServiceKit", "CPlatform", "Tokens"]),
             room("ServiceKit", ["CPlatform", configuration, logging]),
             room("Supervision", ["CPlatform", "ServiceKit", "TallyCore", logging]),
-            room("WebNode", ["TallyCore", "RedisQueue", "HTTPFront", "ServiceKit", logging]),
+            room("WebNode", ["TallyCore", "RedisQueue", "HTTPFront", "ServiceKit", "Tokens", logging]),
             room("ShardConsumer", ["TallyCore", "RedisQueue", "ShardStore", "ServiceKit", logging]),
             room("Operations", ["TallyCore", "RedisQueue", "ShardStore", "ServiceKit", "ShardConsumer"]),
             room(
@@ -79,12 +81,12 @@ let package = Package(
                     "HTTPFront", "Operations", "RedisQueue", "ServiceKit", "ShardConsumer", "ShardStore", "TallyCore",
                     "WebNode", logging,
                 ]),
-            room("Bench", ["CPlatform", "TallyCore", "ServiceKit", histogram]),
+            room("Bench", ["CPlatform", "TallyCore", "ServiceKit", "Tokens", histogram]),
             .executableTarget(
                 name: "tallymill",
                 dependencies: [
                     "CPlatform", "TallyCore", "RedisQueue", "ShardStore", "HTTPFront", "ServiceKit", "WebNode",
-                    "ShardConsumer", "Operations", "Supervision", "Telemetry", "Bench", arguments, logging,
+                    "ShardConsumer", "Operations", "Supervision", "Telemetry", "Tokens", "Bench", arguments, logging,
                 ],
                 swiftSettings: strict),
 
@@ -101,7 +103,9 @@ let package = Package(
             probe(
                 "shard-filler", path: "Tests/ShardFiller",
                 ["Operations", "ServiceKit", "ShardConsumer", "ShardStore", "TallyCore"]),
-            tests("HTTPFrontTests", ["HTTPFront", "ServiceKit", "TallyCore", nioCore, nioEmbedded, nioHTTP1]),
+            tests("TokensTests", ["ServiceKit", "Tokens"]),
+            tests(
+                "HTTPFrontTests", ["HTTPFront", "ServiceKit", "TallyCore", "Tokens", nioCore, nioEmbedded, nioHTTP1]),
             probe("servicekit-probe", path: "Tests/ServiceKitProbe", ["ServiceKit", logging]),
             tests("ServiceKitTests", ["ServiceKit", "servicekit-probe", logging]),
             probe("supervision-probe", path: "Tests/SupervisionProbe", ["ServiceKit", "Supervision", logging]),
@@ -114,7 +118,7 @@ let package = Package(
                     "HTTPFront", "Operations", "ServiceKit", "ShardConsumer", "ShardStore", "TallyCore", "Telemetry",
                     "WebNode",
                 ]),
-            tests("BenchTests", ["Bench", "ServiceKit", "TallyCore"]),
+            tests("BenchTests", ["Bench", "ServiceKit", "TallyCore", "Tokens"]),
             tests(
                 "OperationsTests",
                 [

@@ -75,6 +75,8 @@ import Testing
             "REDIS_PASSWORD_FILE", "a\tb",
             "is \"a\\tb\": must be a path of 1 to 4095 bytes without control characters"
         ),
+        ("TOKENS_FILE", "", "is \"\": must be a path of 1 to 4095 bytes without control characters"),
+        ("TOKEN_FILE", "", "is \"\": must be a path of 1 to 4095 bytes without control characters"),
         ("DATA_DIR", "", "is \"\": must be a path of 1 to 4095 bytes without control characters"),
     ]
 

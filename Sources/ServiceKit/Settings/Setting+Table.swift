@@ -77,13 +77,21 @@ extension Setting {
     public static let maxConnections = Setting(
         "max-connections", .integer(1...1_000_000), default: "20000", commands: webCommands,
         help: "most connections at a time")
+    public static let tokensFile = Setting(
+        "tokens-file", .path, absence: "the credential `tokens` of systemd, if there is one, else no tokens",
+        commands: webCommands, help: "file of the tokens that requests must bring; needed outside loopback")
+
+    // Clients of web nodes.
+    public static let tokenFile = Setting(
+        "token-file", .path, absence: "no token", commands: [.audit, .bench],
+        help: "file whose first line is the token for the web node")
 
     /// All settings, in the order in which they are listed.
     public static let table: [Setting] = [
         redis, redisPasswordFile, namespace, allowVolatileRedis, dataDir, config, logLevel, logFormat,
         partitions, idempotencyRetention, adminHost, adminPort,
         listen, eventLoops, outboxBytes, queueBytes, batchBytes, requestBodyBytes, requestIncrements,
-        unansweredRequests, maxConnections,
+        unansweredRequests, maxConnections, tokensFile, tokenFile,
     ]
 
     /// The settings that are flags of a command, in the table's order.
