@@ -79,7 +79,7 @@ let package = Package(
                 "Telemetry",
                 [
                     "HTTPFront", "Operations", "RedisQueue", "ServiceKit", "ShardConsumer", "ShardStore", "TallyCore",
-                    "WebNode", logging,
+                    "Tokens", "WebNode", logging,
                 ]),
             room("Bench", ["CPlatform", "TallyCore", "ServiceKit", "Tokens", histogram]),
             .executableTarget(

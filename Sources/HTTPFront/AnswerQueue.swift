@@ -4,6 +4,7 @@
 // order, but HTTP sends them in the order of the requests. A slot waits for its turn; the first ready ones leave.
 
 import TallyCore
+import Tokens
 
 /// Slots in request order. Sequence numbers name them and wrap around.
 struct AnswerQueue {
@@ -23,6 +24,8 @@ struct AnswerQueue {
         /// The level that was asked for.
         var asked: Level
         var persistence: Persistence
+        /// What is left to the token of the request, if it has a limit.
+        var quota: Quota?
     }
 
     private var slots: [Slot] = []

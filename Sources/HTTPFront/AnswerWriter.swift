@@ -3,6 +3,7 @@
 
 import ServiceKit
 import TallyCore
+import Tokens
 
 /// The types of what is answered.
 struct ContentType {
@@ -36,16 +37,17 @@ struct AnswerWriter {
 
     /// 200 or 202 with the number of increments and the level reached.
     mutating func accepted(
-        _ count: Int, _ level: Level, isComplete: Bool, _ persistence: Persistence, to output: inout [UInt8]
+        _ count: Int, _ level: Level, isComplete: Bool, _ persistence: Persistence, quota: Quota?,
+        to output: inout [UInt8]
     ) {
-        guard count == 1, isComplete, persistence == .persists else {
+        guard count == 1, isComplete, persistence == .persists, quota == nil else {
             let status: Status = isComplete ? .ok : .accepted
-            document(status, AnswerWriter.body(count, level), .json, persistence, to: &output)
+            document(status, AnswerWriter.body(count, level), .json, persistence, quota: quota, to: &output)
             return
         }
         let index = Int(level.rawValue)
         if ready[index].isEmpty {
-            document(.ok, AnswerWriter.body(count, level), .json, persistence, to: &ready[index])
+            document(.ok, AnswerWriter.body(count, level), .json, persistence, quota: nil, to: &ready[index])
         }
         output.append(contentsOf: ready[index])
     }
@@ -62,19 +64,32 @@ struct AnswerWriter {
     /// A body; with `isHead` only its length.
     func document(
         _ status: Status, _ body: [UInt8], _ type: ContentType, _ persistence: Persistence, isHead: Bool = false,
-        retryAfter: Int? = nil, to output: inout [UInt8]
+        retryAfter: Int? = nil, quota: Quota?, to output: inout [UInt8]
     ) {
         start(status, type, length: body.count, persistence, to: &output)
         if let retryAfter { output += "Retry-After: \(retryAfter)\r\n".utf8 }
+        append(quota, to: &output)
         finish(body, isHead: isHead, to: &output)
     }
 
-    func problem(_ problem: Problem, _ persistence: Persistence, isHead: Bool, to output: inout [UInt8]) {
+    func problem(
+        _ problem: Problem, _ persistence: Persistence, isHead: Bool, quota: Quota? = nil, to output: inout [UInt8]
+    ) {
         let body = problem.json
         start(problem.status, .problem, length: body.count, persistence, to: &output)
         if let allow = problem.allow { output += "Allow: \(allow)\r\n".utf8 }
         if let seconds = problem.retryAfterSeconds { output += "Retry-After: \(seconds)\r\n".utf8 }
+        if let challenge = problem.challenge { output += "WWW-Authenticate: \(challenge)\r\n".utf8 }
+        append(quota, to: &output)
         finish(body, isHead: isHead, to: &output)
+    }
+
+    /// What a limited token may send, and what is left of it (draft-ietf-httpapi-ratelimit-headers-10).
+    private func append(_ quota: Quota?, to output: inout [UInt8]) {
+        guard let quota else { return }
+        let seconds = RateLimiter.windowSeconds
+        output += "RateLimit-Policy: \"default\";q=\(quota.limit);w=\(seconds)\r\n".utf8
+        output += "RateLimit: \"default\";r=\(quota.remaining);t=\(seconds)\r\n".utf8
     }
 
     private func start(

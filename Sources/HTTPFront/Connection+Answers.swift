@@ -8,16 +8,17 @@ extension Connection {
     func answer(_ count: Int, _ level: Level, asked: Level, _ persistence: Persistence) {
         if answers.isEmpty {
             borrowSpareOutput()
-            front.writer.accepted(count, level, isComplete: level >= asked, persistence, to: &output)
+            front.writer.accepted(count, level, isComplete: level >= asked, persistence, quota: quota, to: &output)
         } else {
-            answers.append(.init(answer: .reached(level), count: count, asked: asked, persistence: persistence))
+            answers.append(
+                .init(answer: .reached(level), count: count, asked: asked, persistence: persistence, quota: quota))
         }
         if persistence == .closes { mode = .ending }
     }
 
     func answer(_ problem: Problem, _ persistence: Persistence, isHead: Bool) {
         front.statistics.count(problem)
-        answer(persistence) { front.writer.problem(problem, persistence, isHead: isHead, to: &$0) }
+        answer(persistence) { front.writer.problem(problem, persistence, isHead: isHead, quota: quota, to: &$0) }
     }
 
     func answer(_ body: [UInt8], _ type: ContentType, _ status: Status, _ persistence: Persistence) {
@@ -25,7 +26,7 @@ extension Connection {
         let retryAfter = status == .serviceUnavailable ? 1 : nil
         answer(persistence) {
             front.writer.document(
-                status, body, type, persistence, isHead: isHead, retryAfter: retryAfter, to: &$0)
+                status, body, type, persistence, isHead: isHead, retryAfter: retryAfter, quota: quota, to: &$0)
         }
     }
 
@@ -63,10 +64,11 @@ extension Connection {
             case .pending: preconditionFailure("a pending answer left the queue")
             case .reached(let level):
                 front.writer.accepted(
-                    slot.count, level, isComplete: level >= slot.asked, slot.persistence, to: &output)
+                    slot.count, level, isComplete: level >= slot.asked, slot.persistence, quota: slot.quota,
+                    to: &output)
             case .problem(let problem):
                 front.statistics.count(problem)
-                front.writer.problem(problem, slot.persistence, isHead: false, to: &output)
+                front.writer.problem(problem, slot.persistence, isHead: false, quota: slot.quota, to: &output)
             case .written(let bytes): output += bytes
             }
         }

@@ -11,6 +11,7 @@
 import Glibc
 import ServiceKit
 import TallyCore
+import Tokens
 
 /// Its hot properties are exempt from the run-time check for overlapping access, which costs a lookup each: they are
 /// touched on one loop only, and no method passes one of them along while another touches it.
@@ -47,6 +48,8 @@ final class Connection: DescriptorHandler {
     @exclusivity(unchecked) var answers = AnswerQueue()
     /// Answers that the socket has not taken; while a call is writing, also new ones.
     @exclusivity(unchecked) var output: [UInt8] = []
+    /// Of the request that `parser` is reading: what is left to its token, if that has a limit.
+    @exclusivity(unchecked) var quota: Quota?
     var owesContinue = false
     @exclusivity(unchecked) var isReading = true
     /// False: the peer does not take our answers as fast as we make them.
@@ -131,7 +134,7 @@ final class Connection: DescriptorHandler {
             let rest = UnsafeRawBufferPointer(rebasing: bytes[used...])
             if parser.isFresh, let known = front.heads.find(rest) {
                 parser = RequestParser(known)
-                headIsComplete()
+                used += headIsComplete(rest)
                 continue
             }
             do throws(Malformed) {
@@ -139,12 +142,10 @@ final class Connection: DescriptorHandler {
                 case .needsMore: return used
                 case .head:
                     front.heads.keep(parser.head, rest)
-                    headIsComplete()
+                    used += headIsComplete(rest)
                 case .complete(let length):
                     dispatch(rest)
-                    parser = RequestParser()
-                    owesContinue = false
-                    isNewWait = true
+                    forgetRequest()
                     used += length
                 }
             } catch {
@@ -171,11 +172,26 @@ final class Connection: DescriptorHandler {
         if let chunks = parser.releaseDecodedChunks() { saved.removeSubrange(chunks) }
     }
 
+    /// What is decided before the body is read. Returns how many of `bytes`, which begin with the head, are done with:
+    /// all of it, if the request is answered and no body follows.
+    private func headIsComplete(_ bytes: UnsafeRawBufferPointer) -> Int {
+        if let problem = judge(bytes) { return refuse(problem) }
+        if parser.head.expectsContinue { meetExpectation() }
+        return 0
+    }
+
+    /// The next request is read from its first byte.
+    func forgetRequest() {
+        parser = RequestParser()
+        quota = nil
+        owesContinue = false
+        isNewWait = true
+    }
+
     /// A peer that waits before it sends the body is told whether to send it.
-    private func headIsComplete() {
+    private func meetExpectation() {
         let head = parser.head
-        let isWaiting = head.expectsContinue && !head.isHTTP10
-        if !isWaiting { return }
+        if head.isHTTP10 { return }
         if let problem = problem(of: head) { return answer(problem, .closes, isHead: head.method == .head) }
         if !head.announcesBody { return }
         if answers.isEmpty {
@@ -251,7 +267,8 @@ final class Connection: DescriptorHandler {
         case .answered(let level): answer(count, level, asked: asked, persistence)
         case .refused(let refusal): throw Problem(refusal)
         case .pending:
-            answers.append(.init(answer: .pending, count: count, asked: asked, persistence: persistence))
+            answers.append(
+                .init(answer: .pending, count: count, asked: asked, persistence: persistence, quota: quota))
             if persistence == .closes { mode = .ending }
         }
     }

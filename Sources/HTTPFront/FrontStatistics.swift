@@ -4,6 +4,10 @@
 /// Why the HTTP side refused a request: one for each status, and the label of a metric.
 public enum Rejection: String, CaseIterable, Sendable {
     case badRequest = "bad_request"
+    /// No token, or one that is not known.
+    case unauthorized
+    /// A token without the scope.
+    case forbidden
     case notFound = "not_found"
     case methodNotAllowed = "method_not_allowed"
     case requestTimeout = "request_timeout"
@@ -13,6 +17,8 @@ public enum Rejection: String, CaseIterable, Sendable {
     case unsupportedMediaType = "unsupported_media_type"
     case expectationFailed = "expectation_failed"
     case unprocessableContent = "unprocessable_content"
+    /// A token that sends more than it may.
+    case rateLimited = "rate_limited"
     case headerFieldsTooLarge = "header_fields_too_large"
     case notImplemented = "not_implemented"
     /// Too many connections, or the server is shutting down.
@@ -24,6 +30,9 @@ public enum Rejection: String, CaseIterable, Sendable {
         switch status {
         case .ok, .accepted: return nil
         case .badRequest: self = .badRequest
+        case .unauthorized: self = .unauthorized
+        case .forbidden: self = .forbidden
+        case .tooManyRequests: self = .rateLimited
         case .notFound: self = .notFound
         case .methodNotAllowed: self = .methodNotAllowed
         case .requestTimeout: self = .requestTimeout

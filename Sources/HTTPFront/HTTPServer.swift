@@ -6,6 +6,7 @@
 
 import Dispatch
 public import ServiceKit
+public import Tokens
 
 /// A running server. All methods may be called from anywhere but its own loops; they block.
 public final class HTTPServer: Sendable {
@@ -18,13 +19,15 @@ public final class HTTPServer: Sendable {
 
     /// Listens on `address` and serves; `makeService` is called once on each loop.
     ///
-    /// - Throws: exit code 69 if the address cannot be had, 74 if the system has no descriptors left.
+    /// - Parameter access: whose tokens are demanded; nil admits everybody, which only a loopback address may do.
+    /// - Throws: exit code 69 if the address cannot be had, 74 if the system has no descriptors left, 78 if the address
+    ///   is not a loopback one and there is no `access`.
     public init(
-        on address: Endpoint, eventLoops: Int, limits: HTTPLimits = HTTPLimits(),
+        on address: Endpoint, eventLoops: Int, limits: HTTPLimits = HTTPLimits(), access: Access? = nil,
         makeService: @escaping @Sendable (LoopHandle) -> any HTTPService
     ) throws(Failure) {
         precondition(eventLoops > 0, "a server needs an event loop")
-        let socket = try ListeningSocket(address)
+        let socket = try ListeningSocket(address, isGuarded: access != nil)
         var loops: [LoopHandle] = []
         for index in 0..<eventLoops { loops.append(LoopHandle(index: index, loop: try EventLoop())) }
         let share = (limits.connections + eventLoops - 1) / eventLoops
@@ -36,7 +39,8 @@ public final class HTTPServer: Sendable {
         for handle in loops {
             handle.loop.execute {
                 let service = makeService(handle)
-                let front = LoopFront(loop: handle.loop, limits: limits, connectionsMax: share, service: service)
+                let front = LoopFront(
+                    loop: handle.loop, limits: limits, connectionsMax: share, access: access, service: service)
                 handle.attach(front)
                 front.startSweeping()
             }

@@ -3,7 +3,8 @@
 //
 // What a head means depends on its bytes alone, so the same bytes mean the same: nothing is looked at less strictly. A
 // kept head ends with the empty line, so whatever begins with its bytes has exactly this head. Heads with an
-// idempotency key come once, and queries are often keys: those are not kept.
+// idempotency key come once, and queries are often keys: those are not kept. Nor are heads with an Authorization: how
+// long it takes to compare a guess with a kept token would tell how much of it is right.
 
 import Glibc
 
@@ -45,7 +46,8 @@ struct HeadCache {
 
     /// Keeps a head that is complete and in order; `bytes` begin with it.
     mutating func keep(_ head: RequestHead, _ bytes: UnsafeRawBufferPointer) {
-        if head.bodyStart > Self.headBytesMax || head.hasIdempotencyKey || head.hasQuery { return }
+        if head.hasIdempotencyKey || head.hasQuery || head.hasAuthorization { return }
+        if head.bodyStart > Self.headBytesMax { return }
         let place = freePlace()
         entries[place].bytes.removeAll(keepingCapacity: true)
         entries[place].bytes.append(contentsOf: bytes[..<head.bodyStart])

@@ -14,8 +14,9 @@ struct ListeningSocket {
     let address: Endpoint
     private static let backlog: Int32 = 4_096
 
-    /// - Throws: exit code 69 if the address cannot be had.
-    init(_ address: Endpoint) throws(Failure) {
+    /// - Parameter isGuarded: false: everybody who reaches the address may do everything.
+    /// - Throws: exit code 69 if the address cannot be had, 78 if it is neither guarded nor a loopback one.
+    init(_ address: Endpoint, isGuarded: Bool) throws(Failure) {
         var hints = addrinfo()
         hints.ai_flags = AI_PASSIVE | AI_NUMERICSERV
         hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
@@ -28,6 +29,8 @@ struct ListeningSocket {
         var number: Int32 = 0
         var next: UnsafeMutablePointer<addrinfo>? = list
         while let candidate = next {
+            // Whatever a name says: what counts is what it resolved to.
+            if !isGuarded, !Endpoint.isLoopback(candidate.pointee.ai_addr) { throw Self.unguarded(address) }
             let descriptor = Self.listen(candidate.pointee)
             if descriptor >= 0 {
                 self.descriptor = descriptor
@@ -70,6 +73,13 @@ struct ListeningSocket {
             // The port lies at the same offset in both families.
             return Int(UInt16(bigEndian: base.load(fromByteOffset: 2, as: UInt16.self)))
         }
+    }
+
+    private static func unguarded(_ address: Endpoint) -> Failure {
+        Failure(
+            .configuration, "more than this machine reaches this address, and no tokens are demanded", at: "\(address)",
+            advice: "Make one, `tallymill token new NAME --scopes write --append FILE`, and name the file with "
+                + "--tokens-file; or listen on 127.0.0.1, behind a proxy that lets only the right ones through.")
     }
 
     private static func failure(_ address: Endpoint, _ reason: String) -> Failure {

@@ -6,6 +6,7 @@
 
 import ServiceKit
 import TallyCore
+import Tokens
 
 /// The HTTP side of one event loop.
 final class LoopFront {
@@ -28,6 +29,8 @@ final class LoopFront {
     @exclusivity(unchecked) var statistics = FrontStatistics()
     /// This loop's share of `limits.connections`.
     let connectionsMax: Int
+    /// nil: everybody may do everything.
+    @exclusivity(unchecked) var gate: Gate?
     /// The limits in milliseconds as numbers of sweeps.
     let idlePatience: Patience
     let headPatience: Patience
@@ -52,10 +55,11 @@ final class LoopFront {
     private var sweeping: RepeatedWork?
     private var whenEmpty: [() -> Void] = []
 
-    init(loop: EventLoop, limits: HTTPLimits, connectionsMax: Int, service: any HTTPService) {
+    init(loop: EventLoop, limits: HTTPLimits, connectionsMax: Int, access: Access?, service: any HTTPService) {
         self.loop = loop
         self.limits = limits
         self.connectionsMax = connectionsMax
+        gate = access.map { Gate($0) }
         self.service = service
         counting = service as? any IncrementService
         idlePatience = Patience(limits.idleMilliseconds, limits)

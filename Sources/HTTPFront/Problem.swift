@@ -9,6 +9,8 @@ enum Status: UInt16 {
     case ok = 200
     case accepted = 202
     case badRequest = 400
+    case unauthorized = 401
+    case forbidden = 403
     case notFound = 404
     case methodNotAllowed = 405
     case requestTimeout = 408
@@ -18,6 +20,7 @@ enum Status: UInt16 {
     case unsupportedMediaType = 415
     case expectationFailed = 417
     case unprocessableContent = 422
+    case tooManyRequests = 429
     case headerFieldsTooLarge = 431
     case notImplemented = 501
     case serviceUnavailable = 503
@@ -28,6 +31,8 @@ enum Status: UInt16 {
         case .ok: "OK"
         case .accepted: "Accepted"
         case .badRequest: "Bad Request"
+        case .unauthorized: "Unauthorized"
+        case .forbidden: "Forbidden"
         case .notFound: "Not Found"
         case .methodNotAllowed: "Method Not Allowed"
         case .requestTimeout: "Request Timeout"
@@ -37,6 +42,7 @@ enum Status: UInt16 {
         case .unsupportedMediaType: "Unsupported Media Type"
         case .expectationFailed: "Expectation Failed"
         case .unprocessableContent: "Unprocessable Content"
+        case .tooManyRequests: "Too Many Requests"
         case .headerFieldsTooLarge: "Request Header Fields Too Large"
         case .notImplemented: "Not Implemented"
         case .serviceUnavailable: "Service Unavailable"
@@ -71,10 +77,12 @@ struct Problem: Error, Hashable {
     var retryAfterSeconds: Int?
     /// Whether the service behind the server refused, which counts its refusals itself.
     var isOfService = false
+    /// The value of `WWW-Authenticate`.
+    var challenge: String?
 
     init(
         _ status: Status, _ detail: String, index: Int? = nil, key: [UInt8]? = nil, allow: String? = nil,
-        retryAfterSeconds: Int? = nil
+        retryAfterSeconds: Int? = nil, challenge: String? = nil
     ) {
         self.status = status
         self.detail = detail
@@ -82,6 +90,7 @@ struct Problem: Error, Hashable {
         self.key = key
         self.allow = allow
         self.retryAfterSeconds = retryAfterSeconds
+        self.challenge = challenge
     }
 
     static let nothingHere = Problem(.notFound, "there is nothing at this path")

@@ -142,6 +142,10 @@ extension RequestHead {
         case 6 where ASCII.matches(name, "prefer"): try readPrefer(value)
         case 10 where ASCII.matches(name, "connection"): readConnection(value)
         case 12 where ASCII.matches(name, "content-type"): try readContentType(value)
+        case 13 where ASCII.matches(name, "authorization"):
+            if hasAuthorization { throw Malformed("there is more than one Authorization") }
+            hasAuthorization = true
+            authorization = ByteRange(start, start + value.count)
         case 14 where ASCII.matches(name, "content-length"):
             if RequestHead.hasTab(bytes, line) { throw Malformed("the Content-Length is not a number") }
             try readContentLength(value)

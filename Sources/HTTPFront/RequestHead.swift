@@ -55,9 +55,12 @@ struct RequestHead {
     var asksToClose = false
     var asksToKeepAlive = false
     var hasIdempotencyKey = false
+    var hasAuthorization = false
     var query = ByteRange()
     /// As sent, not yet unquoted.
     var idempotencyKey = ByteRange()
+    /// The credentials as sent: a scheme, and what belongs to it.
+    var authorization = ByteRange()
     /// Seconds of `Prefer: wait`.
     var waitSeconds: UInt32?
     /// As declared; `Int.max` for more than an Int holds.

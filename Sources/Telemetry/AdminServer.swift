@@ -3,6 +3,7 @@
 
 import HTTPFront
 public import ServiceKit
+public import Tokens
 
 /// A running admin listener.
 public final class AdminServer: Sendable {
@@ -14,13 +15,18 @@ public final class AdminServer: Sendable {
 
     /// Listens and serves.
     ///
-    /// - Throws: 69 if the address cannot be had, 74 if the system has no descriptors left.
-    public init(on address: Endpoint, _ board: StatusBoard) throws(Failure) {
+    /// - Parameter tokens: demanded, with the scope admin, unless only this machine reaches the address.
+    /// - Throws: 69 if the address cannot be had, 74 if the system has no descriptors left, 78 if other machines reach
+    ///   the address and there are no tokens.
+    public init(on address: Endpoint, _ board: StatusBoard, _ tokens: Access?) throws(Failure) {
         var limits = HTTPLimits()
         limits.connections = Self.connectionsMax
         do throws(Failure) {
-            server = try HTTPServer(on: address, eventLoops: 1, limits: limits) { _ in AdminPages(board) }
+            server = try HTTPServer(
+                on: address, eventLoops: 1, limits: limits, access: address.isLoopback ? nil : tokens
+            ) { _ in AdminPages(board) }
         } catch {
+            guard error.code == .unavailable else { throw error }
             throw Failure(
                 error.code, error.what, at: error.location,
                 advice: "Another program may have it: --admin-port takes another one, 0 lets the system choose.")

@@ -9,6 +9,7 @@ public import RedisQueue
 public import ServiceKit
 import Synchronization
 public import TallyCore
+public import Tokens
 
 /// A running web node.
 public final class WebNode: Sendable {
@@ -21,10 +22,12 @@ public final class WebNode: Sendable {
         public var producer: Producer.Configuration
         public var link: RedisLink
         public var names: KeyNames
+        /// Whose tokens requests must bring; nil for none, on loopback only.
+        public var access: Access?
 
         public init(
             address: Endpoint, eventLoops: Int, http: HTTPLimits, producer: Producer.Configuration,
-            link: RedisLink, names: KeyNames
+            link: RedisLink, names: KeyNames, access: Access? = nil
         ) {
             self.address = address
             self.eventLoops = eventLoops
@@ -32,6 +35,7 @@ public final class WebNode: Sendable {
             self.producer = producer
             self.link = link
             self.names = names
+            self.access = access
         }
     }
 
@@ -60,7 +64,7 @@ public final class WebNode: Sendable {
 
     /// Listens and serves. Redis may still be away: requests get 503 until it is there.
     ///
-    /// - Throws: 69 if the address cannot be had.
+    /// - Throws: 69 if the address cannot be had, 78 if it is not a loopback one and no tokens are demanded.
     public static func start(_ configuration: Configuration, logger: Logger) throws(Failure) -> WebNode {
         let parts = Mutex<[Part]>([])
         var share = configuration.producer
@@ -80,7 +84,7 @@ public final class WebNode: Sendable {
         }
         let server = try HTTPServer(
             on: configuration.address, eventLoops: configuration.eventLoops, limits: configuration.http,
-            makeService: makeService)
+            access: configuration.access, makeService: makeService)
         let node = WebNode(server: server, parts: parts.withLock { $0 }.sorted { $0.loop.index < $1.loop.index })
         for part in node.parts {
             part.loop.loop.execute { part.node.start { node.unready.subtract(1, ordering: .releasing) } }

@@ -35,12 +35,14 @@ struct CommonOptions: ParsableArguments {
     }
 }
 
-/// Options of the admin listener of a role.
+/// Options of every role: its admin listener, and the tokens that it and the listener of clients demand.
 struct AdminOptions: ParsableArguments {
+    @Option(help: .setting(.tokensFile)) var tokensFile: String?
     @Option(help: .setting(.adminHost)) var adminHost: String?
     @Option(help: .setting(.adminPort)) var adminPort: String?
 
     func add(to flags: inout Flags) {
+        flags.set(.tokensFile, tokensFile)
         flags.set(.adminHost, adminHost)
         flags.set(.adminPort, adminPort)
     }

@@ -7,6 +7,7 @@ import ShardConsumer
 import ShardStore
 import TallyCore
 import Telemetry
+import Tokens
 
 /// `tallymill consume`: consumers of some partitions, until SIGTERM or Ctrl-C.
 struct ConsumeCommand: ParsableCommand {
@@ -49,8 +50,9 @@ struct ConsumeCommand: ParsableCommand {
         let shards = numbers.map { session.folder.shard($0, of: cluster.topology) }
         // A file that is not right is a matter of this start, whatever Redis does.
         for shard in shards { _ = try shard.open() }
-        var watch = try RoleWatch(
-            session, defaultPort: RoleWatch.port(ofConsumer: shards[0].partition.number), logger: logger)
+        let tokens = try session.access()
+        let port = RoleWatch.port(ofConsumer: shards[0].partition.number)
+        var watch = try RoleWatch(session, defaultPort: port, tokens, logger: logger)
         let access = try session.redis(clientName: "tallymill-consume")
         _ = try access.connect(waitingMilliseconds: RedisAccess.startMilliseconds)
         let retention = IdempotencyRetention(milliseconds: Self.retention(session.settings))
@@ -68,6 +70,7 @@ struct ConsumeCommand: ParsableCommand {
                 reload.run { settings throws(Failure) in
                     retention.milliseconds = Self.retention(settings)
                 }
+                tokens?.reload(logger: logger)
             }
             try readiness.tell(watch.notify, consumers)
         }

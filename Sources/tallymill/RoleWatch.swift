@@ -4,6 +4,7 @@
 import Logging
 import ServiceKit
 import Telemetry
+import Tokens
 
 /// The surroundings of a role.
 struct RoleWatch {
@@ -20,13 +21,15 @@ struct RoleWatch {
 
     /// Begins to listen.
     ///
-    /// - Parameter defaultPort: of the admin listener, if the settings name none.
-    /// - Throws: 69 if the address cannot be had.
-    init(_ session: Session, defaultPort: Int, logger: Logger) throws(Failure) {
+    /// - Parameters:
+    ///   - defaultPort: of the admin listener, if the settings name none.
+    ///   - tokens: demanded outside loopback.
+    /// - Throws: 69 if the address cannot be had, 78 if others could reach it without a token.
+    init(_ session: Session, defaultPort: Int, _ tokens: Access?, logger: Logger) throws(Failure) {
         let port = session.settings.optionalInteger(.adminPort) ?? defaultPort
         notify = Notify(environment: Environment.current)
         self.logger = logger
-        admin = try AdminServer(on: Endpoint(host: session.settings.text(.adminHost), port: port), board)
+        admin = try AdminServer(on: Endpoint(host: session.settings.text(.adminHost), port: port), board, tokens)
         logger.info("administration", metadata: ["address": "\(admin.address)"])
     }
 

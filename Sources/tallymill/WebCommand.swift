@@ -5,6 +5,7 @@ import Operations
 import ServiceKit
 import TallyCore
 import Telemetry
+import Tokens
 import WebNode
 
 /// `tallymill web`: a web node, until SIGTERM or Ctrl-C.
@@ -14,12 +15,15 @@ struct WebCommand: ParsableCommand {
         discussion: """
             EXAMPLES
               tallymill web --listen 127.0.0.1:3333
-              tallymill web --listen 0.0.0.0:8080 --event-loops 2 --redis unix:///run/redis/redis.sock
+              tallymill web --listen 0.0.0.0:8080 --tokens-file /etc/tallymill/tokens
+              tallymill web --event-loops 2 --redis unix:///run/redis/redis.sock
               curl -d 'key=hello&value=1' http://127.0.0.1:3333/increment
+
+            An address that other machines reach takes --tokens-file: see `tallymill token --help`.
 
             SIGTERM: /readyz fails, no connection is accepted, what was admitted is pushed, exit 0.
             A second SIGTERM ends it at once, with exit 1 if something was not pushed.
-            SIGHUP reads the configuration again; `tallymill config show` marks what can change without a restart.
+            SIGHUP reads the configuration and the tokens again; `tallymill config show` marks what can change without a restart.
             """)
 
     @OptionGroup var common: CommonOptions
@@ -44,11 +48,13 @@ struct WebCommand: ParsableCommand {
     ) throws(Failure) -> ServiceKit.ExitCode {
         try ResourceLimits.raiseOpenFiles()
         let listen = session.settings.endpoint(.listen)
-        var watch = try RoleWatch(session, defaultPort: RoleWatch.port(besideWeb: listen.port), logger: logger)
+        let tokens = try session.access()
+        var watch = try RoleWatch(session, defaultPort: RoleWatch.port(besideWeb: listen.port), tokens, logger: logger)
         let access = try session.redis(clientName: "tallymill-web")
         _ = try access.connect(waitingMilliseconds: RedisAccess.startMilliseconds)
-        let node = try WebNode.start(configuration(session.settings, access), logger: logger)
+        let node = try WebNode.start(configuration(session.settings, access, tokens), logger: logger)
         logger.info("listening", metadata: ["address": "\(node.address)"])
+        tokens?.log(to: logger)
         watch.start { NodeObserver(node, access, RoleWatch.build) }
         var isTold = false
         while true {
@@ -58,6 +64,7 @@ struct WebCommand: ParsableCommand {
                 reload.run { settings throws(Failure) in
                     node.setBounds(outboxBytes: settings.bytes(.outboxBytes), queueBytes: settings.bytes(.queueBytes))
                 }
+                tokens?.reload(logger: logger)
             } else if event != nil {
                 return try stop(node, &watch, signals)
             }
@@ -90,7 +97,9 @@ struct WebCommand: ParsableCommand {
             .failure, "stopped with up to \(Humanized.bytes(held)) of increments that Redis has not confirmed")
     }
 
-    private func configuration(_ settings: Settings, _ access: RedisAccess) -> WebNode.Configuration {
+    private func configuration(
+        _ settings: Settings, _ access: RedisAccess, _ tokens: Access?
+    ) -> WebNode.Configuration {
         var http = HTTPLimits()
         http.bodyBytes = settings.bytes(.requestBodyBytes)
         http.increments = settings.integer(.requestIncrements)
@@ -100,10 +109,12 @@ struct WebCommand: ParsableCommand {
         producer.outboxBytes = settings.bytes(.outboxBytes)
         producer.queueBytes = settings.bytes(.queueBytes)
         producer.batchBytes = settings.bytes(.batchBytes)
-        return WebNode.Configuration(
+        var configuration = WebNode.Configuration(
             address: settings.endpoint(.listen),
             eventLoops: settings.optionalInteger(.eventLoops) ?? ResourceLimits.processors, http: http,
             producer: producer, link: access.link, names: access.names)
+        configuration.access = tokens
+        return configuration
     }
 }
 

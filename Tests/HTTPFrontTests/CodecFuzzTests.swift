@@ -6,10 +6,10 @@
 //
 // Ours is stricter on purpose, so the converse is not demanded: line ends of LF alone, empty lines before a request
 // beyond one, repeated Content-Length of the same value, lists of transfer codings, transfer codings in HTTP/1.0,
-// a missing or repeated Host, versions but 1.0 and 1.1, unknown methods, targets with fragments, userinfo or bytes
-// above 0x7E, tabs beside a length or a transfer coding, spaces in chunk size lines, trailers that would frame or
-// route, control bytes, more of anything than the limits, Expect and Prefer of other forms. Not generated: CONNECT and
-// Upgrade, after which the codec hands the connection over.
+// a missing or repeated Host, a repeated Authorization, versions but 1.0 and 1.1, unknown methods, targets with
+// fragments, userinfo or bytes above 0x7E, tabs beside a length or a transfer coding, spaces in chunk size lines,
+// trailers that would frame or route, control bytes, more of anything than the limits, Expect and Prefer of other
+// forms. Not generated: CONNECT and Upgrade, after which the codec hands the connection over.
 //
 // TALLYMILL_FUZZ_EXECUTIONS and TALLYMILL_FUZZ_SEED set the length and the start.
 
@@ -215,7 +215,7 @@ private struct Generator {
         }
         return pick([
             "X: y", "X:", "X:  y \t", "Connection: keep-alive", "connection: x, y", "Content-Type: text/plain",
-            "Prefer: wait=3", "Expect: 100-continue", "X: \u{E9}",
+            "Prefer: wait=3", "Expect: 100-continue", "Authorization: Bearer x", "X: \u{E9}",
         ]).replacing("x, y", with: rarely() ? "x, Close" : "x, y")
     }
 

@@ -7,6 +7,7 @@ import Glibc
 import Synchronization
 import TallyCore
 import Testing
+import Tokens
 
 @testable import HTTPFront
 @testable import ServiceKit
@@ -84,7 +85,7 @@ final class EmbeddedFront {
     let front: LoopFront
     private let clock = ManualClock()
 
-    init(limits: HTTPLimits = HTTPLimits(), connectionsMax: Int = 100) {
+    init(limits: HTTPLimits = HTTPLimits(), connectionsMax: Int = 100, access: Access? = nil) {
         let clock = clock
         do throws(Failure) {
             loop = try EventLoop { clock.milliseconds.load(ordering: .relaxed) }
@@ -93,7 +94,8 @@ final class EmbeddedFront {
         }
         loop.turn(isWaiting: false)
         handle = LoopHandle(index: 0, loop: loop)
-        front = LoopFront(loop: loop, limits: limits, connectionsMax: connectionsMax, service: service)
+        front = LoopFront(
+            loop: loop, limits: limits, connectionsMax: connectionsMax, access: access, service: service)
         handle.attach(front)
         front.startSweeping()
     }

@@ -45,7 +45,8 @@ import Testing
 
     @Test mutating func whatComesOnceIsNotKept() throws {
         for bytes in [
-            head("Content-Length: 1\r\nIdempotency-Key: x\r\n"), head("", target: "/increment?key=a&value=1"),
+            head("Content-Length: 1\r\nIdempotency-Key: x\r\n"),
+            head("Content-Length: 1\r\nAuthorization: Bearer x\r\n"), head("", target: "/increment?key=a&value=1"),
             head("X: \(String(repeating: "x", count: 600))\r\nContent-Length: 1\r\n"),
         ] {
             _ = try keep(bytes)
