@@ -43,6 +43,21 @@ public struct BenchResult: Sendable {
         return (load?.acknowledged ?? 0) + (parked?.answered ?? 0) > 0 ? .ok : .failure
     }
 
+    /// What to do about requests that were refused for their token, without a full stop; nil if none was.
+    public var tokenAdvice: String? {
+        func count(_ status: Int) -> Int { (load?.statuses[status] ?? 0) + (parked?.tally.statuses[status] ?? 0) }
+        if count(401) > 0 {
+            return plan.token == nil
+                ? "the server demands a token: name the file of one with --token-file"
+                : "the server does not know the token of --token-file"
+        }
+        if count(403) > 0 { return "the token of --token-file needs the scope write" }
+        if count(429) > 0 {
+            return "the token of --token-file is over its rate: lower --rate, or raise that of the token"
+        }
+        return nil
+    }
+
     /// Acknowledged requests a second, from the start to the last answer.
     var acknowledgedPerSecond: Double {
         guard let load, load.elapsedNanoseconds > 0 else { return 0 }

@@ -2,6 +2,7 @@
 
 public import ServiceKit
 public import TallyCore
+public import Tokens
 
 /// One run of the load.
 public struct LoadPlan: Sendable {
@@ -45,6 +46,8 @@ public struct LoadPlan: Sendable {
     /// Increments a request.
     public var batch = 1
     public var level = Level.queued
+    /// What the server may demand.
+    public var token: TokenSecret?
     public var seed: UInt64
     /// What every key of the run begins with, before its number.
     public var keysPrefix: String

@@ -3,6 +3,7 @@
 
 import ServiceKit
 import TallyCore
+import Tokens
 
 /// An increment that waits for the answer to its request.
 struct PendingIncrement: Hashable {
@@ -32,12 +33,13 @@ struct RequestWriter {
         random = SplitMix64(seed: plan.seed, stream: stream)
         let isCollection = plan.body == .lines || plan.batch > 1
         let level = plan.level == .queued ? "" : "?level=\(plan.level)"
+        let authorization = plan.token.map { "Authorization: Bearer \($0.text)\r\n" } ?? ""
         head = Array(
             """
             POST /increment\(isCollection ? "s" : "")\(level) HTTP/1.1\r
             Host: \(plan.endpoint)\r
             Content-Type: \(Self.contentType(plan.body))\r
-            Content-Length: 
+            \(authorization)Content-Length: 
             """.utf8)
         let prefix = Array(plan.keysPrefix.utf8)
         switch plan.body {

@@ -35,12 +35,16 @@ struct AuditCommand: ParsableCommand {
     @OptionGroup var common: CommonOptions
     @Option(help: ArgumentHelp("a web node to ask what it holds; repeat it for more", valueName: "url"))
     var node: [NodeAddress] = []
+    @Option(help: .setting(.tokenFile)) var tokenFile: String?
     @Flag(help: "every stream, not only those that do not balance") var all = false
     @Option(help: ArgumentHelp("table or json", valueName: "format")) var format = Format.table
 
     func run() throws {
         try run { () throws(Failure) in
-            let session = try Session(.audit, common.flags)
+            var flags = common.flags
+            flags.set(.tokenFile, tokenFile)
+            let session = try Session(.audit, flags)
+            let token = try session.token()
             let access = try session.redis(clientName: "tallymill-audit")
             let addresses = node
             let line = ShownProgress("auditing partitions")
@@ -48,7 +52,7 @@ struct AuditCommand: ParsableCommand {
                 try Audit(
                     session.folder, access,
                     nodes: { () throws(Failure) in
-                        try addresses.map { address throws(Failure) in try NodeQuestion(address).ask() }
+                        try addresses.map { address throws(Failure) in try NodeQuestion(address, token: token).ask() }
                     }, progress: show)
             }
             Output.write(Array((format == .json ? audit.json + "\n" : audit.text(all: all)).utf8), to: 1)

@@ -29,6 +29,7 @@ struct BenchCommand: ParsableCommand {
 
     @OptionGroup var common: CommonOptions
     @Option(help: ArgumentHelp("where the web node serves", valueName: "url")) var url = "http://127.0.0.1:3333"
+    @Option(help: .setting(.tokenFile)) var tokenFile: String?
     @Option(
         help: ArgumentHelp(
             "requests a second; 0 is --flood (default: 9000, or no load with --connections-only)", valueName: "n"))
@@ -75,12 +76,16 @@ struct BenchCommand: ParsableCommand {
     func run() throws {
         try run { () throws(Failure) in
             let signals = try SignalWaiter()
-            let session = try Session(.bench, common.flags)
+            var flags = common.flags
+            flags.set(.tokenFile, tokenFile)
+            let session = try Session(.bench, flags)
             try ResourceLimits.raiseOpenFiles()
-            let plan = try plan(seed: seed ?? UInt64(UInt32.random(in: 0...UInt32.max)))
+            var plan = try plan(seed: seed ?? UInt64(UInt32.random(in: 0...UInt32.max)))
+            plan.token = try session.token()
             var bench = try BenchRun(plan, hooks: try hooks(session, signals))
             let result = try bench.run()
             Output.write(Array((format == .json ? result.json + "\n" : result.table).utf8), to: 1)
+            if let advice = result.tokenAdvice { Output.error("tallymill: \(advice)") }
             return result.exitCode
         }
     }

@@ -3,16 +3,21 @@
 
 import Glibc
 import ServiceKit
+import Tokens
 
 /// A question to one server.
 struct HTTPQuestion {
     private let endpoint: Endpoint
     private let patienceSeconds: Int
+    private let token: TokenSecret?
 
-    /// - Parameter patienceSeconds: for connecting, and for each wait for bytes.
-    init(_ endpoint: Endpoint, patienceSeconds: Int) {
+    /// - Parameters:
+    ///   - patienceSeconds: for connecting, and for each wait for bytes.
+    ///   - token: what the server may demand.
+    init(_ endpoint: Endpoint, patienceSeconds: Int, token: TokenSecret?) {
         self.endpoint = endpoint
         self.patienceSeconds = patienceSeconds
+        self.token = token
     }
 
     /// The body of a 200.
@@ -21,16 +26,28 @@ struct HTTPQuestion {
     func get(_ path: String, answerBytesMax: Int) throws(Failure) -> [UInt8] {
         let socket = try connect()
         defer { close(socket) }
-        let request = "GET \(path) HTTP/1.1\r\nHost: \(endpoint)\r\nConnection: close\r\n\r\n"
+        let authorization = token.map { "Authorization: Bearer \($0.text)\r\n" } ?? ""
+        let request = "GET \(path) HTTP/1.1\r\nHost: \(endpoint)\r\n\(authorization)Connection: close\r\n\r\n"
         try send(Array(request.utf8), to: socket)
         let answer = try receiveAll(socket, bytesMax: answerBytesMax)
         let end = answer.indices.first { answer[$0...].starts(with: "\r\n\r\n".utf8) }
         let status = String(decoding: answer.prefix(16), as: UTF8.self).split(separator: " ").dropFirst().first ?? ""
         guard let end, status == "200" else {
             throw Failure(
-                .failure, "it answered \(status.isEmpty ? "nothing that is HTTP" : "\(status)")", at: location(path))
+                .failure, "it answered \(status.isEmpty ? "nothing that is HTTP" : "\(status)")", at: location(path),
+                advice: advice(for: status))
         }
         return Array(answer[(end + 4)...])
+    }
+
+    private func advice(for status: Substring) -> String? {
+        switch status {
+        case "401" where token == nil: "It demands a token: name the file of one with \(Setting.tokenFile.flag)."
+        case "401": "It does not know the token of \(Setting.tokenFile.flag)."
+        case "403": "The token of \(Setting.tokenFile.flag) needs the scope admin."
+        case "429": "The token of \(Setting.tokenFile.flag) is over its rate: run this again."
+        default: nil
+        }
     }
 
     private func location(_ path: String = "") -> String { "http://\(endpoint)\(path)" }

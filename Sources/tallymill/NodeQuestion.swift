@@ -5,6 +5,7 @@ import Glibc
 import Operations
 import ServiceKit
 import TallyCore
+import Tokens
 
 /// The question to one node.
 struct NodeQuestion {
@@ -14,9 +15,11 @@ struct NodeQuestion {
     private static let answerBytesMax = 4 << 20
 
     private let address: AuditCommand.NodeAddress
+    private let token: TokenSecret?
 
-    init(_ address: AuditCommand.NodeAddress) {
+    init(_ address: AuditCommand.NodeAddress, token: TokenSecret?) {
         self.address = address
+        self.token = token
     }
 
     /// - Throws: 69 if the node cannot be reached or does not answer, 1 if it answers with something else.
@@ -45,8 +48,8 @@ struct NodeQuestion {
     }
 
     private func askOnce() throws(Failure) -> ProducerLedger {
-        let body = try HTTPQuestion(address.endpoint, patienceSeconds: Self.patienceSeconds).get(
-            "/ledger", answerBytesMax: Self.answerBytesMax)
+        let body = try HTTPQuestion(address.endpoint, patienceSeconds: Self.patienceSeconds, token: token)
+            .get("/ledger", answerBytesMax: Self.answerBytesMax)
         do throws(ClusterFileError) {
             return try ProducerLedger(json: body)
         } catch {

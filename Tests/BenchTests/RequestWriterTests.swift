@@ -1,6 +1,7 @@
 import ServiceKit
 import TallyCore
 import Testing
+import Tokens
 
 @testable import Bench
 
@@ -19,6 +20,17 @@ import Testing
         var bytes: [UInt8] = []
         increments.withUnsafeMutableBufferPointer { writer.append(filling: $0, to: &bytes) }
         return (String(decoding: bytes, as: UTF8.self), increments)
+    }
+
+    @Test func aTokenStandsInTheHead() {
+        var plan = Self.plan(.form)
+        plan.token = TokenSecret("tm_x")
+        let (form, one) = Self.request(plan)
+        let content = "key=b:\(one[0].key)&value=\(one[0].delta)"
+        #expect(
+            form.hasSuffix(
+                "form-urlencoded\r\nAuthorization: Bearer tm_x\r\nContent-Length: \(content.utf8.count)\r\n\r\n"
+                    + content))
     }
 
     @Test func formsAreWrittenOut() {
