@@ -99,7 +99,10 @@ public final class RedisConnection {
         defer { freeReplyObject(pointer) }
         unanswered -= 1
         do throws(RedisError) {
-            return try RedisReply(copying: pointer.assumingMemoryBound(to: redisReply.self).pointee)
+            let reply = try RedisReply(copying: pointer.assumingMemoryBound(to: redisReply.self).pointee)
+            guard case .error("NOPERM", let message) = reply else { return reply }
+            // Redis says "this user", and not which.
+            return .error(code: "NOPERM", message: "user \(link.url.user ?? "default"): \(message)")
         } catch {
             failure = error
             throw error

@@ -36,7 +36,8 @@ public enum RedisError: Error, Hashable, Sendable {
         case "MISCONF": "Redis cannot write its data files: look at its disk and its log"
         case "NOAUTH": "Redis wants a password: put it into the URL or the password file"
         case "WRONGPASS": "user or password is wrong"
-        case "NOPERM": "give the Redis user the permission with ACL SETUSER"
+        case "NOPERM":
+            "connect as a user of Redis who may: the sample redis-acl.conf lists what each program needs"
         case "BUSY": "a script keeps Redis busy: SCRIPT KILL or FUNCTION KILL ends it"
         case "NOREPLICAS": "Redis wants more replicas (min-replicas-to-write) before it accepts writes"
         case "MOVED", "ASK", "CROSSSLOT", "CLUSTERDOWN": "Redis Cluster is not supported: use a single Redis"

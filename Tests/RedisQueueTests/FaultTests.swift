@@ -140,8 +140,8 @@ import Testing
         let url = RedisURL(address: .unix(path: server.socket), user: "bob", password: Secret("pw"))
         let producer = try ProducerQueue(connection: RedisConnection(RedisLink(url: url)), names: scene.names)
         let refusal =
-            "Redis refused: NOPERM tallymill needs the permission for RPUSH on its keys"
-            + " (give the Redis user the permission with ACL SETUSER)"
+            "Redis refused: NOPERM user bob: tallymill needs the permission for RPUSH on its keys"
+            + " (connect as a user of Redis who may: the sample redis-acl.conf lists what each program needs)"
         #expect(producer.deliver(pushes(1...1)).answers == [.push(.refused(refusal))])
     }
 
