@@ -79,7 +79,8 @@ extension Setting {
         help: "most connections at a time")
     public static let tokensFile = Setting(
         "tokens-file", .path, absence: "the credential `tokens` of systemd, if there is one, else no tokens",
-        commands: webCommands, help: "file of the tokens that requests must bring; needed outside loopback")
+        commands: webCommands.union([.consume]),
+        help: "file of the tokens that requests must bring; needed outside loopback")
 
     // Clients of web nodes.
     public static let tokenFile = Setting(
