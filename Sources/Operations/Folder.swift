@@ -35,6 +35,9 @@ enum Folder {
 
     static func exists(_ path: String) -> Bool { access(path, F_OK) == 0 }
 
+    /// Whether there is certainly no such file; false also if this user may not look.
+    static func isMissing(_ path: String) -> Bool { access(path, F_OK) != 0 && errno == ENOENT }
+
     /// Everything in a folder but `.` and `..`; nil if there is no folder.
     static func names(in path: String) throws(Failure) -> [String]? {
         guard let directory = opendir(path) else {

@@ -17,6 +17,7 @@ struct Tallymill: ParsableCommand {
               tallymill status                                          what waits in Redis
               tallymill verify                                          is everything what it should be
               tallymill audit                                           does the ledger balance
+              tallymill scale                                           the consumer units that systemd should run
 
             BY HAND, WITH A REDIS OF YOUR OWN (appendonly yes, appendfsync always, noeviction)
               tallymill init --redis redis://127.0.0.1:6379 --data-dir /srv/tally --partitions 4
@@ -33,6 +34,6 @@ struct Tallymill: ParsableCommand {
             UpCommand.self, InitCommand.self, WebCommand.self, ConsumeCommand.self, ReportCommand.self,
             StatusCommand.self, RebalanceCommand.self, VerifyCommand.self, AuditCommand.self, RepairCommand.self,
             ImportCommand.self, ExportCommand.self, BackupCommand.self, RestoreCommand.self, DeadLettersCommand.self,
-            ConfigCommand.self, TokenCommand.self, BenchCommand.self,
+            ConfigCommand.self, TokenCommand.self, BenchCommand.self, ScaleCommand.self,
         ])
 }

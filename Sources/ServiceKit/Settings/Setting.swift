@@ -8,6 +8,7 @@ public enum CommandName: String, CaseIterable, Sendable {
     case deadLetters = "dead-letters"
     case importing = "import"
     case config, up, web, consume, report, status, rebalance, repair, verify, audit, backup, restore, export, bench
+    case scale
 }
 
 /// One row of the table of settings.
