@@ -38,6 +38,12 @@ enum Folder {
     /// Whether there is certainly no such file; false also if this user may not look.
     static func isMissing(_ path: String) -> Bool { access(path, F_OK) != 0 && errno == ENOENT }
 
+    /// Device and number of a file, as leases name a lock; nil if there is none.
+    static func identity(_ path: String) -> String? {
+        var status = stat()
+        return stat(path, &status) == 0 ? "\(status.st_dev):\(status.st_ino)" : nil
+    }
+
     /// Everything in a folder but `.` and `..`; nil if there is no folder.
     static func names(in path: String) throws(Failure) -> [String]? {
         guard let directory = opendir(path) else {

@@ -96,11 +96,11 @@ public enum ServerRequirements {
 }
 
 /// The fields of INFO.
-struct ServerInfo {
+public struct ServerInfo: Hashable, Sendable {
     private var fields: [Substring: Substring] = [:]
 
     /// nil if we may not read it.
-    init?(_ connection: RedisConnection) throws(RedisError) {
+    public init?(_ connection: RedisConnection) throws(RedisError) {
         let reply: RedisReply
         do throws(RedisError) {
             reply = try connection.command(RedisCommand("INFO"))
@@ -108,13 +108,18 @@ struct ServerInfo {
             return nil
         }
         guard let text = reply.text else { throw .protocolViolation("INFO answered \(reply)") }
+        self.init(text: text)
+    }
+
+    /// Lines of `name:value`; others are headings.
+    public init(text: String) {
         for line in text.split(whereSeparator: \.isNewline) {
             guard let colon = line.firstIndex(of: ":") else { continue }
             fields[line[..<colon]] = line[line.index(after: colon)...]
         }
     }
 
-    subscript(name: Substring) -> String? { fields[name].map(String.init) }
+    public subscript(name: Substring) -> String? { fields[name].map(String.init) }
 }
 
 extension ServerProblem: CustomStringConvertible {

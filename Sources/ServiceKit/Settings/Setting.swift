@@ -9,6 +9,7 @@ public enum CommandName: String, CaseIterable, Sendable {
     case importing = "import"
     case config, up, web, consume, report, status, rebalance, repair, verify, audit, backup, restore, export, bench
     case scale
+    case scale, doctor
 }
 
 /// One row of the table of settings.

@@ -1,0 +1,95 @@
+// Everything that `doctor` asks of Redis, over one connection. Any question may be the one that fails: what was asked
+// before it stays, what comes after it is listed as not checked.
+
+import RedisQueue
+import ServiceKit
+import TallyCore
+
+/// Redis as the other checks need it.
+struct RedisSide {
+    private(set) var checks: [DoctorCheck] = []
+    private(set) var topologyChecks: [DoctorCheck] = []
+    private(set) var published: Topology?
+    /// Of the partitions that have keys.
+    private(set) var groups: [UInt32: Inspection] = [:]
+    /// Whether `groups` could be asked for.
+    private(set) var areGroupsKnown = false
+
+    /// The checks that need a reading.
+    private static let readingChecks: [DoctorCheck.Name] = [
+        .redisVersion, .redisRole, .redisPersistence, .redisWrites, .redisEviction, .redisMemory, .redisFunctions,
+        .clock,
+    ]
+
+    init(_ subject: Doctor.Subject, _ file: ClusterFile?) {
+        let access: RedisAccess
+        switch subject.access {
+        case .success(let found): access = found
+        case .failure(let failure):
+            checks = [.error(.redisConnection, failure, otherwise: "Correct the option.")]
+            skipAll("the way to Redis is not known", and: [.redisOvercommit, .redisHugePages, .redisDisk])
+            return
+        }
+        let url = access.link.url
+        var reading: RedisReading?
+        do throws(RedisError) {
+            let connection = try RedisConnection(access.link)
+            let read = try RedisReading(connection, subject.host)
+            reading = read
+            checks.append(.ok(.redisConnection, "\(url)"))
+            lookAtCluster(connection, access, read, subject, file)
+            let partitions = (file?.topology ?? published)?.partitions
+            checks +=
+                RedisChecks(
+                    reading: read, url: url, allowVolatile: access.allowVolatile,
+                    queuesBytesMax: partitions.map { $0 * subject.queueBytes }
+                ).all
+        } catch {
+            checks = [Self.unreachable(error, url)]
+            skipAll("Redis does not answer", and: [])
+        }
+        checks += RedisHostChecks(reading: reading, url: url, host: subject.host).all
+    }
+
+    private mutating func skipAll(_ reason: String, and more: [DoctorCheck.Name]) {
+        checks += (Self.readingChecks + more).map { .skipped($0, reason) }
+        topologyChecks = [.skipped(.topology, reason)]
+    }
+
+    private static func unreachable(_ error: RedisError, _ url: RedisURL) -> DoctorCheck {
+        let mend = DoctorCheck.Mend(
+            "\(url.cli) PING",
+            advice: error.hint.map { "\($0.prefix(1).uppercased())\($0.dropFirst())." }
+                ?? "`systemctl start tallymill-redis` starts the one of the package.")
+        return .error(.redisConnection, "\(error)", mend)
+    }
+
+    /// Topology and key groups.
+    private mutating func lookAtCluster(
+        _ connection: RedisConnection, _ access: RedisAccess, _ reading: RedisReading, _ subject: Doctor.Subject,
+        _ file: ClusterFile?
+    ) {
+        let keys = ClusterKeys(connection: connection, names: access.names)
+        published = try? keys.readTopology()  // what cannot be read is an obstacle of the survey
+        guard reading.revision != nil else {
+            topologyChecks = [.skipped(.topology, "the functions are not loaded in Redis")]
+            return
+        }
+        do throws(Failure) {
+            if let file {
+                topologyChecks = ClusterChecks.topologyChecks(
+                    try Survey(subject.folder, file, connection, access.names))
+            } else {
+                topologyChecks = [.skipped(.topology, "there is no cluster file to compare with")]
+            }
+            guard let topology = file?.topology ?? published else { return }
+            for partition in topology.partitionIDs {
+                let reply = try onRedis { () throws(RedisError) in try keys.inspect(partition) }
+                if case .group(let group) = reply { groups[partition.number] = group }
+            }
+            areGroupsKnown = true
+        } catch {
+            topologyChecks.append(.error(.topology, error, otherwise: "Run this again."))
+        }
+    }
+}

@@ -1,0 +1,97 @@
+// The shards of the topology on this host: are they here, are they the right ones, and what lies in their dead letters.
+// Each is opened and asked for its identity and its running figures; reading every counter is the work of `verify`.
+
+import RedisQueue
+import ServiceKit
+import ShardConsumer
+import ShardStore
+import TallyCore
+
+struct ShardChecks {
+    private(set) var checks: [DoctorCheck] = []
+    /// The shards that are here.
+    private(set) var here: [UInt32] = []
+
+    /// - Parameter groups: of the partitions that have keys in Redis; empty if it could not be asked.
+    init(_ folder: DataFolder, _ topology: Topology, groups: [UInt32: Inspection]) {
+        var found: [DoctorCheck] = []
+        var (missing, elsewhere): ([UInt32], [UInt32]) = ([], [])
+        var letters = 0
+        for partition in topology.partitionIDs {
+            let location = folder.shard(partition.number, of: topology)
+            let group = groups[partition.number]
+            if Folder.isMissing(location.path) {
+                let isConsumed = group?.lease.map { $0.millisecondsLeft > 0 } ?? false
+                if isConsumed { elsewhere.append(partition.number) } else { missing.append(partition.number) }
+                continue
+            }
+            here.append(partition.number)
+            do throws(Failure) {
+                let (finding, count) = try Self.look(location, group)
+                if let finding { found.append(finding) }
+                letters += count
+            } catch {
+                found.append(.error(.shards, error, otherwise: "`tallymill verify --offline` says more."))
+            }
+        }
+        if !missing.isEmpty {
+            found.append(Self.missing(missing, of: topology, folder, isConsumedKnown: !groups.isEmpty))
+        }
+        let others = elsewhere.isEmpty ? "" : ", \(elsewhere.count) on other hosts"
+        let known = here.isEmpty ? "none here" : "partitions \(PartitionList.text(here)) are here"
+        checks = found.orOK(.shards, known + others)
+        checks.append(Self.deadLetters(letters))
+    }
+
+    private static func look(_ location: ShardLocation, _ group: Inspection?) throws(Failure) -> (DoctorCheck?, Int) {
+        try onStore { () throws(StoreError) in
+            let reader = try ShardReader(at: location.path, expecting: location.expected)
+            let count = try reader.statistics().deadLetters
+            if reader.state == .retired {
+                return (
+                    .error(
+                        .shards, "\(location.path): a rebalance has closed it, and the cluster file calls it current",
+                        DoctorCheck.Mend(
+                            advice: "This copy of the cluster file is older than a rebalance: put the newest one here.")
+                    ), count
+                )
+            }
+            guard let group, group.shard != reader.identity.uuid else { return (nil, count) }
+            return (
+                .error(
+                    .shards,
+                    "\(location.path): it is shard \(reader.identity.uuid), its list in Redis feeds \(group.shard)",
+                    DoctorCheck.Mend(
+                        "tallymill verify --data-dir \(ShellWord.quoted(location.path.folderOfData))",
+                        advice: "Another copy of it is in use: put that one back.")), count
+            )
+        }
+    }
+
+    private static func missing(
+        _ numbers: [UInt32], of topology: Topology, _ folder: DataFolder, isConsumedKnown: Bool
+    ) -> DoctorCheck {
+        let first = folder.shard(numbers[0], of: topology).path
+        let nobody = isConsumedKnown ? ", and nobody consumes \(numbers.count == 1 ? "it" : "them") elsewhere" : ""
+        return .error(
+            .shards, "\(QueueChecks.named(numbers)) no shard here (\(first))\(nobody)",
+            DoctorCheck.Mend(
+                "tallymill restore BACKUP --data-dir \(ShellWord.quoted(folder.path))",
+                advice: "Put the newest copy back: that of its last host, else the last backup. What is consumed"
+                    + " on another host is missing only while its consumer stands still."))
+    }
+
+    private static func deadLetters(_ count: Int) -> DoctorCheck {
+        if count == 0 { return .ok(.deadLetters, "none") }
+        return .warning(
+            .deadLetters,
+            "\(count == 1 ? "1 dead letter holds" : "\(Humanized.count(count)) dead letters hold")"
+                + " what could not be counted",
+            DoctorCheck.Mend("tallymill dead-letters list"))
+    }
+}
+
+extension String {
+    /// Of a shard's path: the folder above that of its epoch.
+    fileprivate var folderOfData: String { Folder.of(Folder.of(self)) }
+}
