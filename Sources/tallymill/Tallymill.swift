@@ -18,6 +18,7 @@ struct Tallymill: ParsableCommand {
               tallymill verify                                          is everything what it should be
               tallymill audit                                           does the ledger balance
               tallymill doctor                                          what is wrong here, and what mends it
+              tallymill top                                             rates and backlog, live
               tallymill scale                                           the consumer units that systemd should run
 
             BY HAND, WITH A REDIS OF YOUR OWN (appendonly yes, appendfsync always, noeviction)
@@ -35,6 +36,6 @@ struct Tallymill: ParsableCommand {
             UpCommand.self, InitCommand.self, WebCommand.self, ConsumeCommand.self, ReportCommand.self,
             StatusCommand.self, RebalanceCommand.self, VerifyCommand.self, AuditCommand.self, RepairCommand.self,
             ImportCommand.self, ExportCommand.self, BackupCommand.self, RestoreCommand.self, DeadLettersCommand.self,
-            ConfigCommand.self, TokenCommand.self, BenchCommand.self, ScaleCommand.self, DoctorCommand.self,
+            ConfigCommand.self, TokenCommand.self, BenchCommand.self, ScaleCommand.self, DoctorCommand.self, TopCommand.self,
         ])
 }

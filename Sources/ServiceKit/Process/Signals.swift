@@ -15,6 +15,8 @@ public struct SignalEvent: Hashable, Sendable {
         case interrupt
         /// SIGHUP: read the configuration again, or the terminal is gone.
         case hangup
+        /// SIGWINCH: the terminal has another size. Only for who asked for it.
+        case resize
     }
 
     public let kind: Kind
@@ -32,9 +34,11 @@ public final class SignalWaiter {
     public let descriptor: Int32
     private var stopRequests = 0
 
+    /// - Parameter watchesSize: hand out SIGWINCH, too.
     /// - Throws: exit code 1 if the system has no descriptor left.
-    public init() throws(Failure) {
+    public init(watchesSize: Bool = false) throws(Failure) {
         var set = Self.handled
+        if watchesSize { sigaddset(&set, SIGWINCH) }
         let masked = pthread_sigmask(SIG_BLOCK, &set, nil)
         precondition(masked == 0, "pthread_sigmask fails only for a wrong request")
         signal(SIGPIPE, SIG_IGN)
@@ -56,6 +60,7 @@ public final class SignalWaiter {
         }
         let number = tm_signalfd_read(descriptor)
         guard number >= 0 else { throw Failure(cannot: "read a signal", errno: errno, code: .failure) }
+        if number == SIGWINCH { return SignalEvent(kind: .resize, stopRequests: stopRequests) }
         guard let kind = Self.kinds[number] else { return nil }
         if kind != .hangup { stopRequests += 1 }
         return SignalEvent(kind: kind, stopRequests: stopRequests)

@@ -10,6 +10,7 @@ public enum CommandName: String, CaseIterable, Sendable {
     case config, up, web, consume, report, status, rebalance, repair, verify, audit, backup, restore, export, bench
     case scale
     case scale, doctor
+    case scale, doctor, top
 }
 
 /// One row of the table of settings.

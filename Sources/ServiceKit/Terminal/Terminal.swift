@@ -25,6 +25,13 @@ public struct Terminal: Sendable {
         isTerminal && !Self.isSet("NO_COLOR") && Self.value("TERM") != "dumb"
     }
 
+    /// Whether the locale's characters are UTF-8, so that more than ASCII can be shown.
+    public static var isUTF8: Bool {
+        let name = ["LC_ALL", "LC_CTYPE", "LANG"].lazy.compactMap { value($0) }.first { !$0.isEmpty } ?? ""
+        let lower = name.lowercased()
+        return lower.contains("utf-8") || lower.contains("utf8")
+    }
+
     private static func isSet(_ variable: String) -> Bool { value(variable)?.isEmpty == false }
 
     private static func value(_ variable: String) -> String? {
