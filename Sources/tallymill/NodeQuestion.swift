@@ -14,31 +14,28 @@ struct NodeQuestion {
     private static let answerBytesMax = 4 << 20
 
     private let address: AuditCommand.NodeAddress
-<<<<<<< HEAD
     private let token: TokenSecret?
-
-    init(_ address: AuditCommand.NodeAddress, token: TokenSecret?) {
-        self.address = address
-        self.token = token
-=======
     private let patienceSeconds: Int
 
-    /// - Parameter patienceSeconds: for connecting, and for each wait for bytes.
-    init(_ address: AuditCommand.NodeAddress, patienceSeconds: Int = 5) {
+    /// - Parameters:
+    ///   - token: to be shown; nil for none.
+    ///   - patienceSeconds: for connecting, and for each wait for bytes.
+    init(_ address: AuditCommand.NodeAddress, token: TokenSecret?, patienceSeconds: Int = 5) {
         self.address = address
+        self.token = token
         self.patienceSeconds = patienceSeconds
     }
 
     /// Whether it admits requests; nil if it does not say.
     func askReadiness() -> Bool? {
         do throws(Failure) {
-            _ = try HTTPQuestion(address.endpoint, patienceSeconds: patienceSeconds).get(
-                "/readyz", answerBytesMax: Self.answerBytesMax)  // the answer's status is all that is asked
+            // The answer's status is all that is asked.
+            _ = try HTTPQuestion(address.endpoint, patienceSeconds: patienceSeconds, token: token)
+                .get("/readyz", answerBytesMax: Self.answerBytesMax)
             return true
         } catch {
             return error.code == .failure ? false : nil
         }
->>>>>>> b941d9a (Show rates and backlog live)
     }
 
     /// - Throws: 69 if the node cannot be reached or does not answer, 1 if it answers with something else.
@@ -67,13 +64,8 @@ struct NodeQuestion {
     }
 
     private func askOnce() throws(Failure) -> ProducerLedger {
-<<<<<<< HEAD
-        let body = try HTTPQuestion(address.endpoint, patienceSeconds: Self.patienceSeconds, token: token)
+        let body = try HTTPQuestion(address.endpoint, patienceSeconds: patienceSeconds, token: token)
             .get("/ledger", answerBytesMax: Self.answerBytesMax)
-=======
-        let body = try HTTPQuestion(address.endpoint, patienceSeconds: patienceSeconds).get(
-            "/ledger", answerBytesMax: Self.answerBytesMax)
->>>>>>> b941d9a (Show rates and backlog live)
         do throws(ClusterFileError) {
             return try ProducerLedger(json: body)
         } catch {

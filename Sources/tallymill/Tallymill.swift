@@ -36,6 +36,7 @@ struct Tallymill: ParsableCommand {
             UpCommand.self, InitCommand.self, WebCommand.self, ConsumeCommand.self, ReportCommand.self,
             StatusCommand.self, RebalanceCommand.self, VerifyCommand.self, AuditCommand.self, RepairCommand.self,
             ImportCommand.self, ExportCommand.self, BackupCommand.self, RestoreCommand.self, DeadLettersCommand.self,
-            ConfigCommand.self, TokenCommand.self, BenchCommand.self, ScaleCommand.self, DoctorCommand.self, TopCommand.self,
+            ConfigCommand.self, TokenCommand.self, BenchCommand.self, ScaleCommand.self, DoctorCommand.self,
+            TopCommand.self,
         ])
 }

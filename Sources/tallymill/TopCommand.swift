@@ -34,6 +34,7 @@ struct TopCommand: ParsableCommand {
     @OptionGroup var common: CommonOptions
     @Option(help: ArgumentHelp("a web node to ask; repeat it for more", valueName: "url"))
     var node: [AuditCommand.NodeAddress] = []
+    @Option(help: .setting(.tokenFile)) var tokenFile: String?
     @Option(help: ArgumentHelp("time between looks, 100ms to 1h", valueName: "duration"))
     var interval = Interval.second
     @Flag(help: "print one look and end") var once = false
@@ -51,7 +52,9 @@ struct TopCommand: ParsableCommand {
                 format == .table && !once && count == nil
                 && Terminal(STDIN_FILENO).isTerminal && Terminal.standardOutput.isTerminal
             let signals = try SignalWaiter(watchesSize: isLive)
-            let session = try Session(.top, common.flags)
+            var flags = common.flags
+            flags.set(.tokenFile, tokenFile)
+            let session = try Session(.top, flags)
             let feed = try TopFeed(session, node, everyMilliseconds: interval.milliseconds)
             defer { feed.stop() }
             if isLive {

@@ -5,6 +5,7 @@ import Operations
 import ServiceKit
 import Supervision
 import TallyCore
+import Tokens
 
 /// Readings, one after the other, until it is stopped.
 final class TopFeed: Sendable {
@@ -16,11 +17,13 @@ final class TopFeed: Sendable {
     /// - Parameters:
     ///   - nodes: to be asked; none for that of the `up` in the data folder, if one runs.
     ///   - everyMilliseconds: from the start of a reading to that of the next.
+    /// - Throws: 78 if the file of `--token-file` cannot be used.
     init(_ session: Session, _ nodes: [AuditCommand.NodeAddress], everyMilliseconds: Int) throws(Failure) {
+        let token = try session.token()
         readings = try LatestValue()
         let (readings, ending) = (readings, ending)
         let thread = ServiceThread(name: "top") {
-            let asker = NodeAsker(session.folder.path, nodes)
+            let asker = NodeAsker(session.folder.path, nodes, token)
             let sampler = TopSampler(
                 session.folder,
                 access: { () throws(Failure) in try session.redis(clientName: "tallymill-top") },
@@ -45,11 +48,13 @@ private final class NodeAsker {
 
     private let dataFolder: String
     private let isFixed: Bool
+    private let token: TokenSecret?
     private var addresses: [AuditCommand.NodeAddress]
 
-    init(_ dataFolder: String, _ addresses: [AuditCommand.NodeAddress]) {
+    init(_ dataFolder: String, _ addresses: [AuditCommand.NodeAddress], _ token: TokenSecret?) {
         self.dataFolder = dataFolder
         self.addresses = addresses
+        self.token = token
         isFixed = !addresses.isEmpty
     }
 
@@ -59,7 +64,7 @@ private final class NodeAsker {
         if !isFixed, addresses.isEmpty { findNodeOfUp(&problems) }
         var isSilent = false
         let nodes = addresses.map { address in
-            let question = NodeQuestion(address, patienceSeconds: Self.patienceSeconds)
+            let question = NodeQuestion(address, token: token, patienceSeconds: Self.patienceSeconds)
             do throws(Failure) {
                 let ledger = try question.ask()
                 return TopReading.Node(address: "\(address)", ledger: ledger, isReady: question.askReadiness())

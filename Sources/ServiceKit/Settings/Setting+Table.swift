@@ -84,7 +84,7 @@ extension Setting {
 
     // Clients of web nodes.
     public static let tokenFile = Setting(
-        "token-file", .path, absence: "no token", commands: [.audit, .bench],
+        "token-file", .path, absence: "no token", commands: [.audit, .bench, .top],
         help: "file whose first line is the token for the web node")
 
     /// All settings, in the order in which they are listed.

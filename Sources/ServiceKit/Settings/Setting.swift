@@ -8,8 +8,6 @@ public enum CommandName: String, CaseIterable, Sendable {
     case deadLetters = "dead-letters"
     case importing = "import"
     case config, up, web, consume, report, status, rebalance, repair, verify, audit, backup, restore, export, bench
-    case scale
-    case scale, doctor
     case scale, doctor, top
 }
 
