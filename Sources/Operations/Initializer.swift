@@ -73,6 +73,7 @@ public struct Initializer {
         defer { withExtendedLifetime(lock) {} }
         // Before anything is written: a Redis that is not fit leaves no half-made cluster behind.
         let connection = try access.connect(waitingMilliseconds: RedisAccess.startMilliseconds, needsLibrary: false)
+        try checkVacancy(over: connection)
         let (file, isNew) = try clusterFile(partitions, otherwise, takesUnfinished)
         let created = try publish(file, over: connection)
         return Outcome(file, isNew: isNew, createdGroups: created, folder: folder.path)
@@ -84,6 +85,19 @@ public struct Initializer {
         throw Failure(
             .configuration, "this cluster has \(partitions) partitions, not \(asked)", at: folder.clusterFilePath,
             advice: "`tallymill rebalance` changes the number of partitions; leave --partitions out to keep it.")
+    }
+
+    /// A second cluster in a namespace would be refused when it is published; a service that is started on a host whose
+    /// disk is not mounted, or that consumes for the first time, must not leave empty shards behind either.
+    private func checkVacancy(over connection: RedisConnection) throws(Failure) {
+        guard try folder.readClusterFile() == nil else { return }
+        let keys = ClusterKeys(connection: connection, names: access.names)
+        guard let topology = try onRedis({ () throws(RedisError) in try keys.readTopology() }) else { return }
+        throw Failure(
+            .configuration, "this Redis belongs to cluster \(topology.cluster), whose cluster file is not here",
+            at: folder.clusterFilePath,
+            advice:
+                "Put its cluster file and its shards into \(folder.path), or name another --namespace for a new one.")
     }
 
     private func clusterFile(
