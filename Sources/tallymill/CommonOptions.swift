@@ -128,6 +128,12 @@ struct Session {
         _ = try ParentDeath.arm(environment: environment)  // false: nobody asked for it
     }
 
+    /// K if it is demanded: by a flag. In the environment or a file it is the K of a new cluster, so that one file
+    /// serves before and after a rebalance.
+    var demandedPartitions: Int? {
+        settings.origin(of: .partitions) == .flag ? settings.integer(.partitions) : nil
+    }
+
     /// How to reach Redis. - Parameter clientName: what `CLIENT LIST` shows.
     func redis(clientName: String) throws(Failure) -> RedisAccess {
         let own = try UpFolder.socket(ofDataFolder: folder.path).map { "unix://\($0)" }

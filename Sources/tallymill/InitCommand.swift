@@ -12,7 +12,8 @@ struct InitCommand: ParsableCommand {
               tallymill init --partitions 8 --data-dir /srv/tally --redis redis://127.0.0.1:6379
 
             May be run again at any time: it creates what is missing in Redis and changes nothing else. Another number
-            of partitions is refused: that is a rebalance.
+            of partitions is refused: that is a rebalance. In the environment or in the file of --config, the number is
+            that of a new cluster; one that exists keeps its own.
             """)
 
     @OptionGroup var common: CommonOptions
@@ -24,11 +25,8 @@ struct InitCommand: ParsableCommand {
             flags.set(.partitions, partitions)
             let session = try Session(.initialize, flags)
             let access = try session.redis(clientName: "tallymill-init")
-            let asked =
-                session.settings.origin(of: .partitions) == .builtIn
-                ? nil : session.settings.integer(.partitions)
             let outcome = try Initializer(folder: session.folder, access: access).run(
-                partitions: asked, otherwise: session.settings.integer(.partitions))
+                partitions: session.demandedPartitions, otherwise: session.settings.integer(.partitions))
             Output.line(outcome.description)
             return .ok
         }

@@ -64,7 +64,7 @@ struct UpCommand: ParsableCommand {
         let plans = RolePlans(
             settings: session.settings, executable: executable, dataFolder: data.path, socketPath: redis?.socketPath,
             logFormat: session.log.format, environment: environment)
-        let asked = session.settings.origin(of: .partitions) == .builtIn ? nil : session.settings.integer(.partitions)
+        let asked = session.demandedPartitions
         let callName = Programs.callName(of: executable, environment: environment)
         let hooks = ClusterHooks(
             initialise: { () throws(Failure) in

@@ -53,6 +53,23 @@ extension ClusterTests {
             }
         }
 
+        /// Another K on the command line is refused; in a file of settings it is that of a new cluster only, so that
+        /// the file of a service may stay as it is after a rebalance.
+        @Test func initWithAnotherNumber() throws {
+            try ClusterTests.withPieces("init") { cluster in
+                let demanded = try Command.tallymill(["init", "--partitions", "9"] + cluster.place)
+                try ClusterTests.check(
+                    demanded.code == 78 && demanded.errorText.contains("this cluster has 4 partitions, not 9"),
+                    "init ended with \(demanded.code): \(demanded.errorText)")
+                let path = "\(cluster.folder.path)/services.conf"
+                try Files.write(Array("TALLYMILL_PARTITIONS=9\n".utf8), to: path)
+                let kept = try Command.tallymill(["init", "--config", path] + cluster.place)
+                try ClusterTests.check(
+                    kept.code == 0 && kept.outputText.contains("is complete: epoch 1, 4 partitions"),
+                    "init ended with \(kept.code): \(kept.outputText)\(kept.errorText)")
+            }
+        }
+
         /// `up` on a folder in use: 75. With another K: 78, pointing to `rebalance`. Nothing of it disturbs the first.
         @Test func upRefuses() throws {
             try ClusterTests.withUp("refuse") { cluster in
