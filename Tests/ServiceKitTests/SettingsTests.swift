@@ -58,6 +58,21 @@ import Testing
         #expect(both.text(.dataDir) == "/srv")
     }
 
+    @Test func aCredentialIsADefault() throws {
+        try withFolder { folder in
+            let environment = ["CREDENTIALS_DIRECTORY": folder]
+            let without = try Settings.resolve(command: .web, flags: [:], environment: environment, file: nil)
+            #expect(without.optionalText(.redisPasswordFile) == nil)
+            try AtomicFile.write(Array("secret".utf8), to: "\(folder)/redis-password")
+            let with = try Settings.resolve(command: .web, flags: [:], environment: environment, file: nil)
+            #expect(with.optionalText(.redisPasswordFile) == "\(folder)/redis-password")
+            #expect("\(with.origin(of: .redisPasswordFile))" == "credential redis-password")
+            let file = try Self.file("TALLYMILL_REDIS_PASSWORD_FILE=/srv/password")
+            let both = try Settings.resolve(command: .web, flags: [:], environment: environment, file: file)
+            #expect(both.text(.redisPasswordFile) == "/srv/password")
+        }
+    }
+
     @Test func aFileServesAllCommands() throws {
         let file = try Self.file("TALLYMILL_LISTEN=[::1]:80\nTALLYMILL_ALLOW_VOLATILE_REDIS=true\n")
         let settings = try Settings.resolve(command: .report, flags: [:], environment: [:], file: file)

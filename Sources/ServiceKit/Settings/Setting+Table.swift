@@ -10,7 +10,7 @@ extension Setting {
         absence: "the socket of the `up` that owns the data folder, else redis://127.0.0.1:6379",
         help: "Redis, as redis://[user:password@]host:port[/db] or unix:///path")
     public static let redisPasswordFile = Setting(
-        "redis-password-file", .path, absence: "no password but the URL's",
+        "redis-password-file", .path, absence: "no password but the URL's", fallbackCredential: "redis-password",
         help: "file whose first line is the password of Redis")
     public static let namespace = Setting(
         "namespace", .name(maximumBytes: 64), default: "tallymill",

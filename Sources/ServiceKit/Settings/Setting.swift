@@ -30,6 +30,8 @@ public struct Setting: Sendable {
     public let isReloadable: Bool
     /// A variable of another program that serves as default: systemd's STATE_DIRECTORY.
     public let fallbackVariable: String?
+    /// A credential of systemd (LoadCredential=) whose file serves as default, if the service has one of that name.
+    public let fallbackCredential: String?
     /// The commands that have it as a flag. Elsewhere its flag is refused, its variable and its line in a file are
     /// checked and not used, so that one file serves all commands.
     public let commands: Set<CommandName>
@@ -37,7 +39,8 @@ public struct Setting: Sendable {
     init(
         _ name: String, _ kind: SettingKind, default defaultText: String? = nil, absence: String? = nil,
         isSecret: Bool = false, isAllowedInFile: Bool = true, isReloadable: Bool = false,
-        fallbackVariable: String? = nil, commands: Set<CommandName> = Set(CommandName.allCases), help: String
+        fallbackVariable: String? = nil, fallbackCredential: String? = nil,
+        commands: Set<CommandName> = Set(CommandName.allCases), help: String
     ) {
         self.name = name
         self.kind = kind
@@ -47,6 +50,7 @@ public struct Setting: Sendable {
         self.isAllowedInFile = isAllowedInFile
         self.isReloadable = isReloadable
         self.fallbackVariable = fallbackVariable
+        self.fallbackCredential = fallbackCredential
         self.commands = commands
         self.help = help
     }

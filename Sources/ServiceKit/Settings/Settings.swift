@@ -1,9 +1,11 @@
 // The settings of one run: read once, checked before anything else happens, then a value that is passed on.
 //
-// Precedence: flags, then the environment, then the file, then a variable such as STATE_DIRECTORY, then the
-// default. Every value of every source is checked, also one that another source overrides, so that a mistake is
-// found when it is made. An unknown TALLYMILL_ variable is an error as an unknown line in the file is: it is most
-// likely a slip, and a limit that silently does not apply shows at the worst time.
+// Precedence: flags, then the environment, then the file, then what systemd gives a service (STATE_DIRECTORY, a
+// credential), then the default. Every value of every source is checked, also one that another source overrides, so
+// that a mistake is found when it is made. An unknown TALLYMILL_ variable is an error as an unknown line in the file
+// is: it is most likely a slip, and a limit that silently does not apply shows at the worst time.
+
+import Glibc
 
 /// All settings with their values.
 public struct Settings: Sendable {
@@ -222,6 +224,13 @@ extension Settings {
             // systemd joins several state directories with colons; ours is the first.
             let first = text.split(separator: ":").first.map(String.init) ?? text
             layer.entries[setting.name] = .init(text: first, origin: .variable(variable))
+        }
+        guard let folder = environment["CREDENTIALS_DIRECTORY"] else { return layer }
+        for setting in Setting.table {
+            guard let name = setting.fallbackCredential else { continue }
+            let path = "\(folder)/\(name)"
+            // Only that it is there: one that cannot be read is for its reader to report.
+            if access(path, F_OK) == 0 { layer.entries[setting.name] = .init(text: path, origin: .credential(name)) }
         }
         return layer
     }

@@ -14,6 +14,8 @@ public enum SettingOrigin: Hashable, Sendable {
     case environment
     /// Another program's variable that serves as default, such as STATE_DIRECTORY.
     case variable(String)
+    /// A credential that systemd has loaded for this service.
+    case credential(String)
     case file(path: String, line: Int)
     case builtIn
 
@@ -31,6 +33,7 @@ public enum SettingOrigin: Hashable, Sendable {
         case .flag: setting.flag
         case .environment: "\(setting.variable) in the environment"
         case .variable(let name): "\(name) in the environment"
+        case .credential(let name): "the credential \(name)"
         case .file: setting.variable
         case .builtIn: "the default of \(setting.name)"
         }
@@ -43,6 +46,7 @@ extension SettingOrigin: CustomStringConvertible {
         case .flag: "flag"
         case .environment: "environment"
         case .variable(let name): "environment, \(name)"
+        case .credential(let name): "credential \(name)"
         case .file(let path, let line): "\(path):\(line)"
         case .builtIn: "default"
         }
