@@ -1,18 +1,15 @@
 // Where the tokens of this run come from, on both sides: those that a web node demands, and the one that a client of
 // web nodes brings.
 
-import Glibc
 import Logging
 import ServiceKit
 import Tokens
 
 extension Session {
-    /// The tokens that the web node demands: of `--tokens-file`, else of the credential `tokens`; nil for none.
+    /// The tokens that the role demands: of `--tokens-file`, else of the credential `tokens`; nil for none.
     func access() throws(Failure) -> Access? {
-        if let path = settings.optionalText(.tokensFile) { return try Access(path: path) }
-        guard let folder = Environment.current["CREDENTIALS_DIRECTORY"] else { return nil }
-        let path = "\(folder)/tokens"
-        return Glibc.access(path, F_OK) == 0 ? try Access(path: path) : nil
+        guard let path = settings.optionalText(.tokensFile) else { return nil }
+        return try Access(path: path)
     }
 
     /// The token of `--token-file`; nil for none.

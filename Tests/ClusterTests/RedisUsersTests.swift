@@ -62,6 +62,7 @@ extension ClusterTests {
                 }
             }
             try count("stored")
+            for role in [web, consumer] { try seesQueues(role) }
             for command in ["status", "verify", "audit"] { _ = try redis.tallymill([command], as: "admin") }
             let node = ["audit", "--node", "http://127.0.0.1:\(port)"]
             _ = try redis.tallymill(node, as: "admin")
@@ -89,10 +90,20 @@ extension ClusterTests {
             try redis.stop(consumer)
         }
 
+        /// The monitor of a role may ask what it asks.
+        private static func seesQueues(_ role: RunningProcess) throws {
+            try eventually("the queues are looked at", within: 20) {
+                guard let port = role.errorOutput.firstMatch(of: /administration address=127.0.0.1:(\d+)/),
+                    let number = UInt16(port.1)
+                else { return false }
+                return Loopback.ask(number, .get("/status"))?.text.contains(#""redis_reachable":true"#) == true
+            }
+        }
+
         /// Programs as the wrong user say who is refused, and what to do.
         private static func refusals(_ redis: GuardedRedis) throws {
             let hint = "Connect as a user of Redis who may: the sample redis-acl.conf lists what"
-            for (command, user) in [(["init", "--partitions", "3"], "node"), (["status"], "consumer")] {
+            for (command, user) in [(["init", "--partitions", "3"], "node"), (["verify"], "consumer")] {
                 let said = try redis.tallymill(command, as: user, code: 78).errorText
                 try ClusterTests.check(said.contains("NOPERM user \(user): ") && said.contains(hint), said)
             }

@@ -78,7 +78,7 @@ extension Setting {
         "max-connections", .integer(1...1_000_000), default: "20000", commands: webCommands,
         help: "most connections at a time")
     public static let tokensFile = Setting(
-        "tokens-file", .path, absence: "the credential `tokens` of systemd, if there is one, else no tokens",
+        "tokens-file", .path, absence: "no tokens", fallbackCredential: "tokens",
         commands: webCommands.union([.consume]),
         help: "file of the tokens that requests must bring; needed outside loopback")
 
