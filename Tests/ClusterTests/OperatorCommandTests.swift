@@ -170,7 +170,10 @@ extension ClusterTests {
                 for byKey in [true, false] {
                     let screen = try Typescript(
                         cluster.folder.path + (byKey ? "/key" : "/signal"),
-                        command: "exec \(try TestEnvironment.binary()) top --data-dir \(cluster.dataFolder)")
+                        // One reading is all that it takes: every later screen comes from a key or a signal.
+                        command:
+                            "exec \(try TestEnvironment.binary()) top --interval 1h --data-dir \(cluster.dataFolder)"
+                    )
                     try eventually("`top` shows the node", within: 20) { () throws(HarnessError) in
                         if let ending = try screen.process.poll() {
                             throw HarnessError("`top` \(ending): \(screen.text) \(screen.process.errorOutput)")
@@ -178,13 +181,17 @@ extension ClusterTests {
                         return screen.text.contains("127.0.0.1:\(cluster.port)") && screen.text.contains("ready")
                     }
                     try ClusterTests.check(screen.text.hasPrefix("\u{1B}[?1049h\u{1B}[?25l\u{1B}[H"), screen.text)
+                    let top = ProcessTable.children(of: screen.process.pid).first { $0.arguments.contains("top") }
+                    guard let top else { throw HarnessError("`top` is no child of its terminal") }
                     if byKey {
+                        try screen.resize(of: top.pid, columns: 40, rows: 10)
+                        try eventually("the narrow screen has fewer columns", within: 10) {
+                            screen.text.contains("IN/S   HELD  STATE")
+                        }
                         try screen.type("s")
                         try eventually("the order changes", within: 10) { screen.text.contains("s most behind first") }
                         try screen.type("q")
                     } else {
-                        let top = ProcessTable.children(of: screen.process.pid).first { $0.arguments.contains("top") }
-                        guard let top else { throw HarnessError("`top` is no child of its terminal") }
                         kill(top.pid, SIGTERM)
                     }
                     let ending = try screen.process.waitForEnd(within: 10)
@@ -229,6 +236,15 @@ private final class Typescript {
     func type(_ keys: String) throws(HarnessError) {
         let bytes = Array(keys.utf8)
         guard write(keyboard, bytes, bytes.count) == bytes.count else { throw HarnessError("cannot type") }
+    }
+
+    /// Gives the terminal of a process another size.
+    func resize(of pid: Int32, columns: UInt16, rows: UInt16) throws(HarnessError) {
+        let terminal = open("/proc/\(pid)/fd/1", O_RDWR | O_NOCTTY | O_CLOEXEC)
+        guard terminal >= 0 else { throw HarnessError("cannot open the terminal of process \(pid)") }
+        defer { close(terminal) }
+        var size = winsize(ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0)
+        guard ioctl(terminal, UInt(TIOCSWINSZ), &size) == 0 else { throw HarnessError("cannot resize the terminal") }
     }
 
     /// What the terminal has received, without the first and last line, which `script` adds to its record.

@@ -126,6 +126,19 @@ import Testing
         #expect(doctor.seen(.redisDisk) == "skipped: the way to Redis is not known")
     }
 
+    /// The Redis of an `up` is gone with it, and commands look at the usual port.
+    @Test func noUp() {
+        let folder = ScratchFolder()
+        let url = RedisURL(address: .tcp(host: "127.0.0.1", port: RedisURL.portDefault))
+        func lines() -> [String] {
+            RedisSide.unreachable(.unreachable("\(url): refused"), url, DataFolder(folder.path)).lines
+        }
+        let what = "error: cannot reach Redis at redis://127.0.0.1:6379: refused"
+        #expect(lines() == [what, "$ redis-cli -h 127.0.0.1 -p 6379 PING"])
+        mkdir("\(folder.path)/up", 0o755)
+        #expect(lines() == [what, "$ tallymill up --data-dir \(folder.path)"])
+    }
+
     // MARK: In its own words
 
     private func checks(

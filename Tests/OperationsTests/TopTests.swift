@@ -273,7 +273,8 @@ private func reading(
         try cluster.consume()
         try node.post(["\(cluster.keys(in: 2)[0])": 1])
         let access = cluster.access
-        let sampler = TopSampler(cluster.folder, access: { () throws(Failure) in access }, nodes: { ([], ["no node"]) })
+        let sampler = TopSampler(
+            cluster.folder, access: { () throws(Failure) in access }, nodes: { ([], ["no node", "no node"]) })
         let first = sampler.read()
         #expect(first.topology == cluster.topology)
         #expect(first.partitions.map(\.batches) == [0, 0, 1, 0])

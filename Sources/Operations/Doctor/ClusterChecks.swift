@@ -53,10 +53,11 @@ struct ClusterChecks {
             DoctorCheck.Mend("tallymill init --partitions \(file.topology.partitions) \(data)"))
     }
 
-    /// What `repair` would do, and what it could not.
+    /// What `repair` would do, and what it could not. While an epoch is being built, whoever builds it does the former.
     static func topologyChecks(_ survey: Survey) -> [DoctorCheck] {
         var found: [DoctorCheck] = []
-        for due in survey.due {
+        let isBuilding = survey.file.state == .building
+        for due in survey.due where !isBuilding {
             switch due {
             case .library, .building: continue  // told by their own checks
             case .topology, .groups, .oldList, .unsealed:
@@ -66,6 +67,7 @@ struct ClusterChecks {
         for obstacle in survey.obstacles {
             found.append(.error(.topology, obstacle, otherwise: "`tallymill verify` says more."))
         }
+        if isBuilding, found.isEmpty { return [.skipped(.topology, "the epoch is being built")] }
         return found.orOK(.topology, "Redis has all that the cluster file says")
     }
 }
@@ -84,15 +86,13 @@ struct QueueChecks {
     let hasUnits: Bool
     let folder: DataFolder
 
-    var all: [DoctorCheck] { consumers + queues }
-
     private var numbers: [UInt32] { groups.keys.sorted() }
 
     private func isAttended(_ number: UInt32) -> Bool {
         groups[number]?.lease.map { $0.millisecondsLeft > 0 } ?? false
     }
 
-    private var consumers: [DoctorCheck] {
+    var consumers: [DoctorCheck] {
         let alone = numbers.filter { !isAttended($0) }
         let waiting = alone.filter { groups[$0]?.length ?? 0 > 0 }
         var found = waiting.compactMap { number in groups[number].map { unattended(number, $0) } }
@@ -142,7 +142,7 @@ struct QueueChecks {
                 advice: "Two copies of a shard are in use. The one whose consumer has the list is newest."))
     }
 
-    private var queues: [DoctorCheck] {
+    var queues: [DoctorCheck] {
         var found: [DoctorCheck] = []
         for number in numbers {
             guard let group = groups[number] else { continue }

@@ -48,7 +48,7 @@ public struct Doctor: Sendable {
         checks = redis.checks
         let topology = file?.topology ?? redis.published
         if let fileFinding {
-            checks.append(fileFinding)
+            checks += [fileFinding, .skipped(.rebalance, Self.unreadable)]
         } else {
             let cluster = ClusterChecks(folder: subject.folder, file: file, published: redis.published)
             do throws(Failure) {
@@ -65,15 +65,22 @@ public struct Doctor: Sendable {
         }
         checks +=
             shards?.checks ?? [
-                .skipped(.shards, file == nil ? "there is no cluster file" : "the epoch is being built")
+                .skipped(
+                    .shards,
+                    file != nil
+                        ? "the epoch is being built" : fileFinding == nil ? "there is no cluster file" : Self.unreadable
+                )
             ]
-        let units = UnitCheck(topology: topology, here: shards?.here ?? [], instances: subject.instances)
-        addQueues(topology, redis, hasUnits: units.isInUse)
+        let ours = (shards?.here ?? []).filter { !redis.isConsumedElsewhere($0) }
+        let units = UnitCheck(topology: topology, here: ours, instances: subject.instances)
+        addQueues(topology, redis, isBuilding: file?.state == .building, hasUnits: units.isInUse)
         checks += FolderChecks(folder: subject.folder, topology: file?.topology, host: subject.host).all
         checks += subject.secrets.compactMap { $0.check(subject.host) }.orOK(.secrets, secretsSeen)
         checks += FileLimitCheck(connectionsMax: subject.connectionsMax, host: subject.host).all
         checks += file?.state == .building ? [.skipped(.units, "the epoch is being built")] : units.all
     }
+
+    private static let unreadable = "the cluster file cannot be read"
 
     private var secretsSeen: String {
         subject.secrets.isEmpty ? "no file holds a password" : "for their owner and its group alone"
@@ -87,17 +94,18 @@ public struct Doctor: Sendable {
         }
     }
 
-    private mutating func addQueues(_ topology: Topology?, _ redis: RedisSide, hasUnits: Bool) {
+    private mutating func addQueues(_ topology: Topology?, _ redis: RedisSide, isBuilding: Bool, hasUnits: Bool) {
         guard let topology, redis.areGroupsKnown else {
             let reason = topology == nil ? "the number of partitions is not known" : "Redis cannot be asked"
             checks += [.skipped(.consumers, reason), .skipped(.queues, reason)]
             return
         }
-        checks +=
-            QueueChecks(
-                topology: topology, groups: redis.groups, queueBytesMax: subject.queueBytes, hasUnits: hasUnits,
-                folder: subject.folder
-            ).all
+        let lists = QueueChecks(
+            topology: topology, groups: redis.groups, queueBytesMax: subject.queueBytes, hasUnits: hasUnits,
+            folder: subject.folder)
+        // Consumers stand still then, and the lists fill.
+        checks += isBuilding ? [.skipped(.consumers, "the epoch is being built")] : lists.consumers
+        checks += lists.queues
     }
 
     // MARK: Result

@@ -62,7 +62,7 @@ struct FolderChecks {
 
     private var permissions: [DoctorCheck] {
         guard let topology, let owner = host.access(folder.path) else {
-            return [.skipped(.permissions, "there is no cluster in \(folder.path)")]
+            return [.skipped(.permissions, "there is no cluster file, or it cannot be read")]
         }
         let entries = entries(topology)
         let isOpen = entries.filter(\.isFolder).allSatisfy { $0.allows(0o001) }

@@ -65,7 +65,7 @@ public struct SecretFile: Hashable, Sendable {
     }
 }
 
-/// Units against the topology, for the shards that are here.
+/// Units against the topology, for the shards that are here and not consumed elsewhere.
 struct UnitCheck {
     /// nil if K is not known.
     let topology: Topology?

@@ -26,7 +26,8 @@ struct RedisSide {
         switch subject.access {
         case .success(let found): access = found
         case .failure(let failure):
-            checks = [.error(.redisConnection, failure, otherwise: "Correct the option.")]
+            let advice = failure.code == .ioError ? "Run this as the user of the consumers." : "Correct the option."
+            checks = [.error(.redisConnection, failure, otherwise: advice)]
             skipAll("the way to Redis is not known", and: [.redisOvercommit, .redisHugePages, .redisDisk])
             return
         }
@@ -45,10 +46,18 @@ struct RedisSide {
                     queuesBytesMax: partitions.map { $0 * subject.queueBytes }
                 ).all
         } catch {
-            checks = [Self.unreachable(error, url)]
+            checks = [Self.unreachable(error, url, subject.folder)]
             skipAll("Redis does not answer", and: [])
         }
         checks += RedisHostChecks(reading: reading, url: url, host: subject.host).all
+    }
+
+    /// Whether a consumer of another machine has the list, so that a shard of it here is a copy.
+    func isConsumedElsewhere(_ number: UInt32) -> Bool {
+        guard let lease = groups[number]?.lease, lease.millisecondsLeft > 0, let own = try? Host.identity() else {
+            return false  // a machine without an id runs no consumer
+        }
+        return !lease.host.hasPrefix(own)
     }
 
     private mutating func skipAll(_ reason: String, and more: [DoctorCheck.Name]) {
@@ -56,7 +65,16 @@ struct RedisSide {
         topologyChecks = [.skipped(.topology, reason)]
     }
 
-    private static func unreachable(_ error: RedisError, _ url: RedisURL) -> DoctorCheck {
+    /// A Redis that gives no usable answer.
+    static func unreachable(_ error: RedisError, _ url: RedisURL, _ folder: DataFolder) -> DoctorCheck {
+        // Where commands look if nobody says where Redis is, and there was an `up` with one of its own.
+        if url.address == .tcp(host: "127.0.0.1", port: RedisURL.portDefault), Folder.exists(folder.upPath) {
+            return .error(
+                .redisConnection, "\(error)",
+                DoctorCheck.Mend(
+                    "tallymill up --data-dir \(ShellWord.quoted(folder.path))",
+                    advice: "The `up` that had this data folder does not run. For another Redis there is --redis."))
+        }
         let mend = DoctorCheck.Mend(
             "\(url.cli) PING",
             advice: error.hint.map { "\($0.prefix(1).uppercased())\($0.dropFirst())." }

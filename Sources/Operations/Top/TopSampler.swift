@@ -51,7 +51,7 @@ public final class TopSampler {
         }
         let (nodes, silent) = nodes()
         reading.nodes = nodes
-        reading.problems += silent
+        for sentence in silent where !reading.problems.contains(sentence) { reading.problems.append(sentence) }
         return reading
     }
 
