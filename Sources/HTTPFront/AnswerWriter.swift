@@ -1,5 +1,6 @@
 // Answers as bytes. The ones of the hot path - one increment, the connection persists - are kept ready made and
-// copied out as one piece; they are made anew only when the second changes.
+// copied out as one piece, or as two around what is left of a token's rate; they are made anew only when the second
+// changes.
 
 import ServiceKit
 import TallyCore
@@ -16,14 +17,21 @@ struct ContentType {
 
 /// Writes answers; one per loop.
 struct AnswerWriter {
-    /// Ready answers to one increment at each level; empty until used in this second.
-    private var ready: [[UInt8]]
+    private struct Ready {
+        /// Empty until it is used in this second.
+        var bytes: [UInt8] = []
+        /// Where the fields end, and others may follow.
+        var fieldsEnd = 0
+    }
+
+    /// Answers to one increment, by level.
+    private var ready: [Ready]
     private var date: String
 
     static let interimContinue = Array("HTTP/1.1 100 Continue\r\n\r\n".utf8)
 
     init() {
-        ready = Array(repeating: [], count: Level.allCases.count)
+        ready = Array(repeating: Ready(), count: Level.allCases.count)
         date = HTTPDate.now()
     }
 
@@ -32,7 +40,7 @@ struct AnswerWriter {
         let now = HTTPDate.now()
         if now == date { return }
         date = now
-        for index in ready.indices { ready[index] = [] }
+        for index in ready.indices { ready[index] = Ready() }
     }
 
     /// 200 or 202 with the number of increments and the level reached.
@@ -40,16 +48,21 @@ struct AnswerWriter {
         _ count: Int, _ level: Level, isComplete: Bool, _ persistence: Persistence, quota: Quota?,
         to output: inout [UInt8]
     ) {
-        guard count == 1, isComplete, persistence == .persists, quota == nil else {
+        guard count == 1, isComplete, persistence == .persists else {
             let status: Status = isComplete ? .ok : .accepted
             document(status, AnswerWriter.body(count, level), .json, persistence, quota: quota, to: &output)
             return
         }
         let index = Int(level.rawValue)
-        if ready[index].isEmpty {
-            document(.ok, AnswerWriter.body(count, level), .json, persistence, quota: nil, to: &ready[index])
+        if ready[index].bytes.isEmpty {
+            let body = AnswerWriter.body(count, level)
+            document(.ok, body, .json, persistence, quota: nil, to: &ready[index].bytes)
+            ready[index].fieldsEnd = ready[index].bytes.count - body.count - 2
         }
-        output.append(contentsOf: ready[index])
+        guard let quota else { return output.append(contentsOf: ready[index].bytes) }
+        output.append(contentsOf: ready[index].bytes[..<ready[index].fieldsEnd])
+        append(quota, to: &output)
+        output.append(contentsOf: ready[index].bytes[ready[index].fieldsEnd...])
     }
 
     private static func body(_ count: Int, _ level: Level) -> [UInt8] {
@@ -87,10 +100,17 @@ struct AnswerWriter {
     /// What a limited token may send, and what is left of it (draft-ietf-httpapi-ratelimit-headers-10).
     private func append(_ quota: Quota?, to output: inout [UInt8]) {
         guard let quota else { return }
-        let seconds = RateLimiter.windowSeconds
-        output += "RateLimit-Policy: \"default\";q=\(quota.limit);w=\(seconds)\r\n".utf8
-        output += "RateLimit: \"default\";r=\(quota.remaining);t=\(seconds)\r\n".utf8
+        output.append(contentsOf: Self.beforeLimit)
+        DecimalText.append(quota.limit, to: &output)
+        output.append(contentsOf: Self.beforeRemaining)
+        DecimalText.append(quota.remaining, to: &output)
+        output.append(contentsOf: Self.afterRemaining)
     }
+
+    private static let beforeLimit = Array("RateLimit-Policy: \"default\";q=".utf8)
+    private static let beforeRemaining = Array(
+        ";w=\(RateLimiter.windowSeconds)\r\nRateLimit: \"default\";r=".utf8)
+    private static let afterRemaining = Array(";t=\(RateLimiter.windowSeconds)\r\n".utf8)
 
     private func start(
         _ status: Status, _ type: ContentType, length: Int, _ persistence: Persistence, to output: inout [UInt8]

@@ -113,7 +113,9 @@ public struct AccessView {
             version = latest
             table = access.current
         }
-        guard TokenSecret.isToken(token), let entry = table.find(TokenDigest(of: token)) else { return nil }
+        guard (1...TokenSecret.bytesMax).contains(token.count), let entry = table.find(TokenDigest(of: token)) else {
+            return nil
+        }
         return Bearer(scopes: entry.token.scopes, limiter: entry.limiter)
     }
 }

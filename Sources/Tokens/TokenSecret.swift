@@ -75,7 +75,7 @@ public struct TokenSecret: Sendable {
     }
 
     /// Whether bytes may be a token.
-    public static func isToken(_ bytes: UnsafeRawBufferPointer) -> Bool {
+    private static func isToken(_ bytes: UnsafeRawBufferPointer) -> Bool {
         var end = bytes.count
         guard (1...bytesMax).contains(end) else { return false }
         while end > 0, bytes[end - 1] == UInt8(ascii: "=") { end -= 1 }

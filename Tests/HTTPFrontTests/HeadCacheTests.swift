@@ -45,13 +45,46 @@ import Testing
 
     @Test mutating func whatComesOnceIsNotKept() throws {
         for bytes in [
-            head("Content-Length: 1\r\nIdempotency-Key: x\r\n"),
-            head("Content-Length: 1\r\nAuthorization: Bearer x\r\n"), head("", target: "/increment?key=a&value=1"),
+            head("Content-Length: 1\r\nIdempotency-Key: x\r\n"), head("", target: "/increment?key=a&value=1"),
             head("X: \(String(repeating: "x", count: 600))\r\nContent-Length: 1\r\n"),
         ] {
             _ = try keep(bytes)
             #expect(find(bytes) == nil)
         }
+    }
+
+    private func head(credentials: String) -> [UInt8] {
+        head("Authorization: \(credentials)\r\nContent-Length: 1\r\n")
+    }
+
+    @Test mutating func credentialsAreNotCompared() throws {
+        let read = try keep(head(credentials: "Bearer secret"))
+        for other in ["Bearer secret", "Bearer SECRET", "Basic 1234567", "x \t ä======="] {
+            let bytes = head(credentials: other)
+            let found = try #require(find(bytes), "\(other)")
+            #expect(found.bodyStart == read.bodyStart)
+            let value = bytes.withUnsafeBytes { Array(found.authorization.of($0)) }
+            #expect(value == Array(other.utf8), "what is found are the credentials of this head")
+        }
+    }
+
+    @Test mutating func credentialsAreNotKept() throws {
+        _ = try keep(head(credentials: "Bearer ~~~~"))
+        var dumped = ""
+        dump(cache, to: &dumped)
+        func holds(_ byte: UInt8) -> Bool { dumped.contains("- \(byte)\n") }
+        #expect(holds(UInt8(ascii: "P")) && !holds(UInt8(ascii: "~")))
+    }
+
+    @Test mutating func whatWouldBeReadDifferentlyIsNotFound() throws {
+        _ = try keep(head(credentials: "Bearer secret"))
+        for other in [
+            "Bearer secre", "Bearer secrets", " earer secret", "\tearer secret", "Bearer secre ", "Bearer secre\t",
+            "Bearer\0secret", "Bearer\nsecret", "B\r\nX: secrets", "Bearer se\u{7F}ret",
+        ] {
+            #expect(find(head(credentials: other)) == nil, "\(other.debugDescription)")
+        }
+        #expect(find(head("Content-Length: 1\r\n")) == nil)
     }
 
     @Test mutating func whatIsUsedOutlivesWhatIsNot() throws {
