@@ -7,27 +7,33 @@ public struct ReadyText {
     private let shownFolder: String
     private let dataFolder: String
     private let callName: String
+    private let demandsTokens: Bool
 
     /// - Parameters:
     ///   - shownFolder: the data folder as it was given.
     ///   - dataFolder: the same from the root.
     ///   - callName: see `Programs.callName`.
-    public init(partitions: Int, shownFolder: String, dataFolder: String, callName: String) {
+    ///   - demandsTokens: whether clients need one.
+    public init(
+        partitions: Int, shownFolder: String, dataFolder: String, callName: String, demandsTokens: Bool = false
+    ) {
         self.partitions = partitions
         self.shownFolder = shownFolder
         self.dataFolder = dataFolder
         self.callName = callName
+        self.demandsTokens = demandsTokens
     }
 
     /// - Parameter address: as the web node reported it, such as http://0.0.0.0:3333.
     public func text(address: String) -> String {
-        """
-        tallymill is ready: \(address), \(partitions == 1 ? "1 partition" : "\(partitions) partitions"), \
-        data in \(shownFolder)
-          curl -d 'key=hello&value=1' \(Self.reachable(address))/increment
-          \(callName) report --data-dir \(Programs.shellWord(dataFolder))
-        Ctrl-C drains and stops it.
-        """
+        let token = demandsTokens ? #"-H "Authorization: Bearer $TOKEN" "# : ""
+        return """
+            tallymill is ready: \(address), \(partitions == 1 ? "1 partition" : "\(partitions) partitions"), \
+            data in \(shownFolder)
+              curl \(token)-d 'key=hello&value=1' \(Self.reachable(address))/increment
+              \(callName) report --data-dir \(Programs.shellWord(dataFolder))
+            Ctrl-C drains and stops it.
+            """
     }
 
     /// An address that clients on this machine can use: nobody connects to "any address". The brackets of IPv6 mean

@@ -14,6 +14,7 @@ struct UpCommand: ParsableCommand {
               tallymill up
               tallymill up --listen 127.0.0.1:8080 --partitions 8 --data-dir /srv/tally
               tallymill up --redis redis://127.0.0.1:6379
+              tallymill up --listen 0.0.0.0:3333 --tokens-file /etc/tallymill/tokens
 
             The web node's admin listener is where --admin-port says; those of the consumers have ports that the system
             chooses, which the log shows.
@@ -51,6 +52,7 @@ struct UpCommand: ParsableCommand {
         _ session: Session, _ folder: UpFolder, _ signals: SignalWaiter
     ) throws(Failure) -> ServiceKit.ExitCode {
         let environment = Environment.current
+        let demandsTokens = try session.access() != nil
         let executable = try Programs.own()
         var redis: PrivateRedis?
         if session.settings.optionalText(.redis) == nil {
@@ -80,7 +82,7 @@ struct UpCommand: ParsableCommand {
             readyText: { address, state in
                 ReadyText(
                     partitions: state.partitions, shownFolder: session.folder.path, dataFolder: data.path,
-                    callName: callName
+                    callName: callName, demandsTokens: demandsTokens
                 ).text(address: address)
             },
             unfinishedText: { UnfinishedText.text($0, dataFolder: data.path, callName: callName) })

@@ -97,6 +97,11 @@ import Testing
         #expect(
             ReadyText(partitions: 1, shownFolder: "d", dataFolder: "/d", callName: "t").text(address: "a")
                 .contains("1 partition,"))
+        let guarded = ReadyText(
+            partitions: 1, shownFolder: "d", dataFolder: "/d", callName: "t", demandsTokens: true)
+        #expect(
+            guarded.text(address: "http://h:1").contains(
+                #"  curl -H "Authorization: Bearer $TOKEN" -d 'key=hello&value=1' http://h:1/increment"#))
     }
 
     @Test func shellWords() {
