@@ -19,7 +19,7 @@ struct TopCommand: ParsableCommand {
             the data folder. What cannot be read is shown as -, and is tried again.
 
             KEYS
-              q, Ctrl-C quit; s most behind first, or by number; arrows, page up, page down, home, end scroll
+              q, Ctrl-C quit; s sorts by partition, or by lag; arrows, page up, page down, home, end scroll
 
             Without a terminal it prints looks as text. A first look is only compared with: rates need two.
 

@@ -189,7 +189,7 @@ extension ClusterTests {
                             screen.text.contains("IN/S   HELD  STATE")
                         }
                         try screen.type("s")
-                        try eventually("the order changes", within: 10) { screen.text.contains("s most behind first") }
+                        try eventually("the order changes", within: 10) { screen.text.contains("s sort by lag") }
                         try screen.type("q")
                     } else {
                         kill(top.pid, SIGTERM)

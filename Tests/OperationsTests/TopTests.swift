@@ -172,7 +172,7 @@ private func reading(
                 "NODE              IN/S  UNPUSHED   HELD  STATE",
             ])
         #expect(lines[9] == "127.0.0.1:3333   9.0 k        17      4  ready")
-        #expect(lines.last == "q quit  s by number")
+        #expect(lines.last == "q quit  s sort by partition")
     }
 
     @Test func wideAndInASCII() {
@@ -188,7 +188,7 @@ private func reading(
                 == "   0   4.0 k       12    1.9 KiB    190 ms  \(gap)_...................   19 s ago  node-a:4710")
         #expect(
             lines[5] == "   1       0       24    1.4 MiB  2 m 30 s  \(gap)_______________#####   19 s ago  nobody")
-        #expect(lines.last == "q quit  s most behind first")
+        #expect(lines.last == "q quit  s sort by lag")
     }
 
     @Test func fortyByTen() {
@@ -207,7 +207,7 @@ private func reading(
                 "NODE              IN/S   HELD  STATE",
                 "127.0.0.1:3333   9.0 k      4  ready",
                 "! Redis did not answer within 1000 ms, a",
-                "q quit  s by number",
+                "q quit  s sort by partition",
             ])
     }
 
@@ -220,14 +220,14 @@ private func reading(
         var lines = screen.lines(model, &view).map(\.text)
         #expect(view.pageRows == 13)
         #expect(lines[4].hasPrefix("  63") && lines[16].hasPrefix("  51"))
-        #expect(lines.last == "q quit  s by number  rows 1-13 of 64: arrows")
+        #expect(lines.last == "q quit  s sort by partition  rows 1-13 of 64: arrows")
         view.scroll += view.pageRows
         lines = screen.lines(model, &view).map(\.text)
         #expect(lines[4].hasPrefix("  50"))
         view.scroll = 1_000
         lines = screen.lines(model, &view).map(\.text)
         #expect(view.scroll == 51 && lines[16].hasPrefix("   0"))
-        #expect(lines.last == "q quit  s by number  rows 52-64 of 64: arrows")
+        #expect(lines.last == "q quit  s sort by partition  rows 52-64 of 64: arrows")
         view.scroll = -3
         lines = screen.lines(model, &view).map(\.text)
         #expect(view.scroll == 0)
@@ -255,7 +255,7 @@ private func reading(
                     "no web node is known: --node names one",
                     "! cannot reach Redis at unix:///x: No such file or directory",
                     "! there is no cluster in /data",
-                    "q quit  s by number",
+                    "q quit  s sort by partition",
                 ])
         #expect(
             model.text(bars: Sparkline.plain).split(separator: "\n").suffix(2) == [

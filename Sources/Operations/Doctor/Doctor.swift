@@ -72,7 +72,8 @@ public struct Doctor: Sendable {
                 )
             ]
         let ours = (shards?.here ?? []).filter { !redis.isConsumedElsewhere($0) }
-        let units = UnitCheck(topology: topology, here: ours, instances: subject.instances)
+        let units = UnitCheck(
+            topology: shards == nil ? nil : file?.topology, here: ours, instances: subject.instances)
         addQueues(topology, redis, isBuilding: file?.state == .building, hasUnits: units.isInUse)
         checks += FolderChecks(folder: subject.folder, topology: file?.topology, host: subject.host).all
         checks += subject.secrets.compactMap { $0.check(subject.host) }.orOK(.secrets, secretsSeen)

@@ -67,7 +67,7 @@ public struct SecretFile: Hashable, Sendable {
 
 /// Units against the topology, for the shards that are here and not consumed elsewhere.
 struct UnitCheck {
-    /// nil if K is not known.
+    /// nil without a cluster file whose shards could be looked for.
     let topology: Topology?
     let here: [UInt32]
     let instances: Result<[ConsumerInstance], Failure>
@@ -84,7 +84,7 @@ struct UnitCheck {
         case .failure(let failure): return [.skipped(.units, failure.sentence)]
         case .success(let found): instances = found
         }
-        guard let topology else { return [.skipped(.units, "the number of partitions is not known")] }
+        guard let topology else { return [.skipped(.units, "there is no cluster file to compare with")] }
         guard isInUse else { return [.skipped(.units, "systemd runs no consumers on this host")] }
         let plan = ScalePlan(instances, wanted: here, partitions: topology.partitions)
         var found: [DoctorCheck] = []
@@ -107,8 +107,9 @@ struct UnitCheck {
     }
 
     private func mend(_ steps: [ScalePlan.Step]) -> DoctorCheck.Mend {
-        let list = here.isEmpty ? "" : " --partitions \(PartitionList.text(here))"
-        return DoctorCheck.Mend(steps.map(\.command), advice: "`tallymill scale\(list) --apply` does it.")
+        // Without a list it would be all partitions.
+        let scale = "`tallymill scale --partitions \(PartitionList.text(here)) --apply` does it."
+        return DoctorCheck.Mend(steps.map(\.command), advice: here.isEmpty ? nil : scale)
     }
 
     private func failing(_ instance: ConsumerInstance) -> DoctorCheck? {

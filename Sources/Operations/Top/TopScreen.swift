@@ -97,7 +97,7 @@ public struct TopScreen: Sendable {
     }
 
     private func keys(_ count: Int, _ view: TopView) -> TopLine {
-        let order = view.order == .mostBehind ? "by number" : "most behind first"
+        let order = view.order == .mostBehind ? "sort by partition" : "sort by lag"
         let last = min(count, view.scroll + view.pageRows)
         let place = count > view.pageRows ? "  rows \(view.scroll + 1)-\(last) of \(count): arrows" : ""
         return TopLine(.keys, "q quit  s \(order)\(place)", width)
@@ -148,8 +148,7 @@ public struct TopScreen: Sendable {
         for node in model.nodes.prefix(isCut ? max(1, limit - 1) : limit) {
             let cells = [
                 String(TopText.host(node.address)), TopText.rate(node.inRate), TopText.count(node.unpushed),
-                TopText.count(node.held),
-                TopText.state(node),
+                TopText.count(node.held), TopText.state(node),
             ]
             lines.append(TopLine(.plain, line(cells), width))
         }
