@@ -39,4 +39,9 @@ struct Tallymill: ParsableCommand {
             ConfigCommand.self, TokenCommand.self, BenchCommand.self, ScaleCommand.self, DoctorCommand.self,
             TopCommand.self,
         ])
+
+    static func main() {
+        refuseUnknownCommand()
+        main(nil)
+    }
 }

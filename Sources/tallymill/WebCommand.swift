@@ -23,7 +23,8 @@ struct WebCommand: ParsableCommand {
 
             SIGTERM: /readyz fails, no connection is accepted, what was admitted is pushed, exit 0.
             A second SIGTERM ends it at once, with exit 1 if something was not pushed.
-            SIGHUP reads the configuration and the tokens again; `tallymill config show` marks what can change without a restart.
+            SIGHUP reads the configuration and the tokens again; `tallymill config show` marks what can change without a
+            restart.
             """)
 
     @OptionGroup var common: CommonOptions

@@ -55,6 +55,20 @@ extension ClusterTests {
 
         /// Another K on the command line is refused; in a file of settings it is that of a new cluster only, so that
         /// the file of a service may stay as it is after a rebalance.
+        @Test func aSlipInACommandIsNamed() throws {
+            for (word, advice) in [
+                ("wbe", "Did you mean `tallymill web`?"), ("stauts", "Did you mean `tallymill status`?"),
+                ("frobnicate", "`tallymill --help` lists them."),
+            ] {
+                let result = try Command.tallymill([word])
+                #expect(result.code == 64)
+                #expect(result.errorText == "tallymill: there is no command \"\(word)\"\n  \(advice)\n")
+            }
+            // An alias and the parser's own commands are none.
+            #expect(try Command.tallymill(["merge", "--help"]).code == 0)
+            #expect(try Command.tallymill(["help", "web"]).code == 0)
+        }
+
         @Test func initWithAnotherNumber() throws {
             try ClusterTests.withPieces("init") { cluster in
                 let demanded = try Command.tallymill(["init", "--partitions", "9"] + cluster.place)

@@ -1,9 +1,9 @@
 // The word that somebody probably meant: the nearest by edit distance (Levenshtein: insertions, deletions and
 // substitutions, each one), if it is near enough to be more likely a slip than another word.
 
-enum NearestName {
+public enum NearestName {
     /// The candidate nearest to `word`, the first of equals; nil if more than a third of the word differs.
-    static func of(_ word: String, among candidates: [String]) -> String? {
+    public static func of(_ word: String, among candidates: [String]) -> String? {
         let limit = max(1, word.utf8.count / 3)
         let ranked = candidates.map { (name: $0, distance: distance(word, $0)) }
         guard let best = ranked.min(by: { $0.distance < $1.distance }), best.distance <= limit else { return nil }

@@ -37,7 +37,7 @@ extension Failure {
 }
 
 /// A text from outside in quotes: control characters escaped, at most 80 characters of it.
-func quoted(_ text: String) -> String {
+public func quoted(_ text: String) -> String {
     var bytes: [UInt8] = []
     LogLine.appendEscaped(text, for: .quotedText, bytesMax: 80, to: &bytes)
     return "\"\(String(decoding: bytes, as: UTF8.self))\""
