@@ -48,15 +48,15 @@ private final class AdminPages: HTTPService {
     }
 
     func readiness() -> Readiness {
-        board.observation?.readiness
+        board.look?.readiness
             ?? Readiness(isReady: false, json: #"{"ready":false,"reason":"the first look has not ended yet"}"#)
     }
 
     func document(_ page: Page) -> [UInt8]? {
         switch page {
         case .ledger: nil
-        case .status: board.observation?.status ?? Array(readiness().json.utf8)
-        case .metrics: board.observation?.metrics ?? []
+        case .status: board.look?.status() ?? Array(readiness().json.utf8)
+        case .metrics: board.look?.metrics() ?? []
         }
     }
 }

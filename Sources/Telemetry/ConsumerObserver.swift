@@ -1,6 +1,5 @@
 // Looks at the consumers of a process: what they have committed, what waits for them, and what their shards hold.
 
-import HTTPFront
 public import Operations
 import ServiceKit
 public import ShardConsumer
@@ -9,9 +8,6 @@ import TallyCore
 
 /// The observer of the consumers of a process.
 public final class ConsumerObserver: Observer {
-    /// How long a batch may wait without any commit before the role is not ready: longer than a transaction lasts.
-    static let stallMilliseconds: UInt64 = 60_000
-
     private let consumers: ShardConsumer
     /// In the order of the consumers' reports.
     private let shards: [ShardLocation]
@@ -29,83 +25,88 @@ public final class ConsumerObserver: Observer {
         stalls = shards.map { _ in StallWatch() }
     }
 
-    public func observe() -> Observation {
+    public func look() -> any Look {
         let reports = consumers.report()
-        queues.look(at: shards.map(\.partition))
-        let figures = reports.indices.map { index in
-            PartitionFigures(
-                report: reports[index],
-                queue: queues.queues.first { $0.partition == reports[index].partition.number },
-                shard: statistics(of: shards[index]))
+        let now = MonotonicClock.nanoseconds()
+        queues.look(at: shards.map(\.partition), now: now / 1_000_000)
+        let partitions = reports.indices.map { index in
+            let queue = queues.state.queues.first { $0.partition == reports[index].partition.number }
+            let stalled = stalls[index].milliseconds(
+                reports[index].batches, isWaiting: (queue?.batches ?? 0) > 0, now: now / 1_000_000)
+            return PartitionFigures(
+                report: reports[index], queue: queue, shard: statistics(of: shards[index]),
+                stalledMilliseconds: stalled)
         }
-        rate.update(reports.reduce(0) { $0 + $1.increments }, at: MonotonicClock.nanoseconds())
+        rate.update(reports.reduce(0) { $0 + $1.increments }, at: now)
         let steps = reports.map(\.steps)
         let hasProgressed = lastSteps.isEmpty || zip(steps, lastSteps).allSatisfy { $0 != $1 }
         lastSteps = steps
-        let reason = reason(figures)
-        var readiness = JSONObject()
-        readiness.add("ready", reason == nil)
-        if let reason { readiness.add("reason", reason) }
-        return Observation(
-            readiness: Readiness(isReady: reason == nil, json: readiness.text),
-            status: Array(status(figures, reason).text.utf8), metrics: page(figures, isReady: reason == nil),
-            line: Self.line(figures, perSecond: rate.perSecond), hasProgressed: hasProgressed)
+        return ConsumerLook(
+            partitions: partitions, queues: queues.state, process: process, incrementsPerSecond: rate.perSecond,
+            hasProgressed: hasProgressed)
     }
 
     private func statistics(of shard: ShardLocation) -> ShardStatistics? {
         try? ShardReader(at: shard.path, expecting: shard.expected).statistics()  // its consumer says what is wrong
     }
+}
 
-    /// Why the role is not ready, or nil.
-    private func reason(_ figures: [PartitionFigures]) -> String? {
-        let now = MonotonicClock.milliseconds()
-        for index in figures.indices {
-            let isWaiting = (figures[index].queue?.batches ?? 0) > 0
-            let stalled = stalls[index].milliseconds(figures[index].report.batches, isWaiting: isWaiting, now: now)
-            let name = "partition \(figures[index].number)"
-            switch figures[index].report.state {
+/// A look at the consumers of a process.
+struct ConsumerLook: Look {
+    /// How long batches may wait without any commit: longer than a transaction lasts.
+    static let stallMilliseconds: UInt64 = 60_000
+
+    let partitions: [PartitionFigures]
+    let queues: QueueState
+    let process: ProcessMetrics
+    let incrementsPerSecond: Double
+    let hasProgressed: Bool
+
+    var obstacle: String? {
+        for partition in partitions {
+            let name = "partition \(partition.number)"
+            switch partition.report.state {
             case .starting: return "\(name) is starting"
             case .waiting(let reason): return "\(name) waits: \(reason)"
             case .consuming: break
             }
-            if stalled >= Self.stallMilliseconds {
-                let time = Humanized.duration(milliseconds: Int(stalled))
+            if partition.stalledMilliseconds >= Self.stallMilliseconds {
+                let time = Humanized.duration(milliseconds: Int(partition.stalledMilliseconds))
                 return "\(name) has committed nothing for \(time), and batches wait"
             }
         }
         return queues.failure?.sentence
     }
 
-    /// For `systemctl status`.
-    static func line(_ figures: [PartitionFigures], perSecond: Double) -> String {
-        let name = figures.count == 1 ? "partition \(figures[0].number)" : "\(figures.count) partitions"
-        for figure in figures {
-            switch figure.report.state {
+    var line: String {
+        let name = partitions.count == 1 ? "partition \(partitions[0].number)" : "\(partitions.count) partitions"
+        for partition in partitions {
+            switch partition.report.state {
             case .starting: return "\(name): starting"
-            case .waiting(let reason): return "partition \(figure.number): waiting: \(reason)"
+            case .waiting(let reason): return "partition \(partition.number): waiting: \(reason)"
             case .consuming: break
             }
         }
-        let lag = figures.map { Int(($0.queue?.oldestSeconds ?? 0) * 1_000) }.max() ?? 0
-        let keys = figures.reduce(0) { $0 + ($1.shard?.keys ?? 0) }
+        let lag = partitions.map { Int(($0.queue?.oldestSeconds ?? 0) * 1_000) }.max() ?? 0
+        let keys = partitions.reduce(0) { $0 + ($1.shard?.keys ?? 0) }
         return "\(name): lag \(Humanized.duration(milliseconds: lag)), \(Humanized.count(keys)) keys,"
-            + " \(Humanized.quantity(perSecond))/s"
+            + " \(Humanized.quantity(incrementsPerSecond))/s"
     }
 
-    private func status(_ figures: [PartitionFigures], _ reason: String?) -> JSONObject {
+    func status() -> [UInt8] {
         var object = JSONObject()
-        process.add(to: &object, isReady: reason == nil, reason: reason)
-        object.add("increments_per_second", rate.perSecond)
+        process.add(to: &object, obstacle: obstacle)
+        object.add("increments_per_second", incrementsPerSecond)
         object.add("redis_reachable", queues.isReachable)
-        object.add("partitions", figures.map(\.json))
-        return object
+        object.add("partitions", partitions.map(\.json))
+        return Array(object.text.utf8)
     }
 
-    private func page(_ figures: [PartitionFigures], isReady: Bool) -> [UInt8] {
+    func metrics() -> [UInt8] {
         var page = MetricPage()
-        process.add(to: &page, isReady: isReady)
+        process.add(to: &page, isReady: obstacle == nil)
         queues.add(to: &page)
-        figures.add(to: &page)
+        partitions.add(to: &page)
         return page.text
     }
 }
@@ -129,13 +130,15 @@ struct StallWatch {
     }
 }
 
-/// A look at one partition.
-struct PartitionFigures {
+/// What was seen of one partition.
+struct PartitionFigures: Sendable {
     let report: PartitionReport
     /// nil if Redis could not be asked.
     let queue: QueueLook?
     /// nil if the shard could not be read.
     let shard: ShardStatistics?
+    /// How long batches have waited without a commit.
+    let stalledMilliseconds: UInt64
 
     var number: UInt32 { report.partition.number }
 

@@ -8,15 +8,15 @@ import Synchronization
 
 /// What was seen last, for the admin listener.
 public final class StatusBoard: Sendable {
-    private let latest = Mutex<Observation?>(nil)
+    private let latest = Mutex<(any Look)?>(nil)
 
     public init() {}
 
     /// nil before the first look has ended.
-    public var observation: Observation? { latest.withLock { $0 } }
+    public var look: (any Look)? { latest.withLock { $0 } }
 
-    func put(_ observation: Observation) {
-        latest.withLock { $0 = observation }
+    func put(_ look: any Look) {
+        latest.withLock { $0 = look }
     }
 }
 
@@ -39,9 +39,9 @@ public final class Monitor: Sendable {
             let observer = makeObserver()
             var reporter = Reporter(notify: notify, logger: logger)
             repeat {
-                let observation = observer.observe()
-                reporter.report(observation)
-                board.put(observation)
+                let look = observer.look()
+                reporter.report(look)
+                board.put(look)
             } while mailbox.receive(waitingMilliseconds: Self.intervalMilliseconds) == nil
         }
     }
@@ -65,11 +65,11 @@ private struct Reporter {
         self.logger = logger
     }
 
-    mutating func report(_ observation: Observation) {
+    mutating func report(_ look: any Look) {
         do throws(Failure) {
-            if observation.line != toldLine { try notify.status(observation.line) }
-            toldLine = observation.line
-            if observation.hasProgressed { try notify.watchdog() }
+            if look.line != toldLine { try notify.status(look.line) }
+            toldLine = look.line
+            if look.hasProgressed { try notify.watchdog() }
             hasFailed = false
         } catch {
             // Once an outage: the work goes on without its supervisor knowing.

@@ -20,43 +20,50 @@ public final class NodeObserver: Observer {
         process = ProcessMetrics(role: "web", build: build)
     }
 
-    public func observe() -> Observation {
+    public func look() -> any Look {
         // This waits for every loop: a loop that hangs keeps the watchdog hungry.
         let figures = NodeFigures(node.report())
-        queues.look(at: figures.topology?.partitionIDs ?? [])
-        rate.update(figures.producer.increments, at: MonotonicClock.nanoseconds())
+        let now = MonotonicClock.nanoseconds()
+        queues.look(at: figures.topology?.partitionIDs ?? [], now: now / 1_000_000)
+        rate.update(figures.producer.increments, at: now)
         gear.update(increments: figures.producer.increments, entries: figures.producer.entries)
-        let reason = figures.refusal ?? queues.failure?.sentence
-        return Observation(
-            readiness: Readiness(isReady: reason == nil, json: readiness(reason)),
-            status: Array(status(figures, reason).text.utf8), metrics: page(figures, isReady: reason == nil),
-            line: line(figures), hasProgressed: true)
+        return NodeLook(
+            address: node.address, figures: figures, queues: queues.state, process: process,
+            incrementsPerSecond: rate.perSecond, gearRatio: gear.value)
     }
+}
 
-    private func readiness(_ reason: String?) -> String {
-        var object = JSONObject()
-        object.add("ready", reason == nil)
-        if let reason { object.add("reason", reason) }
-        return object.text
-    }
+/// A look at a web node.
+struct NodeLook: Look {
+    let address: Endpoint
+    let figures: NodeFigures
+    let queues: QueueState
+    let process: ProcessMetrics
+    let incrementsPerSecond: Double
+    let gearRatio: Double
 
-    private func line(_ figures: NodeFigures) -> String {
-        if let refusal = figures.refusal { return "\(node.address): requests are refused: \(refusal)" }
-        return "\(node.address): \(Humanized.quantity(rate.perSecond))/s, \(Humanized.count(figures.connections))"
+    var obstacle: String? { figures.refusal ?? queues.failure?.sentence }
+
+    /// The loops have turned, or there would be no look.
+    var hasProgressed: Bool { true }
+
+    var line: String {
+        if let refusal = figures.refusal { return "\(address): requests are refused: \(refusal)" }
+        return "\(address): \(Humanized.quantity(incrementsPerSecond))/s, \(Humanized.count(figures.connections))"
             + " connections, outbox \(Humanized.bytes(figures.outboxBytes))"
     }
 
-    private func status(_ figures: NodeFigures, _ reason: String?) -> JSONObject {
+    func status() -> [UInt8] {
         var object = JSONObject()
-        process.add(to: &object, isReady: reason == nil, reason: reason)
-        object.add("address", "\(node.address)")
+        process.add(to: &object, obstacle: obstacle)
+        object.add("address", "\(address)")
         object.add("cluster", figures.topology.map { "\($0.cluster)" })
         object.add("epoch", figures.topology?.epoch)
-        object.add("increments_per_second", rate.perSecond)
+        object.add("increments_per_second", incrementsPerSecond)
         object.add("requests_accepted", figures.accepted.reduce(0, +))
         object.add("requests_rejected", figures.rejected.reduce(0) { $0 + $1.count })
         object.add("increments_accepted", figures.producer.increments)
-        object.add("gear_ratio", gear.value)
+        object.add("gear_ratio", gearRatio)
         object.add("waiting_requests", figures.waiting)
         object.add("connections", figures.connections)
         object.add("outbox_bytes", figures.outboxBytes)
@@ -65,21 +72,21 @@ public final class NodeObserver: Observer {
         object.add("batches_duplicate", figures.producer.duplicates)
         object.add("redis_reachable", queues.isReachable)
         object.add("queues", queues.json)
-        return object
+        return Array(object.text.utf8)
     }
 
-    private func page(_ figures: NodeFigures, isReady: Bool) -> [UInt8] {
+    func metrics() -> [UInt8] {
         var page = MetricPage()
-        process.add(to: &page, isReady: isReady)
+        process.add(to: &page, isReady: obstacle == nil)
         queues.add(to: &page)
         figures.add(to: &page)
-        page.add(.gearRatio, .fraction(gear.value))
+        page.add(.gearRatio, .fraction(gearRatio))
         return page.text
     }
 }
 
 /// The loops together.
-struct NodeFigures {
+struct NodeFigures: Sendable {
     private(set) var accepted = [UInt64](repeating: 0, count: Level.allCases.count)
     private(set) var rejected: [(reason: String, count: UInt64)] = []
     private(set) var producer = Producer.Statistics()

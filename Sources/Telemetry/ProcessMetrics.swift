@@ -4,7 +4,7 @@ import Glibc
 import ServiceKit
 
 /// The part of the pages that is the same for all roles.
-struct ProcessMetrics {
+struct ProcessMetrics: Sendable {
     private let role: String
     private let build: Build
     private let startedAt = WallClock.milliseconds()
@@ -25,14 +25,14 @@ struct ProcessMetrics {
         page.add(.openFilesMax, .whole(facts.openFilesMax))
     }
 
-    func add(to object: inout JSONObject, isReady: Bool, reason: String?) {
+    func add(to object: inout JSONObject, obstacle: String?) {
         object.add("role", role)
         object.add("version", build.version)
         object.add("commit", build.commit)
         object.add("pid", getpid())
         object.add("started_ms", startedAt)
-        object.add("ready", isReady)
-        object.add("reason", reason)
+        object.add("ready", obstacle == nil)
+        object.add("reason", obstacle)
     }
 }
 

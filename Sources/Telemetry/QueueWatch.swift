@@ -5,39 +5,14 @@ import RedisQueue
 import ServiceKit
 import TallyCore
 
-/// Looks at queues again and again. Owned by the monitor's thread.
-final class QueueWatch {
-    private let probe: BacklogProbe
-    private let now: () -> UInt64
-    private var lookedAt: UInt64?
-    private(set) var queues: [QueueLook] = []
-    /// Why the queues could not be looked at the last time; nil if they could.
-    private(set) var failure: Failure?
+/// What was seen of the queues.
+struct QueueState: Sendable {
+    var queues: [QueueLook] = []
+    /// Why Redis could not be asked; nil if it could, or was not asked yet.
+    var failure: Failure?
+    var wasAsked = false
 
-    /// Many partitions are asked less often: at most so many a second.
-    private static let partitionsPerSecond: UInt64 = 100
-
-    /// - Parameter now: monotonic milliseconds.
-    init(_ access: RedisAccess, now: @escaping () -> UInt64 = MonotonicClock.milliseconds) {
-        probe = BacklogProbe(access)
-        self.now = now
-    }
-
-    /// Whether the last look succeeded.
-    var isReachable: Bool { lookedAt != nil && failure == nil }
-
-    func look(at partitions: [PartitionID]) {
-        let interval = 1_000 * UInt64(partitions.count) / Self.partitionsPerSecond
-        if failure == nil, let lookedAt, now() < lookedAt + interval { return }
-        do throws(Failure) {
-            queues = try probe.look(at: partitions)
-            failure = nil
-        } catch {
-            queues = []
-            failure = error
-        }
-        lookedAt = now()
-    }
+    var isReachable: Bool { wasAsked && failure == nil }
 
     func add(to page: inout MetricPage) {
         page.add(.redisReachable, .flag(isReachable))
@@ -55,6 +30,35 @@ final class QueueWatch {
             object.add("oldest_s", queue.oldestSeconds)
             object.add("owner", queue.owner)
             return object
+        }
+    }
+}
+
+/// Looks at queues again and again. Owned by the monitor's thread.
+final class QueueWatch {
+    /// Many partitions are asked less often: at most so many a second.
+    private static let partitionsPerSecond: UInt64 = 100
+
+    private let probe: BacklogProbe
+    private var askedAt: UInt64 = 0
+    private(set) var state = QueueState()
+
+    init(_ access: RedisAccess) {
+        probe = BacklogProbe(access)
+    }
+
+    /// - Parameter now: monotonic milliseconds.
+    func look(at partitions: [PartitionID], now: UInt64) {
+        let interval = 1_000 * UInt64(partitions.count) / Self.partitionsPerSecond
+        if state.isReachable, now < askedAt + interval { return }
+        askedAt = now
+        state.wasAsked = true
+        do throws(Failure) {
+            state.queues = try probe.look(at: partitions)
+            state.failure = nil
+        } catch {
+            state.queues = []
+            state.failure = error
         }
     }
 }

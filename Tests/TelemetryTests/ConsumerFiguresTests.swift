@@ -1,5 +1,6 @@
 // Every figure of a partition reaches the page; what the line for `systemctl status` says; when a queue stalls.
 
+import HTTPFront
 import ServiceKit
 import Testing
 
@@ -11,7 +12,8 @@ import Testing
 
 @Suite struct ConsumerFiguresTests {
     private func figures(
-        _ number: UInt32, _ state: PartitionReport.State = .consuming, lag: Double? = nil, keys: Int = 0
+        _ number: UInt32, _ state: PartitionReport.State = .consuming, lag: Double? = nil, keys: Int = 0,
+        stalled: UInt64 = 0
     ) -> PartitionFigures {
         var report = PartitionReport(PartitionID(epoch: 1, number: number))
         report.state = state
@@ -19,7 +21,15 @@ import Testing
             report: report,
             queue: QueueLook(partition: number, batches: lag == nil ? 0 : 1, bytes: 9, oldestSeconds: lag, owner: nil),
             shard: ShardStatistics(
-                keys: keys, total: 0, lastCommitMilliseconds: 1_500, deadLetters: 3, fileBytes: 4_096))
+                keys: keys, total: 0, lastCommitMilliseconds: 1_500, deadLetters: 3, fileBytes: 4_096),
+            stalledMilliseconds: stalled)
+    }
+
+    private func look(_ partitions: [PartitionFigures], perSecond: Double = 0) -> ConsumerLook {
+        ConsumerLook(
+            partitions: partitions, queues: QueueState(wasAsked: true),
+            process: ProcessMetrics(role: "consumer", build: Build(version: "1", commit: "c")),
+            incrementsPerSecond: perSecond, hasProgressed: true)
     }
 
     @Test func everyFigureHasItsOwnName() {
@@ -38,7 +48,7 @@ import Testing
         var report = one.report
         report.add(applied, nanoseconds: 2_000_000_000)
         report.redisFailures = 23
-        one = PartitionFigures(report: report, queue: one.queue, shard: one.shard)
+        one = PartitionFigures(report: report, queue: one.queue, shard: one.shard, stalledMilliseconds: 0)
         var page = MetricPage()
         [one].add(to: &page)
         let lines = String(decoding: page.text, as: UTF8.self).split(separator: "\n").map(String.init)
@@ -57,7 +67,7 @@ import Testing
     }
 
     @Test func aShardThatCannotBeReadHasNoSamples() {
-        let one = PartitionFigures(report: figures(0).report, queue: nil, shard: nil)
+        let one = PartitionFigures(report: figures(0).report, queue: nil, shard: nil, stalledMilliseconds: 0)
         var page = MetricPage()
         [one].add(to: &page)
         let text = String(decoding: page.text, as: UTF8.self)
@@ -66,19 +76,30 @@ import Testing
     }
 
     @Test func theLineOfOnePartition() {
-        let line = ConsumerObserver.line([figures(3, lag: 0.2, keys: 8_123)], perSecond: 1_200)
+        let line = look([figures(3, lag: 0.2, keys: 8_123)], perSecond: 1_200).line
         #expect(line == "partition 3: lag 200 ms, 8,123 keys, 1.2 k/s")
     }
 
     @Test func theLineOfMany() {
-        let line = ConsumerObserver.line([figures(0, lag: 0.2, keys: 1), figures(1, lag: 61, keys: 2)], perSecond: 5)
+        let line = look([figures(0, lag: 0.2, keys: 1), figures(1, lag: 61, keys: 2)], perSecond: 5).line
         #expect(line == "2 partitions: lag 1 m 01 s, 3 keys, 5/s")
     }
 
     @Test func theLineOfOneThatWaits() {
         let waiting = figures(1, .waiting(reason: "Redis is gone"))
-        #expect(ConsumerObserver.line([figures(0), waiting], perSecond: 0) == "partition 1: waiting: Redis is gone")
-        #expect(ConsumerObserver.line([figures(0), figures(1, .starting)], perSecond: 0) == "2 partitions: starting")
+        #expect(look([figures(0), waiting]).line == "partition 1: waiting: Redis is gone")
+        #expect(look([figures(0), figures(1, .starting)]).line == "2 partitions: starting")
+    }
+
+    @Test func whatKeepsARoleFromBeingReady() {
+        #expect(look([figures(0), figures(1)]).readiness.json == #"{"ready":true}"#)
+        #expect(look([figures(0), figures(1, .starting)]).obstacle == "partition 1 is starting")
+        #expect(look([figures(2, .waiting(reason: "x"))]).obstacle == "partition 2 waits: x")
+        #expect(look([figures(0, stalled: 59_999)]).obstacle == nil)
+        let stalled = look([figures(0, stalled: 60_000)])
+        #expect(stalled.obstacle == "partition 0 has committed nothing for 1 m 00 s, and batches wait")
+        #expect(!stalled.readiness.isReady)
+        #expect(stalled.readiness.json == #"{"ready":false,"reason":"\#(stalled.obstacle ?? "")"}"#)
     }
 
     @Test func aStallLastsUntilTheNextCommit() {
