@@ -55,6 +55,29 @@ extension ClusterTests {
 
         /// Another K on the command line is refused; in a file of settings it is that of a new cluster only, so that
         /// the file of a service may stay as it is after a rebalance.
+        /// `--help` shows each setting of the command with the table's words and default.
+        @Test(arguments: CommandName.allCases)
+        func helpComesFromTheTable(of command: CommandName) throws {
+            let subcommands: [CommandName: [String]] = [
+                .config: ["show"], .rebalance: ["run"], .deadLetters: ["list"],
+            ]
+            let words = [command.rawValue] + (subcommands[command] ?? []) + ["--help"]
+            let result = try Command.tallymill(words)
+            #expect(result.code == 0)
+            // The parser breaks lines where it likes.
+            func plain(_ text: String) -> String { text.split(whereSeparator: \.isWhitespace).joined(separator: " ") }
+            let help = plain(result.outputText)
+            for setting in Setting.all(of: command) {
+                let fallback = setting.defaultText ?? setting.absence ?? ""
+                let row = plain("\(setting.flag) \(Self.placeholder(setting)) \(setting.help) (default: \(fallback))")
+                #expect(help.contains(row), "`\(words.joined(separator: " "))` lacks: \(row)")
+            }
+        }
+
+        private static func placeholder(_ setting: Setting) -> String {
+            setting.kind == .flag ? "" : "<\(setting.kind.placeholder)>"
+        }
+
         @Test func aSlipInACommandIsNamed() throws {
             for (word, advice) in [
                 ("wbe", "Did you mean `tallymill web`?"), ("stauts", "Did you mean `tallymill status`?"),

@@ -109,5 +109,10 @@ import Testing
         #expect(NearestName.distance("kitten", "sitting") == 3)
         #expect(NearestName.distance("", "abc") == 3)
         #expect(NearestName.distance("abc", "") == 3)
+        #expect(NearestName.distance("wbe", "web") == 1)
+        #expect(NearestName.distance("stauts", "status") == 1)
+        #expect(NearestName.distance("ab", "ba") == 1)
+        #expect(NearestName.distance("abc", "cab") == 2)
+        #expect(NearestName.distance("same", "same") == 0)
     }
 }

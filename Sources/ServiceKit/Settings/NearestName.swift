@@ -1,5 +1,6 @@
-// The word that somebody probably meant: the nearest by edit distance (Levenshtein: insertions, deletions and
-// substitutions, each one), if it is near enough to be more likely a slip than another word.
+// The word that somebody probably meant: the nearest by edit distance (insertions, deletions, substitutions and swaps
+// of neighbours, each one: "optimal string alignment"), if it is near enough to be more likely a slip than another
+// word.
 
 public enum NearestName {
     /// The candidate nearest to `word`, the first of equals; nil if more than a third of the word differs.
@@ -10,19 +11,24 @@ public enum NearestName {
         return best.name
     }
 
-    /// The number of bytes to insert, delete or replace to turn one text into the other.
+    /// The number of bytes to insert, delete, replace or swap with their neighbour to turn one text into the other.
     static func distance(_ left: String, _ right: String) -> Int {
-        let target = Array(right.utf8)
-        var row = Array(0...target.count)
-        for (index, byte) in left.utf8.enumerated() {
-            var diagonal = row[0]
-            row[0] = index + 1
+        let (source, target) = (Array(left.utf8), Array(right.utf8))
+        var beforeLast: [Int] = []
+        var last = Array(0...target.count)
+        for index in source.indices {
+            var row = [index + 1]
             for column in target.indices {
-                let replaced = diagonal + (byte == target[column] ? 0 : 1)
-                diagonal = row[column + 1]
-                row[column + 1] = min(replaced, row[column] + 1, diagonal + 1)
+                let replaced = last[column] + (source[index] == target[column] ? 0 : 1)
+                var least = min(replaced, row[column] + 1, last[column + 1] + 1)
+                let isSwap =
+                    index > 0 && column > 0 && source[index] == target[column - 1]
+                    && source[index - 1] == target[column]
+                if isSwap { least = min(least, beforeLast[column - 1] + 1) }
+                row.append(least)
             }
+            (beforeLast, last) = (last, row)
         }
-        return row[target.count]
+        return last[target.count]
     }
 }

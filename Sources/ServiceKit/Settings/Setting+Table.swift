@@ -37,7 +37,7 @@ extension Setting {
         help: "number of partitions of a new cluster, K")
     public static let idempotencyRetention = Setting(
         "idempotency-retention", .duration(1_000...366 * 86_400_000), default: "7d", isReloadable: true,
-        commands: [.up, .web, .consume],
+        commands: [.up, .consume],
         help: "how long a repeated Idempotency-Key is recognised")
 
     // The roles.
