@@ -28,10 +28,6 @@ struct AuditCommand: ParsableCommand {
               69 Redis or a node unreachable, 75 the cluster was rebalanced meanwhile, 78 configuration
             """)
 
-    enum Format: String, ExpressibleByArgument, CaseIterable {
-        case table, json
-    }
-
     @OptionGroup var common: CommonOptions
     @Option(help: ArgumentHelp("a web node to ask what it holds; repeat it for more", valueName: "url"))
     var node: [NodeAddress] = []

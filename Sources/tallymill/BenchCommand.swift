@@ -61,10 +61,6 @@ struct BenchCommand: ParsableCommand {
     @Flag(help: "do not read the totals") var noCheck = false
     @Option(help: ArgumentHelp("table or json", valueName: "format")) var format = Format.table
 
-    enum Format: String, ExpressibleByArgument, CaseIterable {
-        case table, json
-    }
-
     func validate() throws {
         if flood, let rate, rate != 0 { throw ValidationError("--flood and --rate \(rate) exclude each other") }
         if keysPrefix != nil && prefix != "bench" {

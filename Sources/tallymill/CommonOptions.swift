@@ -73,6 +73,11 @@ struct WebOptions: ParsableArguments {
     }
 }
 
+/// The forms in which most commands show something: for people, or for programs.
+enum Format: String, ExpressibleByArgument, CaseIterable {
+    case table, json
+}
+
 /// Flags as the settings read them.
 struct Flags {
     private(set) var values: [String: String] = [:]

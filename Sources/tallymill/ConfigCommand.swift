@@ -30,10 +30,6 @@ struct ConfigCommand: ParsableCommand {
                 (`systemctl reload`), or only at its next start.
                 """)
 
-        enum Format: String, ExpressibleByArgument, CaseIterable {
-            case table, json
-        }
-
         @OptionGroup var common: CommonOptions
         @Option(help: ArgumentHelp("table or json", valueName: "format")) var format = Format.table
 

@@ -107,10 +107,6 @@ extension DeadLettersCommand {
                   tallymill dead-letters show 3:17 --format json
                 """)
 
-        enum Format: String, ExpressibleByArgument, CaseIterable {
-            case table, json
-        }
-
         @OptionGroup var common: CommonOptions
         @Argument(help: ArgumentHelp("such as 3:17", valueName: "id")) var letter: DeadLetterID
         @Option(help: ArgumentHelp("table or json", valueName: "format")) var format = Format.table

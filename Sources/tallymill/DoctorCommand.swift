@@ -25,10 +25,6 @@ struct DoctorCommand: ParsableCommand {
               0 no findings, 3 findings, 64 usage, 78 configuration
             """)
 
-    enum Format: String, ExpressibleByArgument, CaseIterable {
-        case table, json
-    }
-
     @OptionGroup var common: CommonOptions
     @Option(help: ArgumentHelp("table or json", valueName: "format")) var format = Format.table
 

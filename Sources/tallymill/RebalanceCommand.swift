@@ -22,10 +22,6 @@ struct RebalanceCommand: ParsableCommand {
             go on: what arrives waits in the queues of the new epoch. Interrupted at any point, `resume` goes on.
             """,
         subcommands: [Plan.self, Run.self, Status.self, Resume.self, Purge.self])
-
-    enum Format: String, ExpressibleByArgument, CaseIterable {
-        case table, json
-    }
 }
 
 /// Options of what changes a cluster's epoch.

@@ -23,10 +23,6 @@ struct ScaleCommand: ParsableCommand {
               78 a rebalance is under way, or no such partition
             """)
 
-    enum Format: String, ExpressibleByArgument, CaseIterable {
-        case table, json
-    }
-
     @OptionGroup var common: CommonOptions
     @Option(help: ArgumentHelp("partitions of this host, such as 0-3 (default: all)", valueName: "list"))
     var partitions: String?

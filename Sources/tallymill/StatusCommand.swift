@@ -12,10 +12,6 @@ struct StatusCommand: ParsableCommand {
               tallymill status --format json --redis redis://127.0.0.1:6379
             """)
 
-    enum Format: String, ExpressibleByArgument, CaseIterable {
-        case table, json
-    }
-
     @OptionGroup var common: CommonOptions
     @Option(help: ArgumentHelp("table or json", valueName: "format")) var format = Format.table
 

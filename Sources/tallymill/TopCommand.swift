@@ -27,10 +27,6 @@ struct TopCommand: ParsableCommand {
               0 ok, also after SIGTERM; 64 usage, 74 the terminal is gone, 78 configuration
             """)
 
-    enum Format: String, ExpressibleByArgument, CaseIterable {
-        case table, json
-    }
-
     @OptionGroup var common: CommonOptions
     @Option(help: ArgumentHelp("a web node to ask; repeat it for more", valueName: "url"))
     var node: [AuditCommand.NodeAddress] = []

@@ -24,10 +24,6 @@ struct VerifyCommand: ParsableCommand {
               75 the cluster was rebalanced meanwhile, 78 configuration
             """)
 
-    enum Format: String, ExpressibleByArgument, CaseIterable {
-        case table, json
-    }
-
     @OptionGroup var common: CommonOptions
     @Flag(help: "do not look at Redis") var offline = false
     @Option(help: ArgumentHelp("table or json", valueName: "format")) var format = Format.table
