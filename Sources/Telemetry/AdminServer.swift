@@ -26,11 +26,23 @@ public final class AdminServer: Sendable {
                 on: address, eventLoops: 1, limits: limits, access: address.isLoopback ? nil : tokens
             ) { _ in AdminPages(board) }
         } catch {
-            guard error.code == .unavailable else { throw error }
-            throw Failure(
-                error.code, error.what, at: error.location,
-                advice: "Another program may have it: --admin-port takes another one, 0 lets the system choose.")
+            throw Self.explained(error)
         }
+    }
+
+    /// The failure of a listener, with the advice that fits this one.
+    private static func explained(_ failure: Failure) -> Failure {
+        let advice: String
+        switch failure.code {
+        case .unavailable:
+            advice = "Another program may have it: --admin-port takes another one, 0 lets the system choose."
+        case .configuration:
+            advice =
+                "Make one, `tallymill token new NAME --scopes admin --append FILE`, and name the file with "
+                + "--tokens-file; or leave --admin-host at 127.0.0.1."
+        default: return failure
+        }
+        return Failure(failure.code, failure.what, at: failure.location, advice: advice)
     }
 
     /// Closes everything; once.

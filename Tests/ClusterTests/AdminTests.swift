@@ -162,6 +162,43 @@ extension ClusterTests {
             }
         }
 
+        /// Other machines' address: 78 without tokens; with them, only who has the scope admin reads a page.
+        @Test func anOpenAdminListenerDemandsTokens() throws {
+            try ClusterTests.withPieces("admin-open", partitions: 1) { cluster in
+                let port = try Loopback.freePort()
+                let open = ["--admin-host", "0.0.0.0", "--admin-port", "\(port)"]
+                let refused = try Command.tallymill(["consume", "--partitions", "0"] + open + cluster.place)
+                #expect(refused.code == 78)
+                #expect(
+                    refused.errorText == """
+                        tallymill: 0.0.0.0:\(port): more than this machine reaches this address, \
+                        and no tokens are demanded
+                          Make one, `tallymill token new NAME --scopes admin --append FILE`, and name the file with \
+                        --tokens-file; or leave --admin-host at 127.0.0.1.
+
+                        """)
+                let file = cluster.folder.path + "/tokens"
+                func token(_ name: String, _ scope: String) throws -> String {
+                    let made = try Command.tallymill(["token", "new", name, "--scopes", scope, "--append", file])
+                    return String(made.outputText.dropLast())
+                }
+                let (writer, admin) = (try token("shop", "write"), try token("operator", "admin"))
+                try cluster.startConsumer("0", options: open + ["--tokens-file", file])
+                func status(_ page: String, _ token: String?) -> Int? {
+                    var request = HTTPRequest.get(page)
+                    if let token { request.headers.append(("Authorization", "Bearer \(token)")) }
+                    return Loopback.ask(port, request)?.status
+                }
+                try eventually("the consumer is ready", within: 20) { status("/readyz", nil) == 200 }
+                #expect(status("/livez", nil) == 200)
+                for page in ["/status", "/metrics"] {
+                    #expect(status(page, nil) == 401)
+                    #expect(status(page, writer) == 403)
+                    #expect(status(page, admin) == 200)
+                }
+            }
+        }
+
         @Test func aTakenPortIsNamed() throws {
             try ClusterTests.withPieces("admin-port", partitions: 1) { cluster in
                 let port = try Loopback.freePort()
