@@ -29,11 +29,13 @@ final class TopFeed: Sendable {
                 access: { () throws(Failure) in try session.redis(clientName: "tallymill-top") },
                 nodes: { asker.ask() })
             var next = MonotonicClock.milliseconds()
+            var pause: UInt64
             repeat {
                 readings.send(sampler.read())
                 let now = MonotonicClock.milliseconds()
                 next = max(next + UInt64(everyMilliseconds), now)
-            } while ending.receive(waitingMilliseconds: next - MonotonicClock.milliseconds()) == nil
+                pause = next - now
+            } while ending.receive(waitingMilliseconds: pause) == nil
         }
         _ = thread  // not joined: it may be waiting for somebody who does not answer, and the process ends with `top`
     }
