@@ -77,9 +77,7 @@ enum Folder {
 
     /// What is left on the disk of a path.
     static func freeBytes(_ path: String) throws(Failure) -> Int {
-        var status = statvfs()
-        guard statvfs(path, &status) == 0 else { throw Failure(cannot: "look at the disk", errno: errno, at: path) }
-        return Int(clamping: UInt64(status.f_bavail) &* UInt64(status.f_frsize))
+        try HostFacts.Disk(of: path).freeBytes
     }
 
     /// Makes sure that a disk has room.

@@ -31,13 +31,7 @@ public enum Programs {
     public static func callName(of path: String, environment: [String: String]) -> String {
         let name = path.split(separator: "/").last.map(String.init) ?? path
         let found = lookUp(name, environment: environment).flatMap(resolved)
-        return found == path ? name : shellWord(path)
-    }
-
-    /// A word for a POSIX shell: quoted only if it must be.
-    public static func shellWord(_ text: String) -> String {
-        if !text.isEmpty, text.utf8.allSatisfy(isPlain) { return text }
-        return "'" + text.split(separator: "'", omittingEmptySubsequences: false).joined(separator: "'\\''") + "'"
+        return found == path ? name : ShellWord.quoted(path)
     }
 
     /// Whether a byte means only itself in shells and in URLs.

@@ -1,6 +1,8 @@
 // What `up` prints when everything works: lines to be pasted into another terminal, whatever folder that one is in; and
 // what it adds when consumers cannot work yet.
 
+import ServiceKit
+
 /// The text, once the web node has said where it listens.
 public struct ReadyText {
     private let partitions: Int
@@ -31,7 +33,7 @@ public struct ReadyText {
             tallymill is ready: \(address), \(partitions == 1 ? "1 partition" : "\(partitions) partitions"), \
             data in \(shownFolder)
               curl \(token)-d 'key=hello&value=1' \(Self.reachable(address))/increment
-              \(callName) report --data-dir \(Programs.shellWord(dataFolder))
+              \(callName) report --data-dir \(ShellWord.quoted(dataFolder))
             Ctrl-C drains and stops it.
             """
     }
@@ -55,7 +57,7 @@ public enum UnfinishedText {
     public static func text(_ state: ClusterState, dataFolder: String, callName: String) -> String {
         let partitions = state.partitions == 1 ? "1 partition" : "\(state.partitions) partitions"
         return "The rebalance to \(partitions) is unfinished: until `\(callName) rebalance resume --data-dir "
-            + "\(Programs.shellWord(dataFolder))` has gone on with it, what is counted waits in Redis."
+            + "\(ShellWord.quoted(dataFolder))` has gone on with it, what is counted waits in Redis."
     }
 }
 

@@ -1,5 +1,7 @@
 // One token as the node knows it: who has it, what it opens, how fast. The token itself is nowhere, only its digest.
 
+import ServiceKit
+
 /// What a token opens.
 public struct Scopes: OptionSet, Hashable, Sendable {
     public let rawValue: UInt8
@@ -60,15 +62,6 @@ public struct Token: Sendable {
 
     /// Whether a text may be a token's name.
     public static func isName(_ text: some StringProtocol) -> Bool {
-        (1...nameBytesMax).contains(text.utf8.count) && text.utf8.allSatisfy(isNameByte)
-    }
-
-    private static func isNameByte(_ byte: UInt8) -> Bool {
-        switch byte {
-        case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"): true
-        case UInt8(ascii: "0")...UInt8(ascii: "9"): true
-        case UInt8(ascii: "."), UInt8(ascii: "_"), UInt8(ascii: "-"): true
-        default: false
-        }
+        SettingKind.name(maximumBytes: nameBytesMax).parse(String(text)) != nil
     }
 }

@@ -75,20 +75,3 @@ extension TopLine {
         return code.isEmpty || text.isEmpty ? text : "\u{1B}[\(code)m\(text)\u{1B}[0m"
     }
 }
-
-/// Waiting for the first of several descriptors.
-enum Waiting {
-    /// The position of one that is readable or was closed; the earlier ones first.
-    ///
-    /// - Throws: 1.
-    static func wait(for descriptors: [Int32]) throws(Failure) -> Int {
-        var entries = descriptors.map { pollfd(fd: $0, events: Int16(POLLIN), revents: 0) }
-        while true {
-            let count = poll(&entries, nfds_t(entries.count), -1)
-            if count > 0, let ready = entries.firstIndex(where: { $0.revents != 0 }) { return ready }
-            guard count >= 0 || errno == EINTR else {
-                throw Failure(cannot: "wait for keys and readings", errno: errno, code: .failure)
-            }
-        }
-    }
-}

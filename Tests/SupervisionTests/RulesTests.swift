@@ -105,9 +105,9 @@ import Testing
     }
 
     @Test func shellWords() {
-        #expect(Programs.shellWord("/a/b-c_d.e+f1") == "/a/b-c_d.e+f1")
-        #expect(Programs.shellWord("") == "''")
-        #expect(Programs.shellWord("it's $HOME") == #"'it'\''s $HOME'"#)
+        #expect(ShellWord.quoted("/a/b-c_d.e+f1") == "/a/b-c_d.e+f1")
+        #expect(ShellWord.quoted("") == "''")
+        #expect(ShellWord.quoted("it's $HOME") == #"'it'\''s $HOME'"#)
         #expect(Programs.callName(of: "/nowhere/tallymill", environment: ["PATH": "/bin"]) == "/nowhere/tallymill")
         let shell = Programs.resolved("/bin/sh") ?? ""
         let name = shell.split(separator: "/").last.map(String.init)

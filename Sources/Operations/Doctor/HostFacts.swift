@@ -122,7 +122,7 @@ public struct HostFacts: Sendable {
 }
 
 extension HostFacts.Disk {
-    fileprivate init(of path: String) throws(Failure) {
+    init(of path: String) throws(Failure) {
         var status = statvfs()
         guard statvfs(path, &status) == 0 else { throw Failure(cannot: "look at the disk", errno: errno, at: path) }
         let unit = UInt64(status.f_frsize)

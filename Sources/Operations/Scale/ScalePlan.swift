@@ -5,6 +5,8 @@
 // never runs beside those of the new epoch. A unit that failed is forgiven first: systemd would otherwise go on
 // counting its failures, and show it as failed after it was disabled. After that it may have forgotten the unit.
 
+import ServiceKit
+
 /// The commands that make the consumers of this host match the topology.
 public struct ScalePlan: Hashable, Sendable {
     /// One command for one unit.
@@ -72,16 +74,5 @@ public struct ScalePlan: Hashable, Sendable {
             }
         let state = instance.isEnabled ? "enabled and \(instance.activity.rawValue)" : instance.activity.rawValue
         return "\(instance.unit) is \(state): \(reason)"
-    }
-}
-
-/// Words of a command line as a shell reads them.
-enum ShellWord {
-    private static let plain = Set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789@%+=:,./_-".utf8)
-
-    /// As it is where a shell takes it so, else between single quotes.
-    static func quoted(_ word: String) -> String {
-        if !word.isEmpty, word.utf8.allSatisfy({ plain.contains($0) }) { return word }
-        return "'" + word.split(separator: "'", omittingEmptySubsequences: false).joined(separator: #"'\''"#) + "'"
     }
 }

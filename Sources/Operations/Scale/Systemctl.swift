@@ -55,7 +55,7 @@ public struct Systemctl: Sendable {
         var lines: [String] = []
         var complaints: [String] = []
         while !output.isAtEnd || !errorOutput.isAtEnd {
-            try Self.waitForEither(output, errorOutput)
+            _ = try Waiting.wait(for: [output, errorOutput].filter { !$0.isAtEnd }.map(\.descriptor))  // either is read
             if !output.isAtEnd { lines += try output.readAvailable() }
             if !errorOutput.isAtEnd { complaints += try errorOutput.readAvailable() }
         }
@@ -88,16 +88,5 @@ public struct Systemctl: Sendable {
 
     private static func isUnanswered(_ words: String) -> Bool {
         words.contains("not been booted with systemd") || words.contains("Failed to connect to bus")
-    }
-
-    private static func waitForEither(_ first: LineReader, _ second: LineReader) throws(Failure) {
-        var entries = [first, second].filter { !$0.isAtEnd }.map {
-            pollfd(fd: $0.descriptor, events: Int16(POLLIN), revents: 0)
-        }
-        while poll(&entries, nfds_t(entries.count), -1) < 0 {
-            guard errno == EINTR else {
-                throw Failure(cannot: "wait for what systemctl prints", errno: errno, code: .failure)
-            }
-        }
     }
 }
