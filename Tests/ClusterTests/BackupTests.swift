@@ -47,7 +47,7 @@ extension ClusterTests {
             try ClusterTests.check(try Report.read(elsewhere).counters == report.counters, "other counts elsewhere")
             let again = try UpCluster(cluster.folder, subfolder: "elsewhere")
             defer { again.destroy() }
-            try Self.post(again.port, #"{"only elsewhere":7}"#)
+            try ClusterTests.post(again.port, #"{"only elsewhere":7}"#)
             try eventually("it counts on", within: 10) { () throws(HarnessError) in
                 try again.report().total == report.total + 7
             }
@@ -83,15 +83,6 @@ extension ClusterTests {
             for word in words { try ClusterTests.check(said.contains(word), "`\(word)` is not in: \(tail(said))") }
         }
 
-        private static func post(_ port: UInt16, _ json: String) throws(HarnessError) {
-            var request = HTTPRequest("/increments?level=stored")
-            request.headers = [("Content-Type", "application/json")]
-            request.body = Array(json.utf8)
-            let answer = Loopback.ask(port, request)
-            let text = answer.map { "\($0.status) \($0.text)" } ?? "no answer"
-            try ClusterTests.check(answer?.status == 200 && answer?.level == "stored", text)
-        }
-
         /// Shards put back by hand from an old copy: refused with what is missing. The newest copy goes on.
         @Test func oldShardsByHand() throws {
             try ClusterTests.withPieces("byhand") { cluster in
@@ -125,7 +116,7 @@ extension ClusterTests {
         /// Posts with a consumer that runs for this alone, until it is stored.
         private func count(_ cluster: ManualCluster, _ json: String) throws(HarnessError) {
             let number = try cluster.startConsumer("0-3")
-            try Self.post(cluster.ports[0], json)
+            try ClusterTests.post(cluster.ports[0], json)
             try cluster.consumers[number].send(SIGTERM)
             let ending = try cluster.consumers[number].waitForEnd(within: 20)
             try ClusterTests.check(ending == .code(0), tail(cluster.consumers[number].errorOutput))
@@ -139,13 +130,13 @@ extension ClusterTests {
                 try cluster.startWeb()
                 try cluster.waitUntilReady(0)
                 let first = try cluster.startConsumer("0-3")
-                try Self.post(cluster.ports[0], #"{"a":1,"b":2,"c":3,"d":4}"#)
+                try ClusterTests.post(cluster.ports[0], #"{"a":1,"b":2,"c":3,"d":4}"#)
                 let second = try cluster.startConsumer("0-3", dataFolder: copy)
                 let words = "a consumer on another host or of another copy of this shard file"
                 try eventually("the second consumer says why it waits", within: 20) {
                     cluster.consumers[second].errorOutput.contains(words)
                 }
-                try Self.post(cluster.ports[0], #"{"a":1,"b":1,"c":1,"d":1}"#)
+                try ClusterTests.post(cluster.ports[0], #"{"a":1,"b":1,"c":1,"d":1}"#)
                 try ClusterTests.check(try cluster.report().total == 14, "not all is in the first copy")
                 try ClusterTests.check(try Report.read(copy).total == 0, "the second copy has counted")
                 try cluster.consumers[first].send(SIGTERM)

@@ -47,6 +47,16 @@ import Testing
         if !condition { throw HarnessError(text()) }
     }
 
+    /// Posts an object of increments, which must reach `level` in time.
+    static func post(_ port: UInt16, _ json: String, level: String = "stored") throws(HarnessError) {
+        var request = HTTPRequest("/increments?level=\(level)")
+        request.headers = [("Content-Type", "application/json")]
+        request.body = Array(json.utf8)
+        let answer = Loopback.ask(port, request)
+        let text = answer.map { "\($0.status) \($0.text)" } ?? "no answer"
+        try check(answer?.status == 200 && answer?.level == level, text)
+    }
+
     /// Ctrl-C for `up`, which must end with 0.
     static func interrupt(_ cluster: UpCluster) throws(HarnessError) {
         let ending = try cluster.interrupt()

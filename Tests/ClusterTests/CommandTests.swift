@@ -143,7 +143,7 @@ extension ClusterTests {
                 let cluster = try UpCluster(folder, partitions: 2, subfolder: subfolder)
                 defer { cluster.destroy() }
                 try ClusterTests.check(cluster.dataFolder.utf8.count > 120, "the path is not long enough")
-                try post(cluster.port, #"{"a":1,"b":2}"#)
+                try ClusterTests.post(cluster.port, #"{"a":1,"b":2}"#)
                 // Other commands find the socket by the data folder alone.
                 let status = try Command.tallymill(["status", "--data-dir", cluster.dataFolder, "--format", "json"])
                 try ClusterTests.check(status.code == 0, "status ended with \(status.code): \(status.errorText)")
@@ -154,20 +154,11 @@ extension ClusterTests {
             }
         }
 
-        private func post(_ port: UInt16, _ json: String) throws(HarnessError) {
-            var request = HTTPRequest("/increments?level=stored")
-            request.headers = [("Content-Type", "application/json")]
-            request.body = Array(json.utf8)
-            let answer = Loopback.ask(port, request)
-            let text = answer.map { "\($0.status) \($0.text)" } ?? "no answer"
-            try ClusterTests.check(answer?.status == 200 && answer?.level == "stored", text)
-        }
-
         /// A shard file that is not there: exit 3 and `partial`, 0 with --allow-partial, and what remains is right.
         @Test func reportWithoutAShard() throws {
             try ClusterTests.withUp("partial") { cluster in
                 let keys = (0..<40).map { "k\($0)" }
-                try post(cluster.port, "{" + keys.map { "\"\($0)\":1" }.joined(separator: ",") + "}")
+                try ClusterTests.post(cluster.port, "{" + keys.map { "\"\($0)\":1" }.joined(separator: ",") + "}")
                 try ClusterTests.interrupt(cluster)
                 let whole = try cluster.report()
                 try ClusterTests.check(whole.code == 0 && !whole.isPartial && whole.total == 40, "\(whole)")

@@ -26,7 +26,7 @@ extension ClusterTests {
                     try ClusterTests.check(cluster.children(.consumer).isEmpty, "a consumer runs during a hold")
                     let counted = try cluster.report().total
                     try acknowledged(load, requests: 100)
-                    try post(cluster.port, #"{"beside":\#(round)}"#)
+                    try ClusterTests.post(cluster.port, #"{"beside":\#(round)}"#, level: "queued")
                     try ClusterTests.check(try cluster.report().total == counted, "somebody has counted during a hold")
                     let back = Stopwatch()
                     try release(hold, "released 4")
@@ -76,7 +76,7 @@ extension ClusterTests {
         @Test func ctrlCDuringAHold() throws {
             try ClusterTests.withUp("hold-end") { cluster in
                 let hold = try take(cluster)
-                try post(cluster.port, #"{"a":1,"b":20,"c":300}"#)
+                try ClusterTests.post(cluster.port, #"{"a":1,"b":20,"c":300}"#, level: "queued")
                 let watch = Stopwatch()
                 let ending = try cluster.interrupt()
                 try ClusterTests.check(ending == .code(1), "`up` \(ending): \(tail(cluster.process.errorOutput))")
@@ -112,14 +112,14 @@ extension ClusterTests {
                 try ClusterTests.check(cluster.children(.consumer).isEmpty, "a consumer runs")
                 let refused = try refuses(cluster, ["init"], "a rebalance to 3 partitions is unfinished")
                 try ClusterTests.check(refused.code == 78, "exit \(refused.code) instead of 78")
-                try post(cluster.port, #"{"a":1,"b":20}"#)
+                try ClusterTests.post(cluster.port, #"{"a":1,"b":20}"#, level: "queued")
                 // Ended and started again it is the same, and says that something waits.
                 let ending = try cluster.interrupt()
                 try ClusterTests.check(ending == .code(1), "`up` \(ending)")
                 let last = tail(cluster.process.errorOutput, lines: 2)
                 try ClusterTests.check(last.hasPrefix("tallymill: no consumer runs: "), last)
                 try cluster.startAgain(partitions: 3)
-                try post(cluster.port, #"{"b":20,"c":300}"#)
+                try ClusterTests.post(cluster.port, #"{"b":20,"c":300}"#, level: "queued")
 
                 let hold = try take(cluster)
                 try finishEpoch(cluster, file)
@@ -177,15 +177,6 @@ extension ClusterTests.HoldTests {
     private func acknowledged(_ load: Load, requests: Int) throws(HarnessError) {
         let goal = load.acknowledged(by: 0) + requests
         try eventually("\(requests) requests are acknowledged", within: 30) { load.acknowledged(by: 0) >= goal }
-    }
-
-    private func post(_ port: UInt16, _ json: String) throws(HarnessError) {
-        var request = HTTPRequest("/increments")
-        request.headers = [("Content-Type", "application/json")]
-        request.body = Array(json.utf8)
-        let answer = Loopback.ask(port, request)
-        let text = answer.map { "\($0.status) \($0.text)" } ?? "no answer"
-        try ClusterTests.check(answer?.status == 200 && answer?.level == "queued", text)
     }
 
     private func settle(_ cluster: UpCluster, _ ledger: Ledger, beside expected: Int64) throws(HarnessError) {

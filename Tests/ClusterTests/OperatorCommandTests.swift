@@ -145,7 +145,7 @@ extension ClusterTests {
         @Test func topInAPipe() throws {
             try ClusterTests.withUp("top") { cluster in
                 let place = ["--data-dir", cluster.dataFolder]
-                try post(cluster.port)
+                try ClusterTests.post(cluster.port, #"{"a":1,"b":2,"c":3}"#)
                 let once = try Command.tallymill(["top", "--once", "--interval", "200ms"] + place)
                 try ClusterTests.check(once.code == 0, once.errorText)
                 for word in ["tallymill  epoch 1, 4 partitions", "PART   OUT/S", "127.0.0.1:\(cluster.port)", "ready"] {
@@ -166,7 +166,7 @@ extension ClusterTests {
 
         @Test func topOnATerminal() throws {
             try ClusterTests.withUp("top-tty") { cluster in
-                try post(cluster.port)
+                try ClusterTests.post(cluster.port, #"{"a":1,"b":2,"c":3}"#)
                 for byKey in [true, false] {
                     let screen = try Typescript(
                         cluster.folder.path + (byKey ? "/key" : "/signal"),
@@ -200,14 +200,6 @@ extension ClusterTests {
                     try ClusterTests.check(screen.text.hasSuffix("\u{1B}[0m\u{1B}[?25h\u{1B}[?1049l"), screen.text)
                 }
             }
-        }
-
-        private func post(_ port: UInt16) throws(HarnessError) {
-            var request = HTTPRequest("/increments?level=stored")
-            request.headers = [("Content-Type", "application/json")]
-            request.body = Array(#"{"a":1,"b":2,"c":3}"#.utf8)
-            let answer = Loopback.ask(port, request)
-            try ClusterTests.check(answer?.status == 200, answer.map { "\($0.status) \($0.text)" } ?? "no answer")
         }
     }
 }

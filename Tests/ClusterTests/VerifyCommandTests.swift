@@ -155,7 +155,7 @@ extension ClusterTests {
         @Test func aFlippedByte() throws {
             try ClusterTests.withUp("flip") { cluster in
                 let keys = (0..<400).map { "\"key-number-\($0)\":1" }.joined(separator: ",")
-                try post(cluster.port, "{\(keys)}")
+                try ClusterTests.post(cluster.port, "{\(keys)}")
                 try ClusterTests.interrupt(cluster)
                 let shard = "\(cluster.dataFolder)/epoch-0001/shard-0003-of-0004.sqlite"
                 try sqlite(shard, "PRAGMA wal_checkpoint(TRUNCATE)")
@@ -242,15 +242,7 @@ extension ClusterTests {
         }
 
         private func post(_ cluster: ManualCluster, _ json: String) throws(HarnessError) {
-            try post(cluster.ports[0], json, level: "queued")
-        }
-
-        private func post(_ port: UInt16, _ json: String, level: String = "stored") throws(HarnessError) {
-            var request = HTTPRequest("/increments?level=\(level)")
-            request.headers = [("Content-Type", "application/json")]
-            request.body = Array(json.utf8)
-            let answer = Loopback.ask(port, request)
-            try ClusterTests.check(answer?.level == level, answer.map { "\($0.status) \($0.text)" } ?? "no answer")
+            try ClusterTests.post(cluster.ports[0], json, level: "queued")
         }
     }
 }
