@@ -16,7 +16,7 @@ struct ConsumeCommand: ParsableCommand {
         discussion: """
             EXAMPLES
               tallymill consume --partitions 0-3
-              tallymill consume --partitions 2 --data-dir /srv/tally --redis redis://10.0.0.1:6379
+              tallymill consume --partitions 2 --redis redis://10.0.0.1:6379
               tallymill consume --partitions 0,2,5-7
 
             SIGTERM finishes the transaction under way, exit 0.

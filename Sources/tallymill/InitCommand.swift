@@ -9,7 +9,7 @@ struct InitCommand: ParsableCommand {
         discussion: """
             EXAMPLES
               tallymill init --partitions 4
-              tallymill init --partitions 8 --data-dir /srv/tally --redis redis://127.0.0.1:6379
+              tallymill init --partitions 8 --data-dir /srv/tally --redis redis://10.0.0.1
 
             May be run again at any time: it creates what is missing in Redis and changes nothing else. Another number
             of partitions is refused: that is a rebalance. In the environment or in the file of --config, the number is

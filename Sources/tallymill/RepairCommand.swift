@@ -8,9 +8,9 @@ struct RepairCommand: ParsableCommand {
         commandName: "repair", abstract: "Mends what Redis lost: functions, topology, keys, and old lists.",
         discussion: """
             EXAMPLES
-              tallymill repair                    shows what is due, asks, and does it
-              tallymill repair --yes              without asking, in scripts
-              tallymill repair --collect          also deletes empty key groups of earlier epochs
+              tallymill repair            shows what is due, asks, and does it
+              tallymill repair --yes      without asking, in scripts
+              tallymill repair --collect  also deletes empty old key groups
 
             For a Redis that was emptied, replaced, or restored from a dump; `tallymill status` says when it is due. \
             It may run at any time, beside web nodes and consumers, and again after any interruption: what is in \

@@ -10,11 +10,11 @@ struct ReportCommand: ParsableCommand {
         commandName: "report", abstract: "Shows the totals, merged over all shards.",
         discussion: """
             EXAMPLES
-              tallymill report                              all counters, in byte order of their keys
-              tallymill report page:/home page:/about       these two
-              tallymill report --prefix page: --top 10      the ten largest
-              tallymill report --summary --format json      keys and total alone
-              tallymill report --shards                     by shard file
+              tallymill report                          all counters, in byte order
+              tallymill report page:/home page:/about   these two
+              tallymill report --prefix page: --top 10  the ten largest
+              tallymill report --summary --format json  keys and total alone
+              tallymill report --shards                 by shard file
 
             It reads the cluster file and the shards, while consumers run or not. If a shard cannot be read, the report
             says so, and ends with 3 unless --allow-partial is given.

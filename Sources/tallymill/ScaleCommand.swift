@@ -8,9 +8,9 @@ struct ScaleCommand: ParsableCommand {
         commandName: "scale", abstract: "Makes the consumer units of this host match the partitions.",
         discussion: """
             EXAMPLES
-              tallymill scale                               the systemctl commands that are due, one a line
-              tallymill scale --partitions 0-3              this host consumes these, another one the rest
-              tallymill scale --apply                       runs them
+              tallymill scale                       the commands that are due, one a line
+              tallymill scale --partitions 0-3      the others are on another host
+              tallymill scale --apply               runs them
               tallymill scale --format json
 
             It compares the instances of tallymill-consumer@.service that are enabled or running with the cluster \

@@ -10,16 +10,16 @@ struct Tallymill: ParsableCommand {
         abstract: "Counts, exactly: an acknowledged increment counts once, whatever is killed or retried.",
         discussion: """
             EXAMPLES
-              tallymill up                                              a whole cluster in this terminal
+              tallymill up                a whole cluster in this terminal
               curl -d 'key=hello&value=1' http://127.0.0.1:3333/increment
-              tallymill report                                          the totals
-              tallymill report --top 10                                 the largest counters
-              tallymill status                                          what waits in Redis
-              tallymill verify                                          is everything what it should be
-              tallymill audit                                           does the ledger balance
-              tallymill doctor                                          what is wrong here, and what mends it
-              tallymill top                                             rates and backlog, live
-              tallymill scale                                           the consumer units that systemd should run
+              tallymill report            the totals
+              tallymill report --top 10   the largest counters
+              tallymill status            what waits in Redis
+              tallymill verify            is everything what it should be
+              tallymill audit             does the ledger balance
+              tallymill doctor            what is wrong here, and what mends it
+              tallymill top               rates and backlog, live
+              tallymill scale             the consumer units that systemd should run
 
             BY HAND, WITH A REDIS OF YOUR OWN (appendonly yes, appendfsync always, noeviction)
               tallymill init --redis redis://127.0.0.1:6379 --data-dir /srv/tally --partitions 4

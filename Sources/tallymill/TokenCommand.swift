@@ -9,14 +9,15 @@ struct TokenCommand: ParsableCommand {
         commandName: "token", abstract: "Makes the tokens that a web node demands, and checks a file of them.",
         discussion: """
             EXAMPLES
-              tallymill token new shop --scopes write --rate 1000 --append /etc/tallymill/tokens
+              tallymill token new shop --scopes write --rate 1000 --append tokens
               tallymill token new operator --scopes write,admin
               tallymill token digest shop --scopes write < secret.txt
               tallymill token check /etc/tallymill/tokens
 
             A client sends its token as `Authorization: Bearer TOKEN`. The scope write opens /increment and \
-            /increments, admin opens /ledger. A web node reads the file of --tokens-file, and again after SIGHUP; the \
-            file holds digests only, so a token that is lost cannot be had again: make another.
+            /increments; admin opens /ledger, and /status and /metrics of an admin listener that other machines \
+            reach. A web node reads the file of --tokens-file, and again after SIGHUP; the file holds digests only, \
+            so a token that is lost cannot be had again: make another.
             """,
         subcommands: [New.self, Digest.self, Check.self])
 }

@@ -11,8 +11,8 @@ struct TopCommand: ParsableCommand {
             EXAMPLES
               tallymill top
               tallymill top --node http://10.0.0.7:3333 --node http://10.0.0.8:3333
-              tallymill top --once                          one look, as text
-              tallymill top --format json --count 60        a line of JSON every second, for a minute
+              tallymill top --once                      one look, as text
+              tallymill top --format json --count 60    a line a second, for a minute
 
             OUT is what consumers count, from the shards of this host; IN is what web nodes take in; LAG is the age of \
             the oldest batch that waits. A web node is asked if --node names it, or if it is of the `up` that runs in \

@@ -74,6 +74,15 @@ extension ClusterTests {
             }
         }
 
+        /// Examples are there, and the parser does not break them: half an example is read as a whole one.
+        @Test(arguments: CommandName.allCases)
+        func examplesFitTheirLines(of command: CommandName) throws {
+            let help = try Command.tallymill([command.rawValue, "--help"]).outputText
+            let examples = help.split(separator: "\n", omittingEmptySubsequences: false)
+                .drop { $0 != "EXAMPLES" }.dropFirst().prefix { !$0.isEmpty }
+            #expect(!examples.isEmpty && examples.allSatisfy { $0.hasPrefix("  ") }, "\(examples)")
+        }
+
         private static func placeholder(_ setting: Setting) -> String {
             setting.kind == .flag ? "" : "<\(setting.kind.placeholder)>"
         }

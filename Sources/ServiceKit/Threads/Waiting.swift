@@ -1,4 +1,4 @@
-// One thread that waits for several descriptors and has nothing else to do meanwhile. A thread that has is an event loop.
+// One thread that waits for several descriptors and has nothing else to do. A thread that has needs an event loop.
 
 import Glibc
 
