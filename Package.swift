@@ -118,6 +118,12 @@ let package = Package(
                     "HTTPFront", "Operations", "ServiceKit", "ShardConsumer", "ShardStore", "TallyCore", "Telemetry",
                     "WebNode",
                 ]),
+            tests(
+                "WebNodeTests",
+                [
+                    "ClusterSupport", "HTTPFront", "RedisQueue", "ServiceKit", "TallyCore", "TestSupport", "WebNode",
+                    logging,
+                ]),
             tests("BenchTests", ["Bench", "ServiceKit", "TallyCore", "Tokens"]),
             tests(
                 "OperationsTests",
@@ -132,8 +138,8 @@ let package = Package(
             tests(
                 "ClusterTests",
                 [
-                    "ClusterSupport", "Operations", "ServiceKit", "ShardStore", "Supervision", "TallyCore", "Telemetry",
-                    "tallymill", "supervision-probe",
+                    "ClusterSupport", "Operations", "RedisQueue", "ServiceKit", "ShardStore", "Supervision",
+                    "TallyCore", "Telemetry", "TestSupport", "tallymill", "supervision-probe",
                 ]),
         ]
 )

@@ -53,6 +53,12 @@ extension RequestHead {
         guard (1...Limits.idempotencyKeyBytesMax).contains(key.count),
             key.allSatisfy({ (0x21...0x7E).contains($0) })
         else { throw problem }
+        if ToolClaim(key) != nil {
+            throw Problem(
+                .unprocessableContent,
+                "an Idempotency-Key of this form is a tool's: choose one that is not `import:` or `dead-letter:` and 32"
+                    + " hex digits")
+        }
         return key
     }
 }

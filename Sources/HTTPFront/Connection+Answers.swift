@@ -120,39 +120,6 @@ extension Connection {
         if isWritable { resume() }
         flush()
     }
-
-    /// The socket has the last answer. Closing now, with bytes unread, would send a reset that can overtake it.
-    private func endOutput() {
-        if inputEnded { return close() }
-        guard mode != .lingering, shutdown(descriptor, Int32(SHUT_WR)) == 0 else { return close() }
-        mode = .lingering
-        wait = .nothing
-        front.setDeadline(index, front.lingerPatience)
-    }
-
-    func close() {
-        guard mode != .closed else { return }
-        mode = .closed
-        if let watch { front.loop.unwatch(watch) }
-        watch = nil
-        Glibc.close(descriptor)
-        front.unregister(index)
-    }
-
-    /// Ends the connection as soon as everything that was begun is answered.
-    func drain() {
-        guard mode == .open else { return }
-        if answers.isEmpty, saved.isEmpty, isWritable { return close() }
-        if answers.isEmpty, !isWritable {
-            mode = .ending
-            return
-        }
-        // Requests that were not begun are not answered: the last answer says that it is the last.
-        if saved.isEmpty || !isReading {
-            answers.closeAfterLast()
-            mode = .ending
-        }
-    }
 }
 
 extension Problem {

@@ -4,9 +4,7 @@
 // The answers of one read leave in one write. When too many requests are unanswered, or the peer does not take our
 // answers, reading stops and the bytes wait in the socket: that is backpressure, not an error.
 //
-// The last answer of a connection says `Connection: close`; then our side of the socket is shut down and the rest
-// of what the peer sends is read and dropped for a moment, because closing with unread bytes would send a reset
-// that can overtake the answer.
+// The last answer of a connection says `Connection: close`; what comes after it is for Connection+Linger.
 
 import Glibc
 import ServiceKit
@@ -55,26 +53,32 @@ final class Connection: DescriptorHandler {
     /// False: the peer does not take our answers as fast as we make them.
     @exclusivity(unchecked) var isWritable = true
     var inputEnded = false
+    /// While lingering: the sweep at which that ends, and how many bytes it has dropped.
+    var lingerEnd: UInt64 = 0
+    var lingeredBytes = 0
 
     init(front: LoopFront, descriptor: Int32) {
         self.front = front
         self.descriptor = descriptor
     }
 
-    /// Begins to serve, or says why not and closes.
+    /// Begins to serve, or says why not.
     func open() {
-        guard let place = front.register(self) else { return turnAway() }
-        (index, generation) = place
+        let obstacle = front.obstacle
+        if let obstacle, !front.canLinger { return turnAway(obstacle) }
+        (index, generation) = front.register(self)
         do throws(Failure) {
             watch = try front.loop.watch(descriptor, wanted, self)
         } catch {
             return close()  // the system has no room for another one; the peer sees the end
         }
-        updateWait()
+        guard let obstacle else { return updateWait() }
+        answer(obstacle, .closes, isHead: false)
+        flush()
     }
 
-    private func turnAway() {
-        let problem: Problem = front.isDraining ? .draining : .tooManyConnections
+    /// Without a place: the answer may get lost.
+    private func turnAway(_ problem: Problem) {
         front.statistics.count(problem)
         front.writer.problem(problem, .closes, isHead: false, to: &output)
         mode = .closed
@@ -102,8 +106,17 @@ final class Connection: DescriptorHandler {
             return
         }
         if count == 0 { return endInput() }
+        if mode == .lingering { return drop(count) }
         if mode == .open { take(UnsafeRawBufferPointer(rebasing: front.input[..<count])) }
         flush()
+        if mode == .open, !saved.isEmpty, count < front.input.count { acknowledge() }
+    }
+
+    /// The rest of a request is missing. A client that writes its head and its body apart, with Nagle's algorithm,
+    /// sends the body when the head is acknowledged, which the kernel would put off by 40 ms.
+    private func acknowledge() {
+        var one: Int32 = 1
+        setsockopt(descriptor, Int32(IPPROTO_TCP), TCP_QUICKACK, &one, socklen_t(MemoryLayout<Int32>.size))
     }
 
     private func take(_ bytes: UnsafeRawBufferPointer) {

@@ -28,8 +28,18 @@ public struct HTTPLimits: Hashable, Sendable {
     public var bodyMilliseconds: UInt64 = 30_000
     /// Without a request, or without progress in taking our answers: closed beyond.
     public var idleMilliseconds: UInt64 = 60_000
-    /// How long a closed connection is still read, so that the peer sees our last answer and not a reset.
-    public var lingerMilliseconds: UInt64 = 2_000
+    /// After the last answer a connection is still read, so that the peer, which may be sending a body that was
+    /// refused, sees that answer and not a reset: as long as bytes come with no longer silence than this, ...
+    public var lingerSilenceMilliseconds: UInt64 = 5_000
+    /// ... in all not longer than this, ...
+    public var lingerMilliseconds: UInt64 = 30_000
+    /// ... than this once the server is draining, ...
+    public var lingerDrainMilliseconds: UInt64 = 2_000
+    /// ... and not more than so many bytes.
+    public var lingerBytes = 256 << 20
+    /// Connections of all loops together that are read on like this, beside those that are served. Beyond, they are
+    /// closed at once.
+    public var lingeringConnections = 1_024
     /// How often all deadlines of a loop are compared; they are late by at most this.
     public var sweepMilliseconds: UInt64 = 500
 

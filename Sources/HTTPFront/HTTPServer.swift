@@ -1,4 +1,4 @@
-// The listener and its event loops, each on a thread of its own.
+// The listeners and their event loops, each on a thread of its own.
 //
 // One loop accepts and deals the connections out in turn. A socket per loop with SO_REUSEPORT would save a hop per
 // connection, but the kernel's hash spreads few connections badly, and two servers started by mistake on one port
@@ -10,12 +10,14 @@ public import Tokens
 
 /// A running server. All methods may be called from anywhere but its own loops; they block.
 public final class HTTPServer: Sendable {
-    /// Where it listens, with the port that the system chose if 0 was asked for.
+    /// Where it listens, as it was asked for, with the port that the system chose if that was 0.
     public let address: Endpoint
+    /// The addresses that are bound: all that a name stands for, and both families for `::`.
+    public let boundAddresses: [Endpoint]
     /// Its loops, each with the service that was made for it.
     public let loops: [LoopHandle]
     private let threads: [ServiceThread]
-    private let listener: Listener
+    private let listeners: [Listener]
 
     /// Listens on `address` and serves; `makeService` is called once on each loop.
     ///
@@ -27,32 +29,32 @@ public final class HTTPServer: Sendable {
         makeService: @escaping @Sendable (LoopHandle) -> any HTTPService
     ) throws(Failure) {
         precondition(eventLoops > 0, "a server needs an event loop")
-        let socket = try ListeningSocket(address, isGuarded: access != nil)
+        let sockets = try ListeningSockets(address, isGuarded: access != nil)
         var loops: [LoopHandle] = []
         for index in 0..<eventLoops { loops.append(LoopHandle(index: index, loop: try EventLoop())) }
-        let share = (limits.connections + eventLoops - 1) / eventLoops
-        let listener = Listener(socket, loops)
-        self.address = socket.address
+        let listeners = sockets.descriptors.map { [loops] in Listener($0, loops) }
+        self.address = sockets.address
+        boundAddresses = sockets.bound
         self.loops = loops
-        self.listener = listener
+        self.listeners = listeners
         // Before the threads begin: what is sent to a loop later finds its service made, however late that starts.
         for handle in loops {
             handle.loop.execute {
                 let service = makeService(handle)
                 let front = LoopFront(
-                    loop: handle.loop, limits: limits, connectionsMax: share, access: access, service: service)
+                    loop: handle.loop, of: eventLoops, limits: limits, access: access, service: service)
                 handle.attach(front)
                 front.startSweeping()
             }
         }
         threads = loops.map { handle in ServiceThread(name: "loop-\(handle.index)") { handle.loop.run() } }
         for handle in loops { handle.loop.perform {} }
-        loops[0].loop.perform { listener.start() }
+        loops[0].loop.perform { for listener in listeners { listener.start() } }
     }
 
-    /// Closes the listening socket. Open connections go on.
+    /// Closes the listening sockets. Open connections go on.
     public func stopAccepting() {
-        loops[0].loop.perform { [listener] in listener.stop() }
+        loops[0].loop.perform { [listeners] in for listener in listeners { listener.stop() } }
     }
 
     /// Stops accepting, answers what is pending and closes every connection; false when some were cut off after
@@ -67,6 +69,12 @@ public final class HTTPServer: Sendable {
             return false
         }
         return true
+    }
+
+    /// The address, and what is bound where that is something else: `localhost:3333 (127.0.0.1:3333, [::1]:3333)`.
+    public var listening: String {
+        if boundAddresses == [address] { return "\(address)" }
+        return "\(address) (\(boundAddresses.map { "\($0)" }.joined(separator: ", ")))"
     }
 
     /// Closes everything at once and ends the loops' threads; once.

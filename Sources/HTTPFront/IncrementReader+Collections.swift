@@ -47,11 +47,11 @@ extension IncrementReader {
             beginEntry()
             do throws(JSONError) {
                 hasKey = try scanner.nextName(into: &key)
-                if !hasKey { return }
-                number = try scanner.integer()
             } catch {
                 throw problem(error)
             }
+            if !hasKey { return }
+            number = try readNumber(&scanner)
             try endEntry(&increments)
         }
     }
@@ -74,9 +74,7 @@ extension IncrementReader {
     private mutating func readMembers(_ scanner: inout JSONScanner) throws(Problem) {
         do throws(JSONError) { try scanner.beginObject() } catch { throw problem(error) }
         while true {
-            let member: Member
-            do throws(JSONError) { member = try nextMember(&scanner) } catch { throw problem(error) }
-            switch member {
+            switch try nextMember(&scanner) {
             case .end: return
             case .taken: continue
             case .unknown: throw unknownField()
@@ -85,18 +83,33 @@ extension IncrementReader {
         }
     }
 
-    private mutating func nextMember(_ scanner: inout JSONScanner) throws(JSONError) -> Member {
-        guard try scanner.nextName(into: &name) else { return .end }
-        if IncrementReader.isName(name, "key") {
-            if hasKey { return .repeated }
-            try scanner.string(into: &key)
-            hasKey = true
-            return .taken
+    private mutating func nextMember(_ scanner: inout JSONScanner) throws(Problem) -> Member {
+        do throws(JSONError) {
+            guard try scanner.nextName(into: &name) else { return .end }
+            if IncrementReader.isName(name, "key") {
+                if hasKey { return .repeated }
+                try scanner.string(into: &key)
+                hasKey = true
+                return .taken
+            }
+        } catch {
+            throw problem(error)
         }
         guard IncrementReader.isName(name, "value") else { return .unknown }
         if number != nil { return .repeated }
-        number = try scanner.integer()
+        number = try readNumber(&scanner)
         return .taken
+    }
+
+    /// A number, or a string of decimal digits: the numbers of JavaScript are exact up to 2^53 only.
+    private mutating func readNumber(_ scanner: inout JSONScanner) throws(Problem) -> Int64 {
+        do throws(JSONError) {
+            guard try scanner.nextKind() == .string else { return try scanner.integer() }
+            try scanner.string(into: &value)
+        } catch {
+            throw problem(error)
+        }
+        return try integer(value.withUnsafeBytes { DecimalText.int64($0) }, isEmpty: value.isEmpty)
     }
 
     private func problem(_ error: JSONError) -> Problem {
@@ -106,8 +119,9 @@ extension IncrementReader {
     // MARK: Lines
 
     mutating func readLines(
-        _ body: UnsafeRawBufferPointer, isJSON: Bool, into increments: inout IncrementBuffer
+        _ head: RequestHead, _ body: UnsafeRawBufferPointer, into increments: inout IncrementBuffer
     ) throws(Problem) {
+        let isJSON = head.mediaType == .ndjson
         guard let base = body.baseAddress else { return }
         var start = 0
         var number = 0
@@ -119,6 +133,7 @@ extension IncrementReader {
             number += 1
             if end > start {
                 line = number
+                if found == nil, head.isChunked { throw unendedLine() }
                 let text = UnsafeRawBufferPointer(rebasing: body[start..<end])
                 if isJSON {
                     beginEntry()
@@ -130,6 +145,12 @@ extension IncrementReader {
             }
             start = next
         }
+    }
+
+    private mutating func unendedLine() -> Problem {
+        beginEntry()
+        return problem(
+            .badRequest, "the line has no end: in chunked coding it needs one, because it may have been cut off")
     }
 
     /// `K N`: the last space separates, so keys may contain spaces.

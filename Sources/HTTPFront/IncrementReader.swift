@@ -3,8 +3,14 @@
 // 400 is what does not parse (syntax, percent signs, UTF-8), 422 what parses and is refused. Decisions that the
 // formats leave open:
 // - Unknown or repeated names: 400 in a query, 422 in a form or a JSON entry; ignoring them would hide a typo.
-// - Lines end with LF or CR LF, the last end is optional, empty lines are skipped, in text and in NDJSON.
-// - A collection without increments (`[]`, `{}`, no lines) is accepted and counts nothing.
+// - Lines end with LF or CR LF, empty lines are skipped, in text and in NDJSON. The last end is optional, and so is one
+//   behind a form.
+// - In chunked coding it is not: who stops in the middle of a body, and who passes such a body on, may still end the
+//   chunks properly, and then `page 1000` that was cut to `page 1` looks whole. Lines and forms must show their end;
+//   JSON does anyway.
+// - A byte order mark at the beginning does not belong to the text, as in files.
+// - A collection without increments (`[]`, `{}`, empty lines) is accepted and counts nothing. A body of lines without a
+//   single byte is refused: a client that sends again what it has read from a pipe has nothing left of it.
 // - A POST without any length is taken for one with an empty body when its query carries the increment.
 
 import TallyCore
@@ -17,7 +23,7 @@ struct IncrementReader: ~Copyable {
     var line: Int?
     var key: [UInt8] = []
     var name: [UInt8] = []
-    private var value: [UInt8] = []
+    var value: [UInt8] = []
     var hasKey = false
     var number: Int64?
 
@@ -32,6 +38,7 @@ struct IncrementReader: ~Copyable {
     ) throws(Problem) -> Level {
         index = nil
         line = nil
+        let body = IncrementReader.withoutMark(body)
         var level = Level.queued
         if let query {
             beginEntry()
@@ -60,9 +67,8 @@ struct IncrementReader: ~Copyable {
     ) throws(Problem) {
         beginEntry()
         switch head.mediaType {
-        case .form: try readForm(body)
-        case .json:
-            try readObject(body)
+        case .form: try readForm(IncrementReader.withoutLineEnd(body, isChunked: head.isChunked))
+        case .json: try readObject(body)
         case .none where body.isEmpty: break
         case .none, .ndjson, .text, .other:
             throw Problem(
@@ -78,11 +84,36 @@ struct IncrementReader: ~Copyable {
         index = 0
         switch head.mediaType {
         case .json: try readCollection(body, into: &increments)
-        case .text, .ndjson: try readLines(body, isJSON: head.mediaType == .ndjson, into: &increments)
+        case .text, .ndjson:
+            if body.isEmpty { throw Problem(.unprocessableContent, "the body is empty") }
+            try readLines(head, body, into: &increments)
         case .none, .form, .other:
             throw Problem(
                 .unsupportedMediaType, "/increments takes application/json, application/x-ndjson or text/plain")
         }
+    }
+
+    // MARK: The ends of a body
+
+    private static func withoutMark(_ body: UnsafeRawBufferPointer) -> UnsafeRawBufferPointer {
+        guard body.count >= 3, body[0] == 0xEF, body[1] == 0xBB, body[2] == 0xBF else { return body }
+        return UnsafeRawBufferPointer(rebasing: body[3...])
+    }
+
+    /// A form without the one line end that may follow it.
+    private static func withoutLineEnd(
+        _ form: UnsafeRawBufferPointer, isChunked: Bool
+    ) throws(Problem) -> UnsafeRawBufferPointer {
+        guard form.last == ASCII.lineFeed else {
+            if isChunked, let last = form.last, last != UInt8(ascii: "&") {
+                throw Problem(
+                    .lengthRequired,
+                    "a form in chunked coding has no end: send a Content-Length, or a line end behind the form")
+            }
+            return form
+        }
+        let text = UnsafeRawBufferPointer(rebasing: form.dropLast())
+        return text.last == ASCII.carriageReturn ? UnsafeRawBufferPointer(rebasing: text.dropLast()) : text
     }
 
     // MARK: One entry

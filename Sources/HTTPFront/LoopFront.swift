@@ -27,15 +27,18 @@ final class LoopFront {
     /// The service, if it counts.
     let counting: (any IncrementService)?
     @exclusivity(unchecked) var statistics = FrontStatistics()
-    /// This loop's share of `limits.connections`.
-    let connectionsMax: Int
+    /// This loop's share of `limits.connections`, and of `limits.lingeringConnections`.
+    private let connectionsMax: Int
+    private let lingeringMax: Int
     /// nil: everybody may do everything.
     @exclusivity(unchecked) var gate: Gate?
     /// The limits in milliseconds as numbers of sweeps.
     let idlePatience: Patience
     let headPatience: Patience
     let bodyPatience: Patience
-    let lingerPatience: Patience
+    let lingerSilence: Patience
+    private let lingerPatience: Patience
+    private let lingerDrainPatience: Patience
     @exclusivity(unchecked) var reader: IncrementReader
     @exclusivity(unchecked) var heads = HeadCache()
     @exclusivity(unchecked) var increments = IncrementBuffer()
@@ -46,6 +49,8 @@ final class LoopFront {
     @exclusivity(unchecked) var spareOutput: [UInt8] = []
     private(set) var isDraining = false
     private(set) var connectionCount = 0
+    /// Of these, the ones that have their last answer.
+    private var lingeringCount = 0
 
     @exclusivity(unchecked) private var entries: [Entry] = []
     private var freeEntries: [UInt32] = []
@@ -55,17 +60,21 @@ final class LoopFront {
     private var sweeping: RepeatedWork?
     private var whenEmpty: [() -> Void] = []
 
-    init(loop: EventLoop, limits: HTTPLimits, connectionsMax: Int, access: Access?, service: any HTTPService) {
+    /// - Parameter loops: how many share the limits.
+    init(loop: EventLoop, of loops: Int, limits: HTTPLimits, access: Access?, service: any HTTPService) {
         self.loop = loop
         self.limits = limits
-        self.connectionsMax = connectionsMax
+        connectionsMax = (limits.connections + loops - 1) / loops
+        lingeringMax = (limits.lingeringConnections + loops - 1) / loops
         gate = access.map { Gate($0) }
         self.service = service
         counting = service as? any IncrementService
         idlePatience = Patience(limits.idleMilliseconds, limits)
         headPatience = Patience(limits.headMilliseconds, limits)
         bodyPatience = Patience(limits.bodyMilliseconds, limits)
+        lingerSilence = Patience(limits.lingerSilenceMilliseconds, limits)
         lingerPatience = Patience(limits.lingerMilliseconds, limits)
+        lingerDrainPatience = Patience(limits.lingerDrainMilliseconds, limits)
         reader = IncrementReader(limits: limits)
     }
 
@@ -79,10 +88,15 @@ final class LoopFront {
         Connection(front: self, descriptor: descriptor).open()
     }
 
-    /// A place for `connection`, or nil when there are too many.
-    func register(_ connection: Connection) -> (index: UInt32, generation: UInt32)? {
+    /// Why no connection can be served now.
+    var obstacle: Problem? {
+        if isDraining { return .draining }
+        return connectionCount - lingeringCount >= connectionsMax ? .tooManyConnections : nil
+    }
+
+    /// A place for `connection`.
+    func register(_ connection: Connection) -> (index: UInt32, generation: UInt32) {
         loop.assertInLoop()
-        if connectionCount == connectionsMax || isDraining { return nil }
         connectionCount += 1
         let index: UInt32
         if let free = freeEntries.popLast() {
@@ -103,6 +117,24 @@ final class LoopFront {
         connectionCount -= 1
         if connectionCount == 0 { announceEmpty() }
     }
+
+    // MARK: Lingering
+
+    /// Whether one more connection may be read after its last answer.
+    var canLinger: Bool { lingeringCount < lingeringMax }
+
+    /// - Returns: the sweep at which it ends.
+    func beginLingering() -> UInt64 {
+        lingeringCount += 1
+        return lingerEnd
+    }
+
+    func endLingering() {
+        lingeringCount -= 1
+    }
+
+    /// At which sweep lingering that begins now ends.
+    var lingerEnd: UInt64 { sweeps + (isDraining ? lingerDrainPatience : lingerPatience).sweeps }
 
     // MARK: Answers
 
@@ -140,6 +172,11 @@ final class LoopFront {
     /// Sets when `Connection.timeIsUp` is called, unless it is set anew before.
     func setDeadline(_ index: UInt32, _ patience: Patience) {
         entries[Int(index)].deadline = sweeps + patience.sweeps
+    }
+
+    /// The same, but at the sweep `latest` at the latest.
+    func setDeadline(_ index: UInt32, _ patience: Patience, notAfter latest: UInt64) {
+        entries[Int(index)].deadline = min(sweeps + patience.sweeps, latest)
     }
 
     func clearDeadline(_ index: UInt32) {

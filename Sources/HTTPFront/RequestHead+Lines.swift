@@ -1,5 +1,7 @@
 // Reading the lines of a head: the request line, and those fields that mean something here.
 
+import TallyCore
+
 extension RequestHead {
     /// `line` lies in `bytes` without its CRLF.
     mutating func readRequestLine(_ bytes: UnsafeRawBufferPointer, _ line: Range<Int>) throws(Malformed) {
@@ -12,11 +14,31 @@ extension RequestHead {
         index += 1
         let target = index
         while index < line.upperBound, (0x21...0x7E).contains(bytes[index]) { index += 1 }
-        guard index > target, index < line.upperBound, bytes[index] == ASCII.space else {
+        let rest = UnsafeRawBufferPointer(rebasing: bytes[index..<line.upperBound])
+        guard let next = rest.first else {
             throw Malformed("the request target is not followed by one space and the version")
         }
-        try readVersion(UnsafeRawBufferPointer(rebasing: bytes[index + 1..<line.upperBound]))
+        if next != ASCII.space { throw RequestHead.mustBeEncoded(next, at: index - target) }
+        if index == target { throw Malformed("more than one space follows the method") }
+        do throws(Malformed) {
+            try readVersion(UnsafeRawBufferPointer(rebasing: rest.dropFirst()))
+        } catch {
+            throw RequestHead.targetGoesOn(rest) ? RequestHead.mustBeEncoded(next, at: index - target) : error
+        }
         try readTarget(bytes, target..<index)
+    }
+
+    /// Whether, behind the blank at which a target ends, there is another and then a version: a target holds none.
+    private static func targetGoesOn(_ rest: UnsafeRawBufferPointer) -> Bool {
+        guard let last = rest.lastIndex(of: ASCII.space), last > 0, rest.count - last > 5 else { return false }
+        return ASCII.equals(UnsafeRawBufferPointer(rebasing: rest[(last + 1)..<(last + 6)]), "HTTP/")
+    }
+
+    private static func mustBeEncoded(_ byte: UInt8, at offset: Int) -> Malformed {
+        let hex = Hex.text([byte])
+        let name = byte == ASCII.space ? "blank" : "byte 0x\(hex)"
+        return Malformed(
+            "the \(name) at offset \(offset) of the request target must be percent-encoded, as %\(hex.uppercased())")
     }
 
     private static func method(_ name: UnsafeRawBufferPointer) throws(Malformed) -> Method {
@@ -46,7 +68,9 @@ extension RequestHead {
         _ bytes: UnsafeRawBufferPointer, _ target: Range<Int>
     ) throws(Malformed) {
         let text = UnsafeRawBufferPointer(rebasing: bytes[target])
-        if text.contains(UInt8(ascii: "#")) { throw Malformed("the request target has a fragment") }
+        if text.contains(UInt8(ascii: "#")) {
+            throw Malformed("the request target has a fragment: a # in a key must be percent-encoded, as %23")
+        }
         var path = target.lowerBound
         if text[0] != UInt8(ascii: "/") {
             if method == .other, ASCII.equals(text, "*") { return }

@@ -1,13 +1,14 @@
-// `audit`: the ledger of PROTOCOL.md, by producer and partition. Everything that was pushed is applied, repeated, dead
-// or queued, and the sum of the counters is what was carried over, imported and applied.
+// `audit`: the ledger of PROTOCOL.md, by producer and partition. Everything that was pushed is applied, repeated, dead,
+// lost (as an operator has accepted) or queued, and the sum of the counters is what was carried over, imported and
+// applied.
 //
 // The order of reading is what makes it exact while everything runs: first Redis, each partition as of one moment; then
 // the nodes, which hold at least what Redis knew of them; then the shards, which hold at least what had been trimmed.
 // A stream that the shard has further than Redis showed has moved meanwhile: its later batches are under way, and the
 // audit is about those before them.
 //
-// Headers are enough to add up a list without holes. Where batches are missing, the list is read again with whole
-// entries, because only those say how much is missing.
+// Headers are enough to add up a list without holes. Where batches are missing or were lost, the list is read again
+// with whole entries, because only those say how much that is.
 
 import RedisQueue
 public import ServiceKit
@@ -40,6 +41,8 @@ public struct Audit: Sendable {
         /// Of the counters, by scan.
         public let totals: ShardTotals?
         let findings: [Finding]
+        /// What was declared lost of streams of earlier epochs; the same in every shard.
+        let earlierLosses: [StreamLoss]
         /// SQLite cannot make sense of the shard.
         let isUnreadable: Bool
         /// Both sides could be read.
@@ -66,12 +69,9 @@ public struct Audit: Sendable {
         topology = file.topology
         let look = AuditLook(folder: folder, file: file, access: access)
         let keys = try access.keys()
-        var replies: [LedgerReply<QueuedBatch>] = []
+        var replies: [QueueReading] = []
         for partition in topology.partitionIDs {
-            replies.append(
-                try onRedis { () throws(RedisError) in
-                    try keys.wholeLedger(of: partition, .headers) { QueuedBatch($0, isWhole: false) }
-                })
+            replies.append(try QueueReading(partition, keys, isWhole: false))
         }
         let nodes = try ask()
         self.nodes = nodes
@@ -84,7 +84,7 @@ public struct Audit: Sendable {
         }
         let topology = file.topology
         findings =
-            partitions.flatMap(\.findings)
+            partitions.flatMap(\.findings) + Self.earlierLosses(partitions, topology, folder)
             + nodes.flatMap { NodeCheck.contradictions($0, partitions, topology) + NodeCheck.epochs(of: $0, topology) }
     }
 
@@ -98,6 +98,12 @@ public struct Audit: Sendable {
 
     /// Batches that were pushed and are nowhere.
     public var missingBatches: UInt64 { partitions.reduce(0) { $0 + $1.sums.missingBatches } }
+
+    /// What was declared lost, as far as it is known.
+    public var lost: Amount { partitions.reduce(.zero) { $0 + $1.sums.lost } }
+
+    /// Batches that were declared lost.
+    public var lostBatches: UInt64 { partitions.reduce(0) { $0 + $1.sums.lostBatches } }
 
     public var isBalanced: Bool {
         findings.errors.isEmpty && partitions.allSatisfy { $0.streams.allSatisfy(\.isBalanced) }
@@ -115,6 +121,10 @@ struct StreamSums {
     var applied = Amount.zero
     var repeated = Amount.zero
     var dead = Amount.zero
+    var lost = Amount.zero
+    var lostBatches: UInt64 = 0
+    /// Of them, those of which nobody knows yet how much they held.
+    var unknownLostBatches: UInt64 = 0
     var queued = Amount.zero
     var residual = Amount.zero
     var queuedBatches: UInt64 = 0
@@ -126,6 +136,9 @@ struct StreamSums {
         applied += stream.record.applied
         repeated += stream.record.repeated
         dead += stream.record.dead
+        lost += stream.lost
+        lostBatches += stream.losses.batches
+        unknownLostBatches += stream.unknownLostBatches
         queuedBatches += stream.queuedBatches
         missingBatches += stream.missingBatches
         queued += stream.queued ?? .zero
@@ -133,7 +146,7 @@ struct StreamSums {
             pushed += amount
             self.residual += residual
         } else {
-            pushed += stream.stored + (stream.queued ?? .zero)
+            pushed += stream.stored + stream.lost + (stream.queued ?? .zero)
             unknown += 1
         }
     }
@@ -160,10 +173,11 @@ private struct AuditLook {
         let side: ShardSide
         let start: ShardStart
         let totals: ShardTotals
+        let earlierLosses: [StreamLoss]
     }
 
     func partitions(
-        _ replies: [LedgerReply<QueuedBatch>], _ nodes: [NodeLedger], _ progress: (Int, Int) -> Void
+        _ replies: [QueueReading], _ nodes: [NodeLedger], _ progress: (Int, Int) -> Void
     ) throws(Failure) -> [Audit.Partition] {
         let done = StepCount()
         return try Workers.map(replies.count, name: "audit", tick: { progress(done.value, replies.count) }) {
@@ -175,7 +189,7 @@ private struct AuditLook {
     }
 
     private func look(
-        at number: UInt32, _ reply: LedgerReply<QueuedBatch>, _ nodes: [NodeLedger],
+        at number: UInt32, _ queue: QueueReading, _ nodes: [NodeLedger],
         keys: () throws(Failure) -> ClusterKeys
     ) throws(Failure) -> Audit.Partition {
         let location = folder.shard(number, of: file.topology)
@@ -186,19 +200,19 @@ private struct AuditLook {
         } catch {
             let finding = Finding(error, partition: number, otherwise: location.path)
             return Audit.Partition(
-                number: number, streams: [], start: nil, totals: nil, findings: [finding],
+                number: number, streams: [], start: nil, totals: nil, findings: [finding], earlierLosses: [],
                 isUnreadable: error.code == .corrupt, isCompared: false)
         }
-        guard case .ledger(let ledger) = reply else {
-            if case .torn = reply { check.isTorn() } else { check.missesGroup() }
+        guard case .ledger(let ledger) = queue.ledger else {
+            if case .torn = queue.ledger { check.isTorn() } else { check.missesGroup() }
             return partition(number, nil, shard, check.findings)
         }
-        let balances = StreamBalance.all(in: ledger, of: location.partition, records: shard.side.records)
-        if balances.contains(where: { !$0.missing.isEmpty }) {
+        let balances = StreamBalance.all(in: ledger, of: location.partition, shard.side)
+        if balances.contains(where: \.needsEntries) {
             return try lookAgain(location, check, nodes, keys())
         }
         if balances.contains(where: \.isAhead) { try note(&check, balances, keys()) }
-        check.compare(ledger, with: shard.side, balances)
+        check.compare(ledger, queue, with: shard.side, balances)
         return partition(number, balances, shard, check.findings)
     }
 
@@ -208,17 +222,15 @@ private struct AuditLook {
     ) throws(Failure) -> Audit.Partition {
         var check = before
         let number = location.partition.number
-        let reply = try onRedis { () throws(RedisError) in
-            try keys.wholeLedger(of: location.partition) { QueuedBatch($0, isWhole: true) }
-        }
+        let queue = try QueueReading(location.partition, keys, isWhole: true)
         let shard = try onStore { () throws(StoreError) in try read(location) }
-        guard case .ledger(let ledger) = reply else {
-            if case .torn = reply { check.isTorn() } else { check.missesGroup() }
+        guard case .ledger(let ledger) = queue.ledger else {
+            if case .torn = queue.ledger { check.isTorn() } else { check.missesGroup() }
             return partition(number, nil, shard, check.findings)
         }
-        let balances = StreamBalance.all(in: ledger, of: location.partition, records: shard.side.records)
+        let balances = StreamBalance.all(in: ledger, of: location.partition, shard.side)
         check.check(ledger, KnownEpochs(file))
-        check.compare(ledger, with: shard.side, balances)
+        check.compare(ledger, queue, with: shard.side, balances)
         let holders = NodeCheck.holders(of: balances, in: location.partition, nodes)
         return partition(number, balances, shard, check.findings + holders)
     }
@@ -233,10 +245,13 @@ private struct AuditLook {
 
     private func read(_ location: ShardLocation) throws(StoreError) -> Shard {
         let reader = try ShardReader(at: location.path, expecting: location.expected)
+        let losses = try reader.losses()
         return Shard(
             side: ShardSide(
-                path: location.path, uuid: reader.identity.uuid, records: try reader.records(of: location.partition)),
-            start: try reader.start(), totals: try reader.totals())
+                path: location.path, uuid: reader.identity.uuid, records: try reader.records(of: location.partition),
+                losses: losses.byProducer(of: location.partition)),
+            start: try reader.start(), totals: try reader.totals(),
+            earlierLosses: losses.filter { $0.stream.partition.epoch < location.partition.epoch })
     }
 
     /// The last check: the counters against the ledger.
@@ -254,16 +269,17 @@ private struct AuditLook {
                     "Something else than its consumer changed counters or ledger: `tallymill verify` looks closer; "
                         + "restore the file from a backup."))
         }
-        for stream in balances ?? [] where stream.record.through != stream.stored {
+        for stream in balances ?? [] where stream.record.through != stream.stored + stream.losses.amount {
+            let lost = stream.losses.batches > 0 ? ", dead and lost" : " and dead"
             findings.append(
                 Finding(
                     number, shard.side.path,
-                    "producer \(stream.producer): \(stream.record.through.text) were taken in; applied, repeated and "
-                        + "dead are \(stream.stored.text)",
+                    "producer \(stream.producer): \(stream.record.through.text) were taken in; applied, repeated"
+                        + "\(lost) are \((stream.stored + stream.losses.amount).text)",
                     "Something else than its consumer changed the ledger: restore the file from a backup."))
         }
         return Audit.Partition(
             number: number, streams: balances ?? [], start: shard.start, totals: shard.totals, findings: findings,
-            isUnreadable: false, isCompared: balances != nil)
+            earlierLosses: shard.earlierLosses, isUnreadable: false, isCompared: balances != nil)
     }
 }

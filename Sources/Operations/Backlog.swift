@@ -15,6 +15,8 @@ public struct QueueLook: Hashable, Sendable {
     public let oldestSeconds: Double?
     /// Who holds the lease; nil if nobody.
     public let owner: String?
+    /// Producers that were refused because the shard seems to lack what they have released.
+    public let behind: Int
 }
 
 /// A look at the lists of all partitions together.
@@ -39,10 +41,13 @@ public final class BacklogProbe {
         self.access = access
     }
 
-    /// - Throws: 69 if Redis is unreachable, 78 if it is not fit or has no keys for a partition.
+    /// Whatever the settings of Redis: a look counts nothing.
+    ///
+    /// - Throws: 69 if Redis is unreachable, 78 if it refuses us or has no keys for a partition.
     public func look(at partitions: [PartitionID]) throws(Failure) -> [QueueLook] {
         if keys?.isConnected != true {
-            keys = ClusterKeys(connection: try access.connect(waitingMilliseconds: 0), names: access.names)
+            let connection = try onRedis { () throws(RedisError) in try RedisConnection(access.link) }
+            keys = ClusterKeys(connection: connection, names: access.names)
         }
         guard let keys else { preconditionFailure("connected without keys") }
         var looks: [QueueLook] = []
@@ -55,7 +60,8 @@ public final class BacklogProbe {
             looks.append(
                 QueueLook(
                     partition: partition.number, batches: group.length, bytes: group.bytes,
-                    oldestSeconds: Status.oldestSeconds(group.head), owner: group.lease?.owner))
+                    oldestSeconds: Status.oldestSeconds(group.head), owner: group.lease?.owner,
+                    behind: group.behind.count))
         }
         return looks
     }

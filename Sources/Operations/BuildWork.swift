@@ -11,10 +11,21 @@ struct BuiltShard: Sendable {
     let totals: ShardTotals
     /// What the digest of its counters has more than that of the carried ones alone.
     let difference: RowDigest
-    /// By table.
-    let rows: [CarriedTable: Int]
+    let rows: CarriedTally
     let imported: Amount
     let buried: Amount
+}
+
+/// How many rows a new shard has beside its counters.
+struct CarriedTally: Hashable, Sendable {
+    var rows: [CarriedTable: Int] = [:]
+    /// The times of all claims, added up modulo 2^64.
+    var claimTimes: UInt64 = 0
+
+    mutating func add(_ row: CarriedRow) {
+        rows[row.table, default: 0] += 1
+        claimTimes &+= UInt64(bitPattern: row.claimTime ?? 0)
+    }
 }
 
 /// A build under way.
@@ -40,10 +51,12 @@ struct BuildWork {
     private(set) var built: [BuiltShard] = []
 
     init(build: EpochBuild, scratch: ScratchFile, progress: BuildProgress, surveys: [OldShardSurvey]) {
-        tasks = BuildTasks(build: build, scratch: scratch, surveys: surveys)
+        tasks = BuildTasks(build: build, scratch: scratch, surveys: surveys, memory: build.memory(surveys))
         self.progress = progress
     }
 
+    /// What every new shard remembers.
+    var memory: ShardMemory { tasks.memory }
     var moved: Int { reads.reduce(0) { $0 + $1.moved } }
 
     /// What all new shards together must hold: what was read of the old ones, and what came from outside.
@@ -88,6 +101,8 @@ struct BuildWork {
         let build: EpochBuild
         let scratch: ScratchFile
         let surveys: [OldShardSurvey]
+        /// What every new shard remembers.
+        let memory: ShardMemory
 
         var placement: Placement { build.placement }
 
@@ -125,8 +140,8 @@ struct BuildWork {
             var assembly = try ShardAssembly(
                 builder, carried, try imported(partition), time: build.time, steps)
             try assembly.run()
-            let rows = try carry(number, into: builder)
-            let built = try finish(builder, assembly, rows)
+            let tally = try carry(number, into: builder)
+            let built = try finish(builder, assembly, tally)
             return Done(read: try old.map { old throws(Failure) in try finish(old.0, old.1) }, built: built)
         }
 
@@ -139,25 +154,28 @@ struct BuildWork {
                 batch: BatchID(stream: stream, sequence: 1))
         }
 
-        /// Inserts the rows beside the counters; returns how many there are now, by table.
-        private func carry(_ number: Int, into builder: ShardBuilder) throws(Failure) -> [CarriedTable: Int] {
-            var rows: [CarriedTable: Int] = [:]
+        /// Inserts the rows beside the counters; returns what there is now.
+        private func carry(_ number: Int, into builder: ShardBuilder) throws(Failure) -> CarriedTally {
+            var tally = CarriedTally()
             for survey in surveys {
                 var found: [CarriedTable: Int] = [:]
+                let lag = memory.claimClock.offset(of: survey.memory.claimClock)
                 for place in [number, build.everywhere] {
                     let run = CarriedRun(survey.carried[place], scratch)
                     while let row = try run.next() {
                         found[row.table, default: 0] += 1
-                        let isNew = try onStore { () throws(StoreError) in try builder.insert(row) }
-                        if isNew { rows[row.table, default: 0] += 1 }
-                        // Shards of one epoch agree about the watermarks of earlier ones: each brings them all.
-                        if !isNew, row.table != .applied { throw doubledClaim(builder.path) }
+                        let raised = row.raised(by: lag)
+                        let isNew = try onStore { () throws(StoreError) in try builder.insert(raised) }
+                        if isNew { tally.add(raised) }
+                        // Shards of one epoch agree about the watermarks of earlier ones, and about what was lost
+                        // there: each brings them all.
+                        if !isNew, !row.table.isEverywhere { throw doubledClaim(builder.path) }
                     }
                 }
                 let expected = survey.rows[number].merging(survey.rows[build.everywhere], uniquingKeysWith: +)
                 precondition(found == expected, "a run does not hold what was written to it")
             }
-            return rows
+            return tally
         }
 
         private func doubledClaim(_ path: String) -> Failure {
@@ -167,19 +185,19 @@ struct BuildWork {
         }
 
         private func finish(
-            _ builder: ShardBuilder, _ assembly: ShardAssembly, _ rows: [CarriedTable: Int]
+            _ builder: ShardBuilder, _ assembly: ShardAssembly, _ carried: CarriedTally
         ) throws(Failure) -> BuiltShard {
-            var rows = rows
-            rows[.deadLetters, default: 0] += assembly.letters
+            var tally = carried
+            tally.rows[.deadLetters, default: 0] += assembly.letters
             let all = surveys.reduce(0) { $0 &+ $1.increments }
             let (share, rest) = all.quotientAndRemainder(dividingBy: UInt64(build.new.partitions))
             let increments = share + (builder.identity.partition.number < rest ? 1 : 0)
             let start = ShardStart(
                 carried: Amount(increments: increments, sum: assembly.carriedSum), imported: assembly.importedAmount)
-            try onStore { () throws(StoreError) in try builder.finish(start: start) }
+            try onStore { () throws(StoreError) in try builder.finish(start: start, memory: memory) }
             return BuiltShard(
                 partition: builder.identity.partition, totals: builder.totals, difference: assembly.difference,
-                rows: rows, imported: assembly.importedAmount, buried: assembly.buried)
+                rows: tally, imported: assembly.importedAmount, buried: assembly.buried)
         }
     }
 }

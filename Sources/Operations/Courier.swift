@@ -59,7 +59,9 @@ public final class Courier {
         var configuration = Producer.Configuration()
         configuration.outboxBytes = outboxBytes
         var random = SystemRandomNumberGenerator()
-        producer = Producer(id: .random(using: &random), configuration: configuration)
+        producer = Producer(
+            id: .random(using: &random), configuration: configuration,
+            clock: RedisClock(guess: UInt64(WallClock.milliseconds()), at: MonotonicClock.milliseconds()))
     }
 
     // MARK: What a tool does
@@ -108,7 +110,7 @@ public final class Courier {
             } else {
                 do throws(BatchError) {
                     // Nobody waits for this ticket alone: it makes the machine look for `stored` soon.
-                    _ = try producer.adopt(bytes, level: .stored, wallClock: Self.wallClock)
+                    _ = try producer.adopt(bytes, level: .stored)
                     return nil
                 } catch { return error }
             }
@@ -133,6 +135,9 @@ public final class Courier {
             progress(producer.delivery)
         }
     }
+
+    /// Of its producer.
+    var id: ProducerID { producer.id }
 
     /// Bytes that no shard has confirmed.
     public var heldBytes: Int { producer.heldBytes }
@@ -180,7 +185,14 @@ public final class Courier {
             case .redisUnreachable: return .unreachable(trouble, silent: access.link)
             case .noTopology: return .noTopology(trouble, at: access.names.topology)
             case .repairDue(let partition): return .repairDue(partition: partition)
-            case .redisRefuses(let text): return Failure(.configuration, text, at: "\(access.link.url)")
+            case .redisRefuses(let text), .redisUnfit(let text):
+                return Failure(.configuration, text, at: "\(access.link.url)")
+            case .shardBehind(let partition, let missing):
+                return .shardBehind(partition: partition, missing: missing, of: producer.id)
+            case .identityInUse:
+                return Failure(
+                    .failure, "another process uses the identity of this one, producer \(producer.id)",
+                    advice: "Was its machine cloned or put back while it ran? Run this again.")
             case .otherCluster, .draining, .outboxFull, .queueFull, .sumOutOfRange: break
             }
         }
@@ -202,8 +214,6 @@ public final class Courier {
     private static func batches(_ count: UInt64) -> String {
         count == 1 ? "1 batch" : "\(Humanized.count(count)) batches"
     }
-
-    private static var wallClock: UInt64 { UInt64(WallClock.milliseconds()) }
 }
 
 // The connection.
@@ -218,7 +228,7 @@ extension Courier {
             return
         }
         if !isFlying {
-            let commands = producer.nextFlight(now: now, wallClock: Self.wallClock)
+            let commands = producer.nextFlight(now: now)
             if !commands.isEmpty {
                 isFlying = true
                 silenceEnds = now + access.link.commandMilliseconds
@@ -245,7 +255,7 @@ extension Courier {
         if let queue { return queue }
         guard now >= connectAt else { return nil }
         do throws(RedisError) {
-            let made = try ProducerQueue(connection: try RedisConnection(access.link), names: access.names)
+            let made = try ProducerQueue(connection: try RedisConnection(toFit: access.link), names: access.names)
             queue = made
             backoff.reset()
             producer.connection(isUp: true, now: MonotonicClock.milliseconds())
@@ -269,7 +279,7 @@ extension Courier {
         isFlying = false
         silenceEnds = .max
         for (command, answer) in zip(landed.commands, landed.answers) {
-            producer.received(answer, to: command, now: now, wallClock: Self.wallClock)
+            producer.received(answer, to: command, now: now)
         }
         producer.flightEnded()
     }
@@ -292,6 +302,16 @@ extension Failure {
         if let trouble { return Failure(.configuration, trouble.description, advice: trouble.hint.map { "\($0)." }) }
         return Failure(
             .configuration, "Redis publishes no topology", at: key, advice: "`tallymill repair` publishes it again.")
+    }
+
+    fileprivate static func shardBehind(
+        partition: UInt32, missing: ClosedRange<UInt64>, of producer: ProducerID
+    ) -> Failure {
+        Failure(
+            .unavailable,
+            "the shard of partition \(partition) lacks batches \(missing.lowerBound)-\(missing.upperBound) of producer"
+                + " \(producer), which it had: it is older than what was counted, or its consumer is stopped",
+            advice: "Start its consumer; if this stays, `tallymill verify` says what is missing.")
     }
 
     fileprivate static func repairDue(partition: UInt32) -> Failure {

@@ -17,7 +17,9 @@ public enum DeadLetterWriter {
         let stream = letter.batch.stream
         let fields = [
             #""id":"\#(found.id)""#, #""time_ms":\#(letter.timeMilliseconds)"#,
-            #""reason":"\#(letter.reason.rawValue)""#, #""detail":\#(JSONText.quote(letter.detail))"#,
+            #""reason":"\#(letter.reason.rawValue)""#,
+            #""counted":"\#(letter.reason.mayBeCounted ? "unknown" : "no")""#,
+            #""detail":\#(JSONText.quote(letter.detail))"#,
             #""key":\#(quoted(letter.key))"#, #""increments":\#(letter.amount.increments)"#,
             #""sum":\#(letter.amount.sum)"#, #""idempotency_key":\#(quoted(letter.idempotencyKey))"#,
             #""batch":{"producer":"\#(stream.producer)","epoch":\#(stream.partition.epoch),"#
@@ -56,7 +58,7 @@ public enum DeadLetterWriter {
         var lines = [
             ("id", "\(found.id)"),
             ("time", Timestamp.rfc3339(milliseconds: Int64(clamping: letter.timeMilliseconds))),
-            ("reason", "\(letter.reason.rawValue): \(letter.detail)"),
+            ("reason", "\(letter.reason.rawValue): \(letter.detail)"), ("meaning", letter.reason.meaning),
             ("key", letter.key.map { quoted($0) } ?? "unknown"),
             ("increments", "\(letter.amount.increments)"), ("sum", "\(letter.amount.sum)"),
             ("idempotency key", letter.idempotencyKey.map { quoted($0) } ?? "none"),

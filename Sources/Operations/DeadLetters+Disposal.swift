@@ -3,13 +3,18 @@
 // A replay goes the way of every increment: a producer, a queue, the shard's transaction. Its idempotency key names the
 // letter by what never changes, not even when a rebalance gives it another file and row: the batch that it was in, when
 // it was set aside, and what it holds. So a replay that was killed between the delivery and the deletion is repeated
-// and counts nothing twice, as long as idempotency keys are kept.
+// and counts nothing twice, however much later: the claim stays as long as the letter, and expires like a client's from
+// the transaction on that deletes the letter.
 //
 //   dead-letter:<producer>:<epoch>.<partition>.<sequence>:<two XXH64, seeds 0 and 1, of the rest>
 //
 // Letters of one batch may be alike in all of that: an aggregator cuts a sum of a key that leaves Int64 into several.
 // Such twins are replayed together, whichever of them was named, with their ordinals behind the key, and deleted in one
-// transaction: so an ordinal never comes to mean another of them.
+// transaction: so an ordinal never comes to mean another of them. If one of them is dropped, the claims of all stay
+// until the last of them goes.
+//
+// Letters that may have been counted all the same (`late`, `forgotten`) are replayed only if they are named, or their
+// reason is: whoever says that has made up his mind that they were not.
 
 import RedisQueue
 public import ServiceKit
@@ -21,7 +26,8 @@ extension DeadLetters {
     /// Which letters.
     public enum Selection: Hashable, Sendable {
         case these([DeadLetterID])
-        /// All that are there now, or all of a reason.
+        /// All that are there now, or all of a reason. Without one a replay takes those alone that were certainly not
+        /// counted.
         case all(DeadLetter.Reason?)
     }
 
@@ -57,11 +63,13 @@ extension DeadLetters {
         tell: (FoundDeadLetter, Fate) -> Void
     ) throws(Failure) {
         let courier = Courier(access, patience: patience)
-        var twins: (partition: UInt32, keys: Set<[UInt8]>)?
-        try forEachChunk(selection, reason: .overflow) { letters throws(Failure) in
+        var reason = DeadLetter.Reason.overflow
+        if case .all(let named?) = selection { reason = named }
+        if !reason.canBeReplayed { return }
+        var twins = TwinKeys(letters: self)
+        try forEachChunk(selection, reason: reason) { letters throws(Failure) in
             guard let partition = letters.first?.partition else { return }
-            if twins?.partition != partition { twins = (partition, try keysWithTwins(partition)) }
-            try replay(letters, of: partition, twins?.keys ?? [], courier, tell)
+            try replay(letters, of: partition, try twins.keys(in: partition), courier, tell)
         }
     }
 
@@ -73,13 +81,14 @@ extension DeadLetters {
         _ selection: Selection, tell: (FoundDeadLetter, _ payload: [UInt8]) -> Void
     ) throws(Failure) -> Int {
         var dropped = 0
+        var twins = TwinKeys(letters: self)
         let reason: DeadLetter.Reason? = if case .all(let reason) = selection { reason } else { nil }
         try forEachChunk(selection, reason: reason) { letters throws(Failure) in
             guard let partition = letters.first?.partition else { return }
             for letter in letters {
                 tell(letter, letter.letter.payloadBytes > 0 ? try payload(of: letter.id) : [])
             }
-            dropped += try delete(letters.map(\.letter.row), of: partition)
+            dropped += try delete(letters, of: partition, try twins.keys(in: partition))
         }
         return dropped
     }
@@ -122,6 +131,25 @@ extension DeadLetters {
     }
 }
 
+/// The replay keys that several letters of a partition have, looked up once for each partition in turn.
+private struct TwinKeys {
+    let letters: DeadLetters
+    private var partition: UInt32?
+    private var keys: Set<[UInt8]> = []
+
+    init(letters: DeadLetters) {
+        self.letters = letters
+    }
+
+    mutating func keys(in partition: UInt32) throws(Failure) -> Set<[UInt8]> {
+        if self.partition == partition { return keys }
+        let reader = try letters.reader(partition)
+        keys = Set(try onStore { () throws(StoreError) in try reader.deadLettersWithTwins() }.map(\.replayKey))
+        self.partition = partition
+        return keys
+    }
+}
+
 // Replaying.
 extension DeadLetters {
     private func replay(
@@ -144,7 +172,7 @@ extension DeadLetters {
         _ = courier.takeStored()  // all of them are
         let again = try deadAgain(partition)
         // From here on the amount is either in the counter or in the new letter, and the old one counts for nothing.
-        _ = try delete(byKey.values.map(\.letter.row), of: partition)  // one that is gone is as good
+        _ = try delete(Array(byKey.values), of: partition, keysWithTwins)  // one that is gone is as good
         for (replayKey, letter) in byKey.sorted(by: { $0.value.letter.row < $1.value.letter.row }) {
             tell(letter, again[replayKey].map { .deadAgain($0) } ?? .counted)
         }
@@ -163,13 +191,8 @@ extension DeadLetters {
         return letters
     }
 
-    private func keysWithTwins(_ partition: UInt32) throws(Failure) -> Set<[UInt8]> {
-        let reader = try reader(partition)
-        return Set(try onStore { () throws(StoreError) in try reader.deadLettersWithTwins() }.map(\.replayKey))
-    }
-
     /// All letters of the shard that are alike, whether they were asked for or not.
-    private func twins(of letter: FoundDeadLetter) throws(Failure) -> [FoundDeadLetter] {
+    func twins(of letter: FoundDeadLetter) throws(Failure) -> [FoundDeadLetter] {
         let reader = try reader(letter.partition)
         let siblings = try onStore { () throws(StoreError) in try reader.deadLetters(of: letter.letter.batch) }
         return siblings.filter { $0.replayKey == letter.letter.replayKey }

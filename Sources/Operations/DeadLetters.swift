@@ -30,6 +30,34 @@ public struct DeadLetterID: Hashable, Sendable, CustomStringConvertible {
     public var description: String { "\(partition):\(row)" }
 }
 
+extension DeadLetter.Reason {
+    /// Whether the letter may have been counted all the same. Of what was sent too long ago, or comes from an epoch
+    /// that was purged, nobody knows any more; the others were certainly not.
+    public var mayBeCounted: Bool {
+        switch self {
+        case .overflow, .damaged: false
+        case .late, .forgotten: true
+        }
+    }
+
+    /// Whether what it held can be counted again. Of a damaged batch nobody knows what that was.
+    public var canBeReplayed: Bool { self != .damaged }
+
+    /// In words.
+    public var meaning: String {
+        switch self {
+        case .overflow: "it was not counted: the counter would leave the range of a 64-bit number"
+        case .damaged: "it was not counted: what it held cannot be told"
+        case .late:
+            "it was sent longer ago than idempotency keys are kept: nobody knows whether an earlier request with its"
+                + " key was counted; replay counts it, drop does not"
+        case .forgotten:
+            "it comes from an epoch that was purged: nobody knows whether it was counted there; replay counts it, drop"
+                + " does not"
+        }
+    }
+}
+
 /// A dead letter and where it lies.
 public struct FoundDeadLetter: Hashable, Sendable {
     public let partition: UInt32
@@ -128,11 +156,30 @@ public struct DeadLetters {
         return try onStore { () throws(StoreError) in try reader.newestDeadLetter() }
     }
 
-    /// Deletes letters of one partition, while its consumer may run; how many were there.
-    func delete(_ rows: [Int64], of partition: UInt32) throws(Failure) -> Int {
+    /// Deletes letters of one partition, while its consumer may run; how many were there. The claims of their replays
+    /// expire from then on, unless a twin is left that has the same.
+    ///
+    /// - Parameter keysWithTwins: the replay keys that several letters of the partition have.
+    func delete(
+        _ letters: [FoundDeadLetter], of partition: UInt32, _ keysWithTwins: Set<[UInt8]>
+    ) throws(Failure) -> Int {
         let location = folder.shard(partition, of: topology)
+        let rows = Set(letters.map(\.letter.row))
+        var claims: Set<DisposedClaims> = []
+        for found in letters {
+            guard let key = found.letter.key else { continue }
+            let replayKey = found.letter.replayKey
+            if keysWithTwins.contains(replayKey),
+                try twins(of: found).contains(where: { !rows.contains($0.letter.row) })
+            {
+                continue
+            }
+            claims.insert(DisposedClaims(id: replayKey, key: key))
+        }
         return try onStore { () throws(StoreError) in
-            try DeadLetterTable.delete(rows, at: location.path, expecting: location.expected)
+            try DeadLetterTable.delete(
+                Array(rows), expiring: Array(claims), at: location.path,
+                expecting: location.expected)
         }
     }
 }

@@ -9,8 +9,9 @@ extension EpochBuild {
     /// - Throws: 65 for anything that is not where it should be, or not at all.
     func check(_ work: BuildWork, _ progress: BuildProgress) throws(Failure) {
         let built = work.built
+        let memory = work.memory
         let digests = try Workers.map(built.count, name: "check") { number, state throws(Failure) in
-            try check(built[number], ProgressSteps(progress, state))
+            try check(built[number], memory, ProgressSteps(progress, state))
         }
         let (found, expected) = (digests.reduce(.empty) { $0 + $1 }, work.expected)
         if found != expected {
@@ -20,7 +21,9 @@ extension EpochBuild {
         }
     }
 
-    private func check(_ shard: BuiltShard, _ steps: ProgressSteps) throws(Failure) -> RowDigest {
+    private func check(
+        _ shard: BuiltShard, _ memory: ShardMemory, _ steps: ProgressSteps
+    ) throws(Failure) -> RowDigest {
         let identity = identity(shard.partition)
         let path = path(shard.partition)
         let reader = try onStore { () throws(StoreError) in
@@ -36,9 +39,16 @@ extension EpochBuild {
         where keys != digest.keys || sum != digest.sum {
             throw wrong("it holds \(digest.keys) keys with the sum \(digest.sum), not \(keys) and \(sum)", path)
         }
+        let found = try carried(reader)
         for table in CarriedTable.allCases {
-            let (rows, expected) = (try rows(of: table, reader), shard.rows[table] ?? 0)
+            let (rows, expected) = (found.rows[table] ?? 0, shard.rows.rows[table] ?? 0)
             if rows != expected { throw wrong("its table \(table) has \(rows) rows, not \(expected)", path) }
+        }
+        if found.claimTimes != shard.rows.claimTimes {
+            throw wrong("its claims do not have the times they should", path)
+        }
+        if try onStore({ () throws(StoreError) in try reader.memory() }) != memory {
+            throw wrong("it does not remember what the old shards remembered", path)
         }
         return digest
     }
@@ -61,17 +71,19 @@ extension EpochBuild {
         return digest
     }
 
-    private func rows(of table: CarriedTable, _ reader: ShardReader) throws(Failure) -> Int {
-        let cursor = try onStore { () throws(StoreError) in try reader.rows(of: table) }
-        var rows = 0
-        while let row = try onStore({ () throws(StoreError) in try cursor.next() }) {
-            let place = destination(of: row)
-            if place != everywhere, place != reader.identity.partition.number {
-                throw wrong("its table \(table) holds a row of another shard", reader.path)
+    private func carried(_ reader: ShardReader) throws(Failure) -> CarriedTally {
+        var tally = CarriedTally()
+        for table in CarriedTable.allCases {
+            let cursor = try onStore { () throws(StoreError) in try reader.rows(of: table) }
+            while let row = try onStore({ () throws(StoreError) in try cursor.next() }) {
+                let place = destination(of: row)
+                if place != everywhere, place != reader.identity.partition.number {
+                    throw wrong("its table \(table) holds a row of another shard", reader.path)
+                }
+                tally.add(row)
             }
-            rows += 1
         }
-        return rows
+        return tally
     }
 
     private func wrong(_ what: String, _ path: String) -> Failure {

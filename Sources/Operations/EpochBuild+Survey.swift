@@ -12,6 +12,7 @@ struct OldShardSurvey: Sendable {
     let keys: Int
     /// Increments that are in its counters.
     let increments: UInt64
+    let memory: ShardMemory
     /// Claims and dead letters by new shard, and behind them the rows that go to every new shard.
     let carried: [Run]
     /// Rows in `carried`, in the same order, by table.
@@ -47,18 +48,18 @@ extension EpochBuild {
                 rows[place][table, default: 0] += 1
             }
         }
-        let (start, applied, figures) = try onStore { () throws(StoreError) in
-            (try reader.start(), try reader.ownApplied(), try reader.statistics())
+        let (start, applied, figures, memory) = try onStore { () throws(StoreError) in
+            (try reader.start(), try reader.ownApplied(), try reader.statistics(), try reader.memory())
         }
         return OldShardSurvey(
             keys: figures.keys,
             increments: start.carried.increments &+ start.imported.increments &+ applied.increments,
-            carried: try writer.finish(), rows: rows)
+            memory: memory, carried: try writer.finish(), rows: rows)
     }
 
     /// The new shard of a row, or `everywhere`.
     func destination(of row: CarriedRow) -> Int {
-        if row.table == .applied { return everywhere }
+        if row.table.isEverywhere { return everywhere }
         guard let key = row.key else { return 0 }
         return placement.new.partition(ofHash: XXH64.hash(key))
     }

@@ -1,7 +1,8 @@
 // The data part of a change of epoch: K' new shard files out of K retired ones, and counts from outside if there are
 // any.
 //
-//   1 survey     the figures of each old shard; its watermarks, claims and dead letters go to runs (Run.swift)
+//   1 survey     the figures of each old shard and its memory; its watermarks, claims, dead letters and losses go to
+//                runs (Run.swift)
 //   2 sources    old shards that stay hand their counters to the new one of their number, those that vanish write all
 //                to runs. If K grows this fills the new shards 0..<K at once, and what moves goes to runs
 //   3 targets    the other new shards, out of runs; if K shrinks, all of them, out of the old one and runs
@@ -10,8 +11,11 @@
 //
 // Memory is constant: a block for each pair of shards, and SQLite's caches. Nothing is journalled: interrupted, the
 // staging folder is deleted and everything made again, for old files are only read. Counters, claims and dead letters
-// go by their key, a dead letter without a key (its batch was damaged) into shard 0, the watermarks of all old shards
-// into every new one.
+// go by their key, a dead letter without a key (its batch was damaged) into shard 0, the watermarks and the losses of
+// all old shards into every new one. So does what the old shards remember of what they forgot, joined: the claim clock
+// of a new shard is ahead of all of them, and each claim is raised by as much as its own shard's clock lagged behind,
+// so that it lives as long as it would have. The imports that are known to be complete, those of the cluster file among
+// them and the one that comes in now, are named in every new shard: what still arrives of them is recognised there.
 //
 // The ledger: a shard starts with `carried`, whose sum is that of its carried counters. How many increments made a
 // counter what it is nobody knows, so `carried.increments` is the number of all increments of the old epoch (carried,
@@ -76,16 +80,19 @@ public struct EpochBuild: Sendable {
     let staging: String
     let time: UInt64
     let imports: Import?
+    /// Imports that are complete, as the cluster file has them.
+    let knownImports: [Bytes16]
     let placement: Placement
 
     /// - Parameters:
     ///   - old: the shards of the epoch that ends, all of them, in order, and retired.
     ///   - new: the epoch to be built.
     ///   - staging: the folder of the new files; deleted with what is in it if it exists.
+    ///   - knownImports: imports that are complete, as the cluster file has them.
     ///   - timeMilliseconds: now, in ms since 1970.
     public init(
         from old: [ShardLocation], to new: Topology, staging: String, importing imports: Import? = nil,
-        timeMilliseconds: UInt64
+        knownImports: [Bytes16] = [], timeMilliseconds: UInt64
     ) {
         precondition(
             old.indices.allSatisfy { old[$0].partition.number == $0 && old[$0].expected.partitions == old.count })
@@ -93,6 +100,7 @@ public struct EpochBuild: Sendable {
         self.new = new
         self.staging = staging
         self.imports = imports
+        self.knownImports = knownImports
         time = timeMilliseconds
         placement = Placement(old: Partitioner(partitions: old.count), new: new.partitioner)
     }
@@ -129,6 +137,14 @@ public struct EpochBuild: Sendable {
                     path: path(shard.partition), partition: shard.partition, keys: shard.totals.keys,
                     total: shard.totals.sum, buried: shard.buried, imported: shard.imported)
             }, moved: work.moved)
+    }
+
+    /// What every new shard remembers.
+    func memory(_ surveys: [OldShardSurvey]) -> ShardMemory {
+        var memory = ShardMemory.joined(surveys.map(\.memory))
+        let complete = knownImports + [imports?.id].compactMap(\.self)
+        memory.imports += complete.filter { !memory.imports.contains($0) }
+        return memory
     }
 
     func path(_ partition: PartitionID) -> String {

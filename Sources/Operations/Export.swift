@@ -31,7 +31,7 @@ public struct Export {
     /// - Parameter prefix: only keys that begin with these bytes.
     /// - Throws: 78 if there is no cluster in the folder or a shard is missing; 65; 74.
     public init(_ folder: DataFolder, prefix: [UInt8] = []) throws(Failure) {
-        let topology = try folder.readyClusterFile().topology
+        let topology = try folder.countedTopology()
         self.prefix = prefix
         (readers, keys) = try onStore { () throws(StoreError) in
             var keys = 0
@@ -67,12 +67,21 @@ public struct Export {
             }
             return try writeLines(format, FileOutput(path, .replace), tick)
         }
+        return try replace(Self.target(of: path), format, tick)
+    }
+
+    private func replace(_ path: String, _ format: ExportFormat, _ tick: (Int) -> Void) throws(Failure) -> Int {
         let unfinished = path + ".partial"
         guard unlink(unfinished) == 0 || errno == ENOENT else {
             throw Failure(cannot: "remove what an earlier export left", errno: errno, at: unfinished)
         }
         do throws(Failure) {
-            let rows = try writeFile(format, unfinished, tick)
+            // A file that was kept from others stays so.
+            let mode = Self.mode(of: path)
+            let rows = try writeFile(format, unfinished, mode: mode ?? 0o644, tick)
+            if let mode, chmod(unfinished, mode_t(mode)) != 0 {
+                throw Failure(cannot: "set the mode", errno: errno, at: unfinished)
+            }
             guard rename(unfinished, path) == 0 else { throw Failure(cannot: "rename", errno: errno, at: unfinished) }
             try AtomicFile.syncFolder(Folder.of(path))
             return rows
@@ -82,15 +91,30 @@ public struct Export {
         }
     }
 
+    /// The file that a link leads to: that is replaced, and the link stays.
+    private static func target(of path: String) -> String {
+        guard let resolved = realpath(path, nil) else { return path }
+        defer { free(resolved) }
+        return String(cString: resolved)
+    }
+
+    /// nil if there is no file.
+    private static func mode(of path: String) -> UInt32? {
+        var status = stat()
+        return stat(path, &status) == 0 ? status.st_mode & 0o777 : nil
+    }
+
     /// Whether there is something at `path` that is no plain file.
     private static func isStream(_ path: String) -> Bool {
         var status = stat()
         return stat(path, &status) == 0 && status.st_mode & S_IFMT != S_IFREG
     }
 
-    private func writeFile(_ format: ExportFormat, _ path: String, _ tick: (Int) -> Void) throws(Failure) -> Int {
+    private func writeFile(
+        _ format: ExportFormat, _ path: String, mode: UInt32, _ tick: (Int) -> Void
+    ) throws(Failure) -> Int {
         guard format == .sqlite else {
-            let output = try FileOutput(path, .refuse)
+            let output = try FileOutput(path, .refuse, mode: mode)
             let rows = try writeLines(format, output, tick)
             try output.sync()
             return rows

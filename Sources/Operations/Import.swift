@@ -3,11 +3,15 @@
 // The lines are sorted first and summed by key; nothing has happened until that is done. Then there are two ways.
 // Into an empty cluster the sums go directly: a change of epoch with as many partitions as before builds new shards
 // from the old ones, which are empty, and the sorted lines; its commit point is the import's. Otherwise they go
-// through the queues like any increments, beside everything else that is counted.
+// through the queues like any increments, beside everything else that is counted (Import+Delivery.swift).
 //
 // An import is known by the digest of its lines. A direct one is named in the cluster file: from its first step
-// (`importing`) until its commit (`imports`, kept). Through the queues the digest is the idempotency key of every sum,
-// so what was counted before a crash is recognised for as long as idempotency keys are kept.
+// (`importing`) until its commit (`imports`, kept), and in the shards that it makes. Through the queues the digest is
+// the claim of every sum, which does not expire, until all are stored and the import is named in each shard.
+//
+// The ways exclude each other, because a direct import looks at no claim. So it is open only if no shard has a trace of
+// the import and no list a batch, which might be one of it; and after the drain, when nothing more can come from a
+// list, the change of epoch looks again (EpochChangeRun) and leaves the lines out if some of them have arrived.
 
 import RedisQueue
 public import ServiceKit
@@ -29,12 +33,12 @@ public struct Import {
     }
 
     /// Increments that are handed to the queues at a time.
-    private static let chunkIncrements = 4_000
+    static let chunkIncrements = 4_000
 
-    private let folder: DataFolder
-    private let runs: SortedRuns
+    let folder: DataFolder
+    let runs: SortedRuns
     /// What the import is known by.
-    private let id: Bytes16
+    let id: Bytes16
 
     /// - Parameter again: a name under which lines that are in already count once more; nil for the first time.
     public init(_ runs: SortedRuns, into folder: DataFolder, again: String? = nil) {
@@ -48,23 +52,46 @@ public struct Import {
             } ?? digest
     }
 
-    /// Which way is open. The caller holds the cluster's lock.
+    /// Which way is open. The caller holds the cluster's lock. Asked again after a direct import it says `done`, or
+    /// `queues` if the lines were left out of it.
     ///
-    /// - Throws: 78 while another change of epoch is unfinished; whatever is wrong with a shard.
-    public func way(throughQueues: Bool) throws(Failure) -> Way {
+    /// - Throws: 78 while another change of epoch is unfinished; whatever is wrong with a shard that is here; 69 and 78
+    ///   if Redis does not tell what lies in the lists.
+    public func way(throughQueues: Bool, _ access: RedisAccess) throws(Failure) -> Way {
         let file = try folder.clusterFile()
         if file.imports.contains(id) { return .done }
         if file.state == .building, file.importing == id { return .resume }
         let topology = try folder.readyClusterFile().topology
-        if throughQueues { return .queues }
-        for partition in topology.partitionIDs {
-            let location = folder.shard(partition.number, of: topology)
+        let locations = topology.partitionIDs.map { folder.shard($0.number, of: topology) }
+        let here = locations.filter { Folder.exists($0.path) }
+        let traces = try here.map { location throws(Failure) in try ImportTrace(of: id, in: location) }
+        let isWhole = here.count == locations.count
+        if isWhole, traces.allSatisfy({ $0 == .named }) { return .done }
+        // If shards lie on several hosts, or K has changed since the lines were sorted, no new ones can be made here.
+        if throughQueues || !isWhole || runs.amounts.count != topology.partitions { return .queues }
+        if traces.contains(where: { $0 != .none }) { return .queues }
+        if try Self.hasKeys(here) { return .queues }
+        return try Self.hasBatches(file, access) ? .queues : .direct
+    }
+
+    private static func hasKeys(_ locations: [ShardLocation]) throws(Failure) -> Bool {
+        for location in locations {
             let keys = try onStore { () throws(StoreError) in
                 try ShardReader(at: location.path, expecting: location.expected).statistics().keys
             }
-            if keys > 0 { return .queues }
+            if keys > 0 { return true }
         }
-        return .direct
+        return false
+    }
+
+    /// Whether a list of any epoch holds a batch: a batch may be of this import.
+    private static func hasBatches(_ file: ClusterFile, _ access: RedisAccess) throws(Failure) -> Bool {
+        let redis = ToolRedis(access)
+        for partition in file.earlier.flatMap(\.partitionIDs) + file.topology.partitionIDs {
+            let reply = try redis.call { keys throws(RedisError) in try keys.inspect(partition) }
+            if case .group(let group) = reply, group.length > 0 { return true }
+        }
+        return false
     }
 
     /// What a change of epoch takes in.
@@ -73,43 +100,5 @@ public struct Import {
         return EpochBuild.Import(id: id, amounts: runs.amounts) { partition throws(Failure) in
             try runs.source(of: partition)
         }
-    }
-
-    /// Delivers all lines through the queues, and returns when they are stored.
-    ///
-    /// - Parameter progress: sums handed over so far.
-    /// - Throws: as `Courier.deliver`.
-    public func deliver(over access: RedisAccess, progress: (Int) -> Void) throws(Failure) {
-        let courier = Courier(access)
-        var buffer = IncrementBuffer()
-        var handedOver = 0
-        for partition in runs.amounts.indices {
-            let source = try runs.source(of: partition)
-            var key: [UInt8] = []
-            var occurrence = 1
-            while try source.next() {
-                // A key comes again if its sum does not fit one entry; one idempotency key counts it once.
-                occurrence = source.key.elementsEqual(key) ? occurrence + 1 : 1
-                key = Array(source.key)
-                if occurrence > 1 { try hand(&buffer, to: courier, occurrence - 1) }
-                let problem = buffer.append(key: source.key, delta: source.value)
-                precondition(problem == nil, "a line with a key that is none was sorted")
-                handedOver += 1
-                if occurrence > 1 || buffer.count >= Self.chunkIncrements {
-                    try hand(&buffer, to: courier, occurrence)
-                    progress(handedOver)
-                }
-            }
-            try hand(&buffer, to: courier, 1)
-        }
-        try courier.settle()
-        progress(handedOver)
-    }
-
-    private func hand(_ buffer: inout IncrementBuffer, to courier: Courier, _ occurrence: Int) throws(Failure) {
-        if buffer.isEmpty { return }
-        let name = occurrence == 1 ? "import:\(id)" : "import:\(id):\(occurrence)"
-        _ = try courier.deliver(buffer, idempotencyKey: Array(name.utf8))  // `settle` waits for all
-        buffer.removeAll()
     }
 }

@@ -171,7 +171,7 @@ struct ImportLine {
                 hasKey = true
             } else if members.elementsEqual("value".utf8) {
                 if number != nil { throw .repeatedMember }
-                number = try Self.json { () throws(JSONError) in try scanner.integer() }
+                number = try Self.number(&scanner, &members)
             } else {
                 throw .unknownMember
             }
@@ -182,6 +182,20 @@ struct ImportLine {
         key = scratch.keep()
         if let error = Key.validate(key) { throw .key(error) }
         value = number
+    }
+
+    /// A number, or a string of decimal digits, as at the HTTP door. `scratch` is overwritten.
+    private static func number(
+        _ scanner: inout JSONScanner, _ scratch: inout [UInt8]
+    ) throws(ImportProblem) -> Int64 {
+        let kind = try json { () throws(JSONError) in try scanner.nextKind() }
+        if kind != .string { return try json { () throws(JSONError) in try scanner.integer() } }
+        try json { () throws(JSONError) in try scanner.string(into: &scratch) }
+        switch scratch.withUnsafeBytes({ DecimalText.int64($0) }) {
+        case .value(let value): return value
+        case .notAnInteger: throw .notAnInteger
+        case .outOfRange: throw .outOfRange
+        }
     }
 
     private static func json<Value>(_ body: () throws(JSONError) -> Value) throws(ImportProblem) -> Value {

@@ -74,6 +74,10 @@ public struct Initializer {
         // Before anything is written: a Redis that is not fit leaves no half-made cluster behind.
         let connection = try access.connect(waitingMilliseconds: RedisAccess.startMilliseconds, needsLibrary: false)
         try checkVacancy(over: connection)
+        if let existing = try folder.readClusterFile(), existing.isUnfinished {
+            // Also if that is refused below: whoever resumes the change needs the functions of this release.
+            _ = try onRedis { () throws(RedisError) in try FunctionLibrary.load(into: connection) }  // or was there
+        }
         let (file, isNew) = try clusterFile(partitions, otherwise, takesUnfinished)
         let created = try publish(file, over: connection)
         return Outcome(file, isNew: isNew, createdGroups: created, folder: folder.path)
@@ -173,7 +177,11 @@ public struct Initializer {
                 : try onStore { () throws(StoreError) in
                     try ShardReader(at: location.path, expecting: location.expected).identity.uuid
                 }
-            switch try onRedis({ () throws(RedisError) in try keys.create(partition, shard: uuid) }) {
+            let watermarks = try folder.watermarksIfHere(partition, of: file)
+            let reply = try onRedis { () throws(RedisError) in
+                try keys.create(partition, shard: uuid, cluster: topology.cluster, applied: watermarks)
+            }
+            switch reply {
             case .created: created += 1
             case .existing(let other, _) where other != uuid:
                 throw .otherShard(partition, found: other, expected: uuid, folder, file)

@@ -8,7 +8,9 @@ import TallyCore
 enum Leftovers {
     /// - Throws: 74 if a folder cannot be read.
     static func find(in folder: DataFolder, _ file: ClusterFile) throws(Failure) -> [Finding] {
-        let epochs = Set((file.earlier.map(\.epoch) + [file.topology.epoch]).map { name(of: folder.epochPath($0)) })
+        let kept = file.earlier.filter { !$0.isPurged }.map(\.epoch) + [file.topology.epoch]
+        let epochs = Set(kept.map { name(of: folder.epochPath($0)) })
+        let purged = Set(file.earlier.filter(\.isPurged).map { name(of: folder.epochPath($0.epoch)) })
         var findings: [Finding] = []
         for name in try Folder.names(in: folder.path) ?? [] {
             let path = "\(folder.path)/\(name)"
@@ -22,6 +24,13 @@ enum Leftovers {
                     Finding(
                         nil, path, "a folder of shards that were never completed",
                         "Nothing uses it. If no tool is at work, delete it."))
+            } else if purged.contains(name) {
+                findings.append(
+                    Finding(
+                        nil, path, "a folder of an epoch that was purged",
+                        "Nothing uses it: move it away. If an older copy of the data folder was put here, take the "
+                            + "newest."
+                    ))
             } else if name.hasPrefix("epoch-"), !epochs.contains(name) {
                 findings.append(
                     Finding(

@@ -85,15 +85,15 @@ final class OldShard: KeyCursor {
 
     private func misplaced(_ key: [UInt8], _ hash: UInt64) throws(Failure) -> Failure {
         let right = siblings[placement.old.partition(ofHash: hash)]
-        let name = String(decoding: key, as: UTF8.self)
+        let name = JSONText.quote(String(decoding: key, as: UTF8.self))
         let isDoubled = try onStore { () throws(StoreError) in
-            guard let key = try? Key(key) else { return false }  // no key at all cannot be in the other file
+            guard let key = try? Key(stored: key) else { return false }  // no key at all cannot be in the other file
             return try ShardReader(at: right.path, expecting: right.expected).values(of: [key])[0] != nil
         }
         let what =
             isDoubled
-            ? "the key \"\(name)\" is in two shards: here and in \(right.path), where it belongs"
-            : "the key \"\(name)\" belongs into \(right.path)"
+            ? "the key \(name) is in two shards: here and in \(right.path), where it belongs"
+            : "the key \(name) belongs into \(right.path)"
         return Failure(
             .corrupt, what, at: location.path,
             advice: "`tallymill verify` lists every such key; put the right copies of both files back.")

@@ -10,6 +10,8 @@ struct ShardSide: Sendable {
     let uuid: ShardUUID
     /// Of its own streams.
     let records: [ProducerID: StreamRecord]
+    /// Of them, what was declared lost.
+    var losses: [ProducerID: StreamLosses] = [:]
 }
 
 /// What a look at the keys of one partition has found.
@@ -92,34 +94,53 @@ struct QueueCheck: Sendable {
     }
 
     /// The list against the shard.
-    mutating func compare(_ ledger: QueueLedger<QueuedBatch>, with shard: ShardSide, _ balances: [StreamBalance]) {
+    mutating func compare(
+        _ ledger: QueueLedger<QueuedBatch>, _ look: QueueReading, with shard: ShardSide,
+        _ balances: [StreamBalance]
+    ) {
         if ledger.shard != shard.uuid {
             found(
                 group.meta, "it feeds the shard \(ledger.shard), and \(shard.path) is \(shard.uuid)",
                 "Another copy of this shard is in use: put that one back, or run `tallymill repair` if this one is to "
                     + "stay.")
         }
+        let missing = MissingBatches.find(
+            look, watermarks: shard.records.mapValues(\.watermark), in: partition)
         var series = FindingSeries()
         for balance in balances {
-            for fault in balance.faults { series.add(finding(fault, of: balance, shard)) }
-            if let fault = balance.missingText { series.add(finding(fault, of: balance, shard)) }
+            let own = missing.filter { $0.stream.producer == balance.producer }
+            for fault in balance.faults { series.add(finding(fault, of: balance, shard, own)) }
+            if let fault = balance.missingText { series.add(finding(fault, of: balance, shard, own)) }
         }
+        for range in missing where range.reason == .released { series.add(finding(range, shard)) }
         findings += series.findings
     }
 
-    private func finding(_ fault: String, of balance: StreamBalance, _ shard: ShardSide) -> Finding {
+    private func finding(
+        _ fault: String, of balance: StreamBalance, _ shard: ShardSide, _ missing: [MissingBatches]
+    ) -> Finding {
         let isOld = balance.confirmedThrough > balance.record.watermark
         return Finding(
             partition.number, isOld ? shard.path : group.queue, "producer \(balance.producer): \(fault)",
-            isOld
+            (isOld
                 ? "The file was replaced by an older copy, or its watermark was altered: put back the newest copy."
                 : "Keys of this partition were changed by hand, or Redis lost part of them: if there is a newer copy "
-                    + "of Redis' data, put it back.")
+                    + "of Redis' data, put it back.") + MissingBatches.wayOn(missing))
+    }
+
+    private func finding(_ missing: MissingBatches, _ shard: ShardSide) -> Finding {
+        Finding(
+            partition.number, shard.path,
+            "producer \(missing.stream.producer): \(StreamBalance.text([missing.sequences])) released by its web node, "
+                + "and neither the list nor the shard, which holds batches through \(missing.watermark), has that: "
+                + "what it sends to this partition is refused",
+            "File and Redis went back together: put back the newest copy of the file."
+                + MissingBatches.wayOn([missing]))
     }
 
     /// Streams of which the shard holds more than Redis knows, though Redis was asked after the shard.
     mutating func note(ahead balances: [StreamBalance], knownLater: [ProducerID: UInt64]) {
-        let ahead = balances.filter { $0.record.watermark > knownLater[$0.producer] ?? 0 }
+        let ahead = balances.filter { $0.isAhead && $0.record.watermark > knownLater[$0.producer] ?? 0 }
         guard let first = ahead.first else { return }
         let more = ahead.count > 1 ? ", and so with \(ahead.count - 1) more" : ""
         findings.append(

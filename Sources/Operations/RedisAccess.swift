@@ -1,4 +1,5 @@
-// How commands and roles come to a Redis that is fit for the promises: where it is, who we are, and the check at start.
+// How commands and roles come to a Redis that is fit for the promises: where it is, who we are, what is demanded of it,
+// and the check at start.
 
 import Glibc
 public import RedisQueue
@@ -12,7 +13,8 @@ public struct RedisAccess: Sendable {
 
     public let link: RedisLink
     public let names: KeyNames
-    public let allowVolatile: Bool
+    /// Whether a Redis is accepted that may lose what it has confirmed.
+    public var allowVolatile: Bool { link.allowVolatile }
 
     /// - Throws: 78 for a URL, password file or namespace that cannot be used.
     public init(
@@ -21,7 +23,9 @@ public struct RedisAccess: Sendable {
         do throws(RedisURLError) {
             var parsed = try RedisURL(url)
             if let passwordFile { try parsed.readPassword(fromFile: passwordFile) }
-            link = RedisLink(url: parsed, clientName: clientName)
+            var link = RedisLink(url: parsed, clientName: clientName)
+            link.allowVolatile = allowVolatile
+            self.link = link
         } catch {
             throw Failure(.configuration, "\(error)", at: "--redis")
         }
@@ -30,7 +34,6 @@ public struct RedisAccess: Sendable {
         } catch {
             throw Failure(.configuration, "\(error)", at: "--namespace")
         }
-        self.allowVolatile = allowVolatile
     }
 
     /// Connects and checks the server.
@@ -76,7 +79,7 @@ extension RedisError {
         switch self {
         case .unreachable, .connectionLost, .timedOut: true
         case .server(let code, _): code == "LOADING" || code == "BUSY"
-        case .protocolViolation: false
+        case .protocolViolation, .unfit: false
         }
     }
 }
@@ -90,7 +93,10 @@ extension Failure {
     /// 78 if Redis refuses us, 69 otherwise.
     init(_ error: RedisError) {
         var code = ExitCode.unavailable
-        if case .server = error, !error.passesWithTime { code = .configuration }
+        switch error {
+        case .server where !error.passesWithTime, .unfit: code = .configuration
+        default: break
+        }
         self.init(code, error.description, advice: error.hint.map { "\($0)." })
     }
 }

@@ -96,7 +96,9 @@ extension Repair {
         let host = try Host.identity()
         let (claimed, trimmed) = try ask { connection throws(RedisError) -> (ClaimReply, TrimReply?) in
             let queue = PartitionQueue(connection: connection, names: access.names, partition: partition)
-            let claimed = try queue.claim(host: host, owner: Host.owner, milliseconds: Limits.leaseMilliseconds)
+            let claimed = try queue.claim(
+                host: host, owner: Host.owner, milliseconds: Limits.leaseMilliseconds,
+                cluster: survey.file.topology.cluster)
             guard case .granted(let claim) = claimed else { return (claimed, nil) }
             let trimmed = try queue.trim(TrimRequest(token: claim.token, committed: batches, applied: [:]))
             _ = try queue.release(token: claim.token)  // whoever has the lease by now keeps it

@@ -2,10 +2,12 @@
 // any time, beside nodes and consumers, and again after any crash; what is in order it leaves alone.
 //
 //   1  functions, topology, key groups of the cluster file's epoch: create-if-absent, never lowered
-//   2  a change of epoch that was interrupted is resumed
-//   3  every earlier epoch whose files are kept: its key groups are sealed, and what lies in their lists is sent to the
-//      current epoch (Repair+Sweep.swift)
-//   4  on request, key groups of earlier epochs that are sealed and empty are deleted
+//   2  what is missing for good is declared lost, if the operator has accepted that (Repair+Losses.swift)
+//   3  a change of epoch that was interrupted is resumed
+//   4  every earlier epoch: its key groups are sealed, and what lies in their lists is sent to the current epoch
+//      (Repair+Sweep.swift)
+//   5  on request, key groups of earlier epochs that are sealed and empty are deleted
+//   6  what is missing for good, and was not accepted, is named
 //
 // It holds the cluster's lock from the plan to the end.
 
@@ -20,6 +22,8 @@ public final class Repair {
     public struct Options {
         /// Delete key groups of earlier epochs that are sealed and empty.
         public var collects = false
+        /// What may be declared lost.
+        public var accepted: [LossChoice] = []
         public var patience = Courier.Patience()
         /// Resumes the change of epoch that the cluster file says is under way, under the cluster's lock, which this
         /// repair holds. nil: a repair says that it is due, and ends.
@@ -30,6 +34,8 @@ public final class Repair {
 
     /// What is due, before anything is done.
     public let survey: Survey
+    /// What is missing for good, before anything is done; empty if Redis cannot tell before it is mended.
+    public private(set) var missing: [MissingBatches] = []
     let folder: DataFolder
     let access: RedisAccess
     let options: Options
@@ -54,6 +60,10 @@ public final class Repair {
         self.connection = connection
         survey = try Survey(folder, try Self.clusterFile(folder), connection, access.names)
         if let obstacle = survey.obstacles.first { throw obstacle }
+        if survey.canAsk {
+            missing = try lookForMissing(survey.file)
+            try check(missing)
+        }
     }
 
     /// What would be done, one step a line; empty if nothing is due.
@@ -70,20 +80,30 @@ public final class Repair {
             case .unsealed: "\(due): seal them"
             }
         }
+        plan += missing.filter { isAccepted($0) }.map { "\($0): they \($0.cause): declare them lost" }
         if options.collects, !survey.collectable.isEmpty {
             plan.append("\(Self.groups(survey.collectable.count)) of earlier epochs are sealed and empty: delete them")
         }
         return plan
     }
 
+    /// What this repair will not mend, one range a line.
+    public var unmended: [String] {
+        missing.filter { !isAccepted($0) }.map { "\($0): they \($0.cause)" }
+    }
+
     /// Does what is due.
     ///
     /// - Parameter tell: gets a line for each thing that was done.
-    /// - Throws: 3 if something is left that needs an operator, with what; otherwise as `init` and `Courier`.
+    /// - Throws: 3 if something is left that needs an operator, with what; 64 if something was accepted that is not
+    ///   missing; otherwise as `init` and `Courier`.
     public func run(_ tell: @escaping (String) -> Void) throws(Failure) {
         self.tell = tell
         try publish()
         if try clusterFile().state == .building {
+            // What the drain could not get over.
+            let left = try acceptLosses()
+            if !left.isEmpty { throw .missing(left, in: folder) }
             guard let resume = options.resume else {
                 throw Failure(
                     .partial, "epoch \(survey.file.topology.epoch) is still being built", at: folder.clusterFilePath,
@@ -92,8 +112,10 @@ public final class Repair {
             try resume()
             try publish()
         }
+        let left = try acceptLosses()
         try sweep()
-        if options.collects { try collect() }
+        if options.collects { try collect(except: Set(left.map(\.partition))) }
+        if !left.isEmpty { throw .missing(left, in: folder) }
     }
 
     func clusterFile() throws(Failure) -> ClusterFile { try Self.clusterFile(folder) }
@@ -157,8 +179,10 @@ extension Repair {
                 at: folder.shardPath(partition, of: file.topology.partitions),
                 advice: "Run this on the host of that shard, or put the file back.")
         }
+        let watermarks = try folder.watermarksIfHere(partition, of: file)
         let reply = try ask { connection throws(RedisError) in
-            try ClusterKeys(connection: connection, names: access.names).create(partition, shard: uuid)
+            try ClusterKeys(connection: connection, names: access.names).create(
+                partition, shard: uuid, cluster: file.topology.cluster, applied: watermarks)
         }
         switch reply {
         case .created: return true
@@ -175,9 +199,10 @@ extension Repair {
         return uuid
     }
 
-    private func collect() throws(Failure) {
+    /// - Parameter telling: what their keys show would be forgotten with them.
+    private func collect(except telling: Set<PartitionID>) throws(Failure) {
         var collected = 0
-        for partition in try clusterFile().earlier.flatMap(\.partitionIDs) {
+        for partition in try clusterFile().earlier.flatMap(\.partitionIDs) where !telling.contains(partition) {
             let reply = try ask { connection throws(RedisError) in
                 try ClusterKeys(connection: connection, names: access.names).collect(partition)
             }

@@ -145,7 +145,8 @@ public struct ReportWriter {
         case .counters:
             put("\(Self.right("VALUE"))  KEY\n")
             try report.forEachCounter { counter in
-                put("\(Self.right("\(counter.value)"))  \(String(decoding: counter.key, as: UTF8.self))\n")
+                let key = TerminalText.shown(String(decoding: counter.key, as: UTF8.self))
+                put("\(Self.right("\(counter.value)"))  \(key)\n")
             }
         }
         let totals = report.totals

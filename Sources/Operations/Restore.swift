@@ -1,8 +1,10 @@
 // `restore`: puts a backup in the place of a cluster's shards, or makes a data folder of it.
 //
-//   1  the backup against its manifest, and against Redis: what would be lost is found before anything is changed
+//   1  the backup against its manifest, against Redis, and against the files that are there: what would be lost is
+//      found before anything is changed (RestoreComparison)
 //   2  the cluster's lock; the shards' locks, if there are shards: no consumer runs, and none begins
-//   3  copies into restore.staging, each compared with its hash and opened once; fsync
+//   3  copies into restore.staging, each compared with its hash and opened once, with what is accepted to be lost
+//      written into them; fsync
 //   4  what is there goes to replaced-<time>/, whole: nothing is ever overwritten or deleted
 //   5  restore.staging becomes the epoch's folder, the cluster file is written, last
 //
@@ -61,10 +63,13 @@ public struct Restore: Sendable {
     ///
     /// - Parameters:
     ///   - replaces: whether files that are there may be put aside.
+    ///   - losses: what is accepted to be lost: it is written into the shards.
     ///   - tick: gets the bytes copied so far.
     /// - Throws: 78 if files are there and `replaces` is false; 75 if a consumer or another tool is at work; 65 if a
     ///   copy differs from the manifest; 74.
-    public func run(replaces: Bool, tick: (Int) -> Void = { _ in }) throws(Failure) -> Outcome {
+    public func run(
+        replaces: Bool, losses: [StreamLoss] = [], tick: (Int) -> Void = { _ in }
+    ) throws(Failure) -> Outcome {
         try Folder.make(folder.path)
         let lock = try folder.lockForChange()
         defer { withExtendedLifetime(lock) {} }
@@ -76,7 +81,7 @@ public struct Restore: Sendable {
         }
         let shardLocks = try lockShards()
         defer { withExtendedLifetime(shardLocks) {} }
-        try copy(tick)
+        try copy(losses, tick)
         let replaced = mustReplace ? try putAside() : nil
         try AtomicFile.syncFolder(folder.restorePath)
         guard rename(folder.restorePath, epochPath) == 0 else {
@@ -104,13 +109,14 @@ public struct Restore: Sendable {
         return locks
     }
 
-    private func copy(_ tick: (Int) -> Void) throws(Failure) {
+    private func copy(_ losses: [StreamLoss], _ tick: (Int) -> Void) throws(Failure) {
         let staging = folder.restorePath
         try Folder.removeFiles(staging)
         try Folder.requireSpace(backup.manifest.bytes, at: folder.path)
         try Folder.make(staging)
         let copied = StepCount()
         let backup = backup
+        let time = UInt64(WallClock.milliseconds())
         try Workers.run(topology.partitions, name: "restore", tick: { tick(copied.value) }) {
             number, _ throws(Failure) in
             let shard = backup.manifest.shards[number]
@@ -126,9 +132,12 @@ public struct Restore: Sendable {
                     advice: "`tallymill backup --verify` lists what is wrong; use another backup.")
             }
             try output.sync()
+            let expected = backup.expectation(number)
+            let own = losses.filter { $0.stream.partition == expected.partition }
             // Opened as its consumer will open it, which makes the log files that readers need.
             try onStore { () throws(StoreError) in
-                let file = try ShardFile.open(at: target, expecting: backup.expectation(number))
+                if !own.isEmpty { try ShardUpkeep.accept(own, time: time, at: target, expecting: expected) }
+                let file = try ShardFile.open(at: target, expecting: expected)
                 try file.checkpoint()
             }
         }

@@ -23,6 +23,8 @@ struct ShardCheck: Sendable {
     private(set) var uuid: ShardUUID?
     /// Of its own streams; nil if they could not be read.
     private(set) var records: [ProducerID: StreamRecord]?
+    /// Of its own streams, what was declared lost.
+    private(set) var losses: [ProducerID: StreamLosses] = [:]
 
     static let quickCheckSentencesMax = 20
     /// Rows between two steps of the progress.
@@ -53,6 +55,7 @@ struct ShardCheck: Sendable {
         attempt { check throws(StoreError) in try check.quickCheck(reader) }
         attempt { check throws(StoreError) in try check.walkCounters(reader, file.topology.partitioner, advance) }
         attempt { check throws(StoreError) in try check.checkStreams(reader, KnownEpochs(file)) }
+        attempt { check throws(StoreError) in try check.checkLosses(reader, KnownEpochs(file)) }
         attempt { check throws(StoreError) in try check.checkRouted(reader, KnownEpochs(file)) }
         attempt { check throws(StoreError) in try check.checkKeyed(reader, file.topology.partitioner) }
     }
@@ -141,11 +144,12 @@ struct ShardCheck: Sendable {
         var series = FindingSeries()
         var own: [ProducerID: StreamRecord] = [:]
         defer { findings += series.findings }
+        let lost = try reader.losses().byStream
         try reader.forEachStream { row in
             let producer = Bytes16(row.producer).map { ProducerID($0) }
             let isOwn =
                 row.epoch == Int64(location.partition.epoch) && row.partition == Int64(location.partition.number)
-            if let problem = Self.problem(of: row, producer, isOwn: isOwn, epochs) {
+            if let problem = Self.problem(of: row, producer, isOwn: isOwn, epochs, lost) {
                 let name = "e\(row.epoch).p\(row.partition) of producer \(Hex.text(row.producer))"
                 series.add(
                     Finding(number, location.path, "its table applied has the stream \(name): \(problem)", Self.restore)
@@ -158,25 +162,54 @@ struct ShardCheck: Sendable {
 
     /// What is wrong with a row of `applied`, nil if nothing.
     private static func problem(
-        of row: ShardReader.StreamRow, _ producer: ProducerID?, isOwn: Bool, _ epochs: KnownEpochs
+        of row: ShardReader.StreamRow, _ producer: ProducerID?, isOwn: Bool, _ epochs: KnownEpochs,
+        _ lost: [StreamID: StreamLosses]
     ) -> String? {
-        if producer == nil { return "a producer has \(Bytes16.count) bytes" }
+        guard let producer else { return "a producer has \(Bytes16.count) bytes" }
         if let problem = epochs.problem(epoch: row.epoch, partition: row.partition) { return problem }
         if !isOwn, row.epoch == Int64(epochs.current) { return "that is another partition of its own epoch" }
         guard (1...Int64(Limits.sequenceMax)).contains(row.watermark) else {
             return "\(row.watermark) is no watermark"
         }
         guard let record = row.record else { return "its amounts are no numbers" }
-        let parts = record.applied + record.repeated + record.dead
+        let partition = PartitionID(epoch: UInt32(clamping: row.epoch), number: UInt32(clamping: row.partition))
+        let losses = lost[StreamID(partition: partition, producer: producer)] ?? .none
+        let parts = record.applied + record.repeated + record.dead + losses.amount
         if parts != record.through {
             return "through \(record.through.increments) increments, sum \(record.through.sum), is not applied + "
-                + "repeated + dead, \(parts.increments) increments, sum \(parts.sum)"
+                + "repeated + dead\(losses.batches > 0 ? " + lost" : ""), \(parts.increments) increments, sum "
+                + "\(parts.sum)"
         }
-        if isOwn, record.through.increments < record.watermark {
+        if isOwn, record.through.increments < record.watermark - min(record.watermark, losses.unknownBatches) {
             return "\(record.watermark) batches cannot hold \(record.through.increments) increments, as each holds one "
                 + "at least"
         }
         return nil
+    }
+
+    private mutating func checkLosses(_ reader: ShardReader, _ epochs: KnownEpochs) throws(StoreError) {
+        var series = FindingSeries()
+        defer { findings += series.findings }
+        let losses = try reader.losses()
+        self.losses = losses.byProducer(of: location.partition)
+        for (loss, next) in zip(losses, losses.dropFirst().map { $0 } + [nil]) {
+            let partition = loss.stream.partition
+            var problem = epochs.problem(epoch: Int64(partition.epoch), partition: Int64(partition.number))
+            if partition == location.partition,
+                loss.sequences.upperBound > records?[loss.stream.producer]?.watermark ?? 0
+            {
+                problem = "the watermark of that stream is \(records?[loss.stream.producer]?.watermark ?? 0)"
+            }
+            if let next, next.stream == loss.stream, next.sequences.overlaps(loss.sequences) {
+                problem = "it is there twice, in part"
+            }
+            guard let problem else { continue }
+            let name =
+                "\(loss.sequences.lowerBound)-\(loss.sequences.upperBound) of \(partition), producer "
+                + "\(loss.stream.producer)"
+            series.add(
+                Finding(number, location.path, "its table lost has the batches \(name): \(problem)", Self.restore))
+        }
     }
 
     private mutating func checkRouted(_ reader: ShardReader, _ epochs: KnownEpochs) throws(StoreError) {
@@ -261,7 +294,7 @@ struct KeySeries {
                 "Nothing of Tallymill writes a key elsewhere: restore the file from a backup.")
             strays.add(stray)
         }
-        if let error = Key.validate(key) {
+        if let error = Key.validateStored(key) {
             let wrong = finding("\(shown(key)) \(place)is no key: \(error)", "Restore the file from a backup.")
             invalid.add(wrong)
         }

@@ -1,12 +1,14 @@
 // The ledger of one stream: what its producer has pushed, what the shard says became of it, and what waits in the list.
 //
-//   pushed = applied + repeated + dead + queued          in increments and in their sum, and the residual is 0
+//   pushed = applied + repeated + dead + lost + queued   in increments and in their sum, and the residual is 0
 //   seqs - watermark = batches of the list above the watermark, without holes
 //   each of their headers continues the one before it, the first one continues the shard's
 //
 // The list is read first and the shard after it. What was trimmed meanwhile had been committed before, so the shard
 // shows it: whatever the consumer does at the same time, every batch above the shard's watermark that Redis knew is
 // in the list that was read. A watermark beyond what Redis knew belongs to batches that came later: under way.
+//
+// How much a loss was is told by the batch that follows it: what its header says precedes it, less what the shard has.
 
 import RedisQueue
 import TallyCore
@@ -55,6 +57,11 @@ struct StreamBalance: Sendable {
     let confirmedThrough: UInt64
     /// Of the shard.
     let record: StreamRecord
+    let losses: StreamLosses
+    /// What was declared lost, as far as it is known.
+    private(set) var lost: Amount
+    /// Batches that were declared lost, and nobody knows yet how much they held.
+    private(set) var unknownLostBatches: UInt64
     /// Batches in the list above the watermark.
     private(set) var queuedBatches: UInt64 = 0
     /// What they hold; nil if a hole makes it unknown.
@@ -67,11 +74,18 @@ struct StreamBalance: Sendable {
     private(set) var faults: [String] = []
 
     /// - Parameter batches: those of the list, oldest first.
-    init(_ producer: ProducerID, pushed: UInt64?, confirmed: UInt64?, record: StreamRecord?, batches: [QueuedBatch]) {
+    init(
+        _ producer: ProducerID, pushed: UInt64?, confirmed: UInt64?, record: StreamRecord?,
+        losses: StreamLosses = .none,
+        batches: [QueuedBatch]
+    ) {
         self.producer = producer
         pushedThrough = pushed ?? 0
         confirmedThrough = confirmed ?? 0
         self.record = record ?? .empty
+        self.losses = losses
+        lost = losses.amount
+        unknownLostBatches = losses.unknownBatches
         checkOrder(batches)
         follow(batches)
     }
@@ -80,12 +94,17 @@ struct StreamBalance: Sendable {
     var stored: Amount { record.applied + record.repeated + record.dead }
 
     /// The shard has batches that Redis did not know when it was read.
-    var isAhead: Bool { record.watermark > pushedThrough }
+    var isAhead: Bool {
+        record.watermark > pushedThrough && !losses.covers(pushedThrough + 1...record.watermark)
+    }
+
+    /// Headers do not tell how much is missing, or was lost before the first of them.
+    var needsEntries: Bool { !missing.isEmpty || unknownLostBatches > 0 && queuedBatches > 0 }
 
     /// What was pushed and is nowhere; nil if it is not known how much that is.
     var residual: Amount? {
         guard let pushed, let queued else { return nil }
-        return pushed - stored - queued
+        return pushed - stored - lost - queued
     }
 
     var missingBatches: UInt64 { missing.reduce(0) { $0 + $1.upperBound - $1.lowerBound + 1 } }
@@ -94,11 +113,15 @@ struct StreamBalance: Sendable {
 
     /// Sequences as the beginning of a sentence: "batch 4 was", "batches 4, 7-9 were".
     static func text(_ ranges: [ClosedRange<UInt64>]) -> String {
-        let numbers = ranges.map { range in
-            range.lowerBound == range.upperBound ? "\(range.lowerBound)" : "\(range.lowerBound)-\(range.upperBound)"
-        }
         let isOne = ranges.count == 1 && ranges[0].lowerBound == ranges[0].upperBound
-        return (isOne ? "batch " : "batches ") + numbers.joined(separator: ", ") + (isOne ? " was" : " were")
+        return (isOne ? "batch " : "batches ") + numbers(ranges) + (isOne ? " was" : " were")
+    }
+
+    /// "4, 7-9".
+    static func numbers(_ ranges: [ClosedRange<UInt64>]) -> String {
+        ranges.map { range in
+            range.lowerBound == range.upperBound ? "\(range.lowerBound)" : "\(range.lowerBound)-\(range.upperBound)"
+        }.joined(separator: ", ")
     }
 
     private mutating func checkOrder(_ batches: [QueuedBatch]) {
@@ -129,11 +152,18 @@ struct StreamBalance: Sendable {
         var through = record.through
         for batch in batches {
             guard let header = batch.header, header.id.sequence >= expected else { continue }
+            let isFirst = queuedBatches == 0
             queuedBatches += 1
             let sequence = header.id.sequence
             if sequence > expected {
                 missing.append(expected...sequence - 1)
                 add(batch.amount)
+            } else if isFirst, unknownLostBatches > 0 {
+                add(batch.amount)
+                if let own = batch.amount {
+                    lost += header.cumulative - through - own
+                    unknownLostBatches = 0
+                }
             } else {
                 let amount = header.cumulative - through
                 if let own = batch.amount, own != amount {
@@ -164,8 +194,9 @@ struct StreamBalance: Sendable {
 extension StreamBalance {
     /// The balances of all streams of a partition that Redis or the shard knows, in the order of their producers' ids.
     static func all(
-        in ledger: QueueLedger<QueuedBatch>, of partition: PartitionID, records: [ProducerID: StreamRecord]
+        in ledger: QueueLedger<QueuedBatch>, of partition: PartitionID, _ shard: ShardSide
     ) -> [StreamBalance] {
+        let records = shard.records
         var batches: [ProducerID: [QueuedBatch]] = [:]
         for entry in ledger.entries {
             guard let stream = entry.header?.id.stream, stream.partition == partition else { continue }
@@ -175,7 +206,8 @@ extension StreamBalance {
         return producers.map { (name: $0.description, id: $0) }.sorted { $0.name < $1.name }.map { producer in
             StreamBalance(
                 producer.id, pushed: ledger.seqs[producer.id], confirmed: ledger.applied[producer.id],
-                record: records[producer.id], batches: batches[producer.id] ?? [])
+                record: records[producer.id], losses: shard.losses[producer.id] ?? .none,
+                batches: batches[producer.id] ?? [])
         }
     }
 }

@@ -34,6 +34,11 @@ public struct Survey: Sendable {
     /// What no repair mends; the first of them stops it.
     public private(set) var obstacles: [Failure] = []
 
+    /// Whether Redis has the functions of this release.
+    var canAsk: Bool {
+        !due.contains { if case .library = $0 { true } else { false } }
+    }
+
     /// - Throws: 69 if Redis is unreachable.
     init(_ folder: DataFolder, _ file: ClusterFile, _ connection: RedisConnection, _ names: KeyNames) throws(Failure) {
         self.file = file
@@ -160,6 +165,19 @@ extension DataFolder {
             return reader.identity.uuid
         }
         return file.earlier.isEmpty ? nil : ShardUUID(derivedFor: partition, of: file.topology.cluster)
+    }
+
+    /// What a new key group has to know of the partition's file, so that no older copy of it passes the check of a
+    /// consumer; empty if the file is not here, or not made yet.
+    ///
+    /// - Throws: what is wrong with a file that is here: without its watermarks the group must not be made.
+    func watermarksIfHere(_ partition: PartitionID, of file: ClusterFile) throws(Failure) -> [ProducerID: UInt64] {
+        let location = shard(partition.number, of: file.topology)
+        guard Folder.exists(location.path) else { return [:] }
+        return try onStore { () throws(StoreError) in
+            try ShardReader(at: location.path, expecting: location.expected).records(of: partition)
+                .mapValues(\.watermark)
+        }
     }
 }
 

@@ -107,30 +107,29 @@ public struct Verification: Sendable {
     ) throws(Failure) -> Part {
         let location = folder.shard(partition.number, of: file.topology)
         guard let keys else { return Part(shard: ShardCheck(location, of: file, advance: advance)) }
-        let reply = try onRedis { () throws(RedisError) in
-            try keys.wholeLedger(of: partition) { QueuedBatch($0, isWhole: true) }
-        }
+        let look = try QueueReading(partition, keys, isWhole: true)
         // Only now, see above.
         var part = Part(shard: ShardCheck(location, of: file, advance: advance))
-        part.findings = try compare(part.shard, with: reply, file, keys).findings
+        part.findings = try compare(part.shard, with: look, file, keys).findings
         return part
     }
 
     /// The keys of a partition against its shard.
     private static func compare(
-        _ shard: ShardCheck, with reply: LedgerReply<QueuedBatch>, _ file: ClusterFile, _ keys: ClusterKeys
+        _ shard: ShardCheck, with look: QueueReading, _ file: ClusterFile, _ keys: ClusterKeys
     ) throws(Failure) -> QueueCheck {
         let location = shard.location
         let partition = location.partition
         var check = QueueCheck(partition, keys.names)
-        guard case .ledger(let ledger) = reply else {
-            if case .torn = reply { check.isTorn() } else { check.missesGroup() }
+        guard case .ledger(let ledger) = look.ledger else {
+            if case .torn = look.ledger { check.isTorn() } else { check.missesGroup() }
             return check
         }
         check.check(ledger, KnownEpochs(file))
         guard let uuid = shard.uuid, let records = shard.records else { return check }
-        let balances = StreamBalance.all(in: ledger, of: partition, records: records)
-        check.compare(ledger, with: ShardSide(path: location.path, uuid: uuid, records: records), balances)
+        let side = ShardSide(path: location.path, uuid: uuid, records: records, losses: shard.losses)
+        let balances = StreamBalance.all(in: ledger, of: partition, side)
+        check.compare(ledger, look, with: side, balances)
         if balances.contains(where: \.isAhead) {
             let later = try onRedis { () throws(RedisError) in
                 try keys.wholeLedger(of: partition, .headers) { _ in () }
@@ -146,6 +145,13 @@ public struct Verification: Sendable {
         let keys = try access.keys()
         let published = try onRedis { () throws(RedisError) in try keys.readTopology() }
         if published != topology { findings.append(Self.finding(published, file, access.names.topology)) }
+        if published?.cluster == topology.cluster {
+            var series = FindingSeries()
+            for missing in try MissingBatches.findElsewhere(file, in: folder, keys) {
+                series.add(missing.finding(access.names))
+            }
+            findings += series.findings
+        }
         for epoch in file.earlier {
             for number in 0..<UInt32(epoch.partitions) {
                 let partition = PartitionID(epoch: epoch.epoch, number: number)

@@ -18,8 +18,16 @@ public final class ClusterKeys {
     public var isConnected: Bool { connection.failure == nil }
 
     /// Creates the partition's key group for a shard file, unless there is one.
-    public func create(_ partition: PartitionID, shard: ShardUUID) throws(RedisError) -> CreateReply {
-        let answer = try call(.create, partition) { $0.append(shard.description) }
+    ///
+    /// - Parameter applied: the watermarks of the file: an older copy of it is recognised by them.
+    public func create(
+        _ partition: PartitionID, shard: ShardUUID, cluster: ClusterID, applied: [ProducerID: UInt64]
+    ) throws(RedisError) -> CreateReply {
+        let answer = try call(.create, partition) { command in
+            command.append(shard.description)
+            command.append(cluster.description)
+            command.append(applied.records(of: partition))
+        }
         switch answer.word {
         case "CREATED": return .created
         case "EXISTING": return .existing(try answer.shard(1), sealed: try answer.isSealed(2))
@@ -57,7 +65,11 @@ public final class ClusterKeys {
                 Inspection(
                     shard: try answer.shard(2), sealed: try answer.isSealed(1), length: try answer.count(3),
                     bytes: try answer.count(4), duplicates: try answer.integer(5), token: try answer.integer(6),
-                    lease: lease, head: try answer.bytes(10)))
+                    lease: lease,
+                    // An earlier release's functions do not tell.
+                    behind: answer.has(11)
+                        ? try Dictionary(answer.floors(11).map { ($0.producer, $0.floor) }) { max($0, $1) } : [:],
+                    head: try answer.bytes(10)))
         case "NOTOPO": return .noTopology
         default: throw answer.unexpected
         }

@@ -25,6 +25,8 @@ struct FunctionAnswer {
     /// An answer that the caller does not know.
     var unexpected: RedisError { .protocolViolation("\(function) answered \(word)") }
 
+    func has(_ index: Int) -> Bool { index < fields.count }
+
     /// Field `index`, from 1.
     func integer(_ index: Int) throws(RedisError) -> UInt64 {
         guard let value = UInt64(exactly: try signed(index)) else { throw damaged(index) }
@@ -85,6 +87,23 @@ struct FunctionAnswer {
             watermarks[ProducerID(producer)] = watermark
         }
         return watermarks
+    }
+
+    /// 8 raw bytes, or none: nil.
+    func chain(_ index: Int) throws(RedisError) -> UInt64? {
+        let bytes = try bytes(index)
+        if bytes.isEmpty { return nil }
+        guard bytes.count == 8 else { throw damaged(index) }
+        return bytes.reversed().reduce(0) { $0 << 8 | UInt64($1) }
+    }
+
+    /// Records of 24 bytes: producers and their floors, in order.
+    func floors(_ index: Int) throws(RedisError) -> [(producer: ProducerID, floor: UInt64)] {
+        let bytes = try bytes(index)
+        return try stride(from: 0, to: bytes.count, by: 24).map { start throws(RedisError) in
+            guard start + 24 <= bytes.count, let id = Bytes16(bytes[start..<start + 16]) else { throw damaged(index) }
+            return (ProducerID(id), bytes[start + 16..<start + 24].reversed().reduce(0) { $0 << 8 | UInt64($1) })
+        }
     }
 
     func batches(_ index: Int) throws(RedisError) -> [[UInt8]] {

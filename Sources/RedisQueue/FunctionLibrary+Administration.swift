@@ -3,18 +3,39 @@
 
 extension FunctionLibrary {
     static let administrationSource = #"""
-        -- keys: queue, seqs, applied, meta; arguments: shard (32 hex digits)
+        -- keys: queue, seqs, applied, meta; arguments: shard (32 hex digits), cluster (32 hex digits), the watermarks
+        -- of the shard's file as 24-byte records: producer, sequence (LE)
+        -- An earlier release gives the first alone. A group without a cluster gets it.
         -- CREATED | EXISTING shard state
         register('create', {}, function(keys, args)
-          count(keys, 4, args, 1)
-          if #args[1] ~= 32 or not string.find(args[1], '^%x+$') then fail('a shard is named by 32 hex digits') end
+          count(keys, 4, args, #args == 1 and 1 or 3)
+          check_hex(args[1], 'a shard')
+          local cluster, watermarks = args[2], args[3] or ''
+          if cluster then check_hex(cluster, 'a cluster') end
+          if #watermarks % 24 ~= 0 then fail('a record does not have 24 bytes') end
           local meta = read_meta(keys[4])
-          if meta then return {'EXISTING', meta.shard, meta.state} end
+          if meta then
+            if cluster and not meta.cluster then
+              must_be_allowed('HSET', keys[4], 'cluster', '')
+              redis.call('HSET', keys[4], 'cluster', cluster)
+            end
+            return {'EXISTING', meta.shard, meta.state}
+          end
           if redis.call('EXISTS', keys[1], keys[2], keys[3]) > 0 then
             fail('keys of the group are left without ' .. keys[4] .. ': they come and go together')
           end
+          local applied = {}
+          for position = 1, #watermarks, 24 do
+            local watermark = sequence_at(watermarks, position + 16)
+            if watermark > 0 then
+              applied[#applied + 1] = {string.sub(watermarks, position, position + 15), digits(watermark)}
+            end
+          end
           must_be_allowed('HSET', keys[4], 'state', '')
+          if #applied > 0 then must_be_allowed('HSET', keys[3], '', '') end
+          for _, pair in ipairs(applied) do redis.call('HSET', keys[3], pair[1], pair[2]) end
           redis.call('HSET', keys[4], 'state', 'open', 'shard', args[1], 'bytes', '0', 'token', '0')
+          if cluster then redis.call('HSET', keys[4], 'cluster', cluster) end
           return {'CREATED'}
         end)
 
@@ -43,7 +64,7 @@ extension FunctionLibrary {
         end)
 
         -- keys: queue, seqs, applied, meta; arguments: most bytes of the oldest batch
-        -- NOTOPO | OK state shard length bytes duplicates token owner host ms-left(-1: released) head
+        -- NOTOPO | OK state shard length bytes duplicates token owner host ms-left(-1: released) head behind
         register('inspect', {'no-writes'}, function(keys, args)
           count(keys, 4, args, 1)
           local most = number(args[1], 'most bytes')
@@ -52,7 +73,7 @@ extension FunctionLibrary {
           local head = redis.call('LINDEX', keys[1], 0) or ''
           local left = meta.lease > 0 and math.max(0, meta.lease - now_ms()) or -1
           return {'OK', meta.state, meta.shard, redis.call('LLEN', keys[1]), meta.bytes, meta.duplicates, meta.token,
-            meta.owner, meta.host, left, string.sub(head, 1, most)}
+            meta.owner, meta.host, left, string.sub(head, 1, most), meta.behind}
         end)
 
         local function read_topology(text)

@@ -13,10 +13,11 @@ extension FunctionLibrary {
           return #text >= 1 and #text <= NAME_BYTES_MAX
         end
 
-        -- keys: queue, seqs, applied, meta; arguments: host, owner, time to live in ms
+        -- keys: queue, seqs, applied, meta; arguments: host, owner, time to live in ms, token, cluster (32 hex digits)
+        -- An earlier release gives the first three, and gets the next number as its token.
         -- NOTOPO | HELD owner ms | GRANTED token shard state {producer, watermark, ...}
         register('claim', {'allow-oom'}, function(keys, args)
-          count(keys, 4, args, 3)
+          count(keys, 4, args, #args == 3 and 3 or 5)
           local host, owner, ttl = args[1], args[2], number(args[3], 'time to live')
           if not is_name(host) or not is_name(owner) then fail('host and owner have 1 to 255 bytes') end
           local meta = read_meta(keys[4])
@@ -24,8 +25,11 @@ extension FunctionLibrary {
           local now = now_ms()
           if meta.lease > now and meta.host ~= host then return {'HELD', meta.owner, meta.lease - now} end
           local applied = redis.call('HGETALL', keys[3])
-          local token = meta.token + 1
+          local token = args[4] and number(args[4], 'token') or meta.token % (LIMIT - 1) + 1
+          if token < 1 then fail('a token is above 0') end
+          if args[5] then check_hex(args[5], 'a cluster') end
           must_be_allowed('HSET', keys[4], 'token', '')
+          if args[5] and not meta.cluster then redis.call('HSET', keys[4], 'cluster', args[5]) end
           redis.call('HSET', keys[4], 'token', digits(token), 'lease', digits(now + ttl), 'host', host, 'owner', owner)
           return {'GRANTED', token, meta.shard, meta.state, applied}
         end)
@@ -58,7 +62,7 @@ extension FunctionLibrary {
 
         -- keys: queue, seqs, applied, meta; arguments: most bytes, most batches, and entries to skip if any are
         -- a single larger batch is returned
-        -- NOTOPO | OK shard state length {payload, ...}
+        -- NOTOPO | OK shard state length {payload, ...} time-ms behind
         register('peek', {'no-writes'}, function(keys, args)
           count(keys, 4, args, #args == 3 and 3 or 2)
           local most_bytes, most_batches = number(args[1], 'most bytes'), number(args[2], 'most batches')
@@ -72,7 +76,7 @@ extension FunctionLibrary {
             payloads[#payloads + 1] = entry
             return bytes < most_bytes
           end)
-          return {'OK', meta.shard, meta.state, length, payloads}
+          return {'OK', meta.shard, meta.state, length, payloads, now_ms(), meta.behind}
         end)
 
         -- keys: queue, seqs, applied, meta
@@ -94,14 +98,16 @@ extension FunctionLibrary {
             popped, bytes = popped + 1, bytes + #entry
             return true
           end)
-          local raised = {}
+          local raised, reached = {}, {}
           for position = 1, #watermarks, 24 do
             local producer, watermark = string.sub(watermarks, position, position + 15),
               sequence_at(watermarks, position + 16)
+            reached[producer] = watermark
             if watermark > number_or_zero(redis.call('HGET', keys[3], producer), 'watermark') then
               raised[#raised + 1] = {producer, digits(watermark)}
             end
           end
+          local behind = still_behind(meta.behind, reached)
 
           must_be_allowed('LTRIM', keys[1], '0', '-1')
           must_be_allowed('HSET', keys[3], '', '')
@@ -113,6 +119,7 @@ extension FunctionLibrary {
             redis.call('HSET', keys[4], 'bytes', digits(left))
           end
           for _, pair in ipairs(raised) do redis.call('HSET', keys[3], pair[1], pair[2]) end
+          if behind ~= meta.behind then redis.call('HSET', keys[4], 'behind', behind) end
           return {'OK', popped}
         end)
         """#

@@ -27,7 +27,11 @@ extension FunctionLibrary {
           if not meta then return {'NOTOPO'} end
 
           local seqs, pushed = redis.call('HGETALL', keys[2]), 0
-          for index = 2, #seqs, 2 do pushed = pushed + number(seqs[index], 'last sequence') end
+          for index = 2, #seqs, 2 do
+            local last = read_last(seqs[index])
+            seqs[index] = digits(last)
+            pushed = pushed + last
+          end
           if pushed >= LIMIT then fail('the sequences add up to more than 2^53') end
           local length = redis.call('LLEN', keys[1])
           -- Below zero only if somebody deleted sequences by hand.

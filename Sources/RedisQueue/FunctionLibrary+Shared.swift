@@ -27,6 +27,7 @@ extension FunctionLibrary {
 
         -- The number in a decimal text; `what` names it in the refusal.
         local function number(text, what)
+          if text == '0' then return 0 end
           if type(text) ~= 'string' or #text > 16 or not string.find(text, '^%d+$') then
             fail(what .. ' is not a number')
           end
@@ -46,6 +47,24 @@ extension FunctionLibrary {
           return ((((((g * 256 + f) * 256 + e) * 256 + d) * 256 + c) * 256 + b) * 256) + a
         end
 
+        -- The other way round.
+        local function sequence_bytes(value)
+          local bytes = {}
+          for index = 1, 8 do
+            bytes[index] = value % 256
+            value = (value - bytes[index]) / 256
+          end
+          return string.char(unpack(bytes))
+        end
+
+        -- Last sequence and chain in a value of `seqs`: the decimal number, and, unless an earlier release pushed it,
+        -- a blank and the 8 bytes of the chain.
+        local function read_last(text)
+          if not text then return 0, '' end
+          if string.byte(text, -9) ~= 32 then return number(text, 'last sequence'), '' end
+          return number(string.sub(text, 1, -10), 'last sequence'), string.sub(text, -8)
+        end
+
         -- Refuses unless the caller may run the write: an ACL would stop it half-way otherwise.
         local function must_be_allowed(...)
           if not redis.acl_check_cmd(...) then
@@ -60,23 +79,29 @@ extension FunctionLibrary {
           if redis.call('EXISTS', key) == 1 then fail(key .. ' has no state') end
         end
 
-        -- State and bytes of the group, or nil if there is no group: the part of its meta that every push asks for.
+        -- State, bytes and cluster of the group, or nil if there is no group: the part of its meta that every push asks
+        -- for.
         local function read_fill(key)
-          local field = redis.call('HMGET', key, 'state', 'bytes')
-          return check_state(key, field[1]), number_or_zero(field[2], 'bytes')
+          local field = redis.call('HMGET', key, 'state', 'bytes', 'cluster')
+          return check_state(key, field[1]), number_or_zero(field[2], 'bytes'), field[3]
         end
 
         -- The group's meta, or nil if there is no group.
         local function read_meta(key)
           local field = redis.call('HMGET', key, 'state', 'shard', 'bytes', 'token', 'lease', 'host', 'owner',
-            'duplicates')
+            'duplicates', 'cluster', 'behind')
           if not check_state(key, field[1]) then return nil end
           if not field[2] or #field[2] ~= 32 then fail(key .. ' has no shard') end
           return {
             state = field[1], shard = field[2], bytes = number_or_zero(field[3], 'bytes'),
             token = number_or_zero(field[4], 'token'), lease = number_or_zero(field[5], 'lease'),
             host = field[6] or '', owner = field[7] or '', duplicates = number_or_zero(field[8], 'duplicates'),
+            cluster = field[9] or nil, behind = field[10] or '',
           }
+        end
+
+        local function check_hex(text, what)
+          if #text ~= 32 or not string.find(text, '^%x+$') then fail(what .. ' is named by 32 hex digits') end
         end
 
         local function now_ms()
@@ -96,6 +121,18 @@ extension FunctionLibrary {
             end
             first = first + step
           end
+        end
+
+        -- What is left of `behind`, 24 bytes for each producer and its floor, once the watermarks of `reached` are.
+        local function still_behind(behind, reached)
+          local left = {}
+          for position = 1, #behind - 23, 24 do
+            local watermark = reached[string.sub(behind, position, position + 15)]
+            if not watermark or watermark < sequence_at(behind, position + 16) then
+              left[#left + 1] = string.sub(behind, position, position + 23)
+            end
+          end
+          return table.concat(left)
         end
 
         register('revision', {'no-writes'}, function(keys, args)

@@ -10,6 +10,8 @@
 //   bytes       payload in the queue   duplicates  pushes answered DUP
 //   token       last lease granted     lease    when it ends, ms since 1970 by Redis' clock; absent if released
 //   host        of the holder          owner    the holder's label, for people
+//   cluster     32 hex digits; absent in a group that a release before revision 5 made and nobody has claimed since
+//   behind      24-byte records, producer and floor: who has released more than the shard seems to have
 //
 // Rules for the Lua (Redis does not roll back): a function reads every key that it will write, which refuses a key of
 // a wrong type; asks `redis.acl_check_cmd` for every write; and only then writes, with commands that cannot fail any
@@ -18,16 +20,19 @@
 // Functions that shrink or only move what is there (trim, claim, renew, release, seal, collect) carry `allow-oom`: over
 // its maxmemory, Redis must still let the consumers drain the queues, or it would never come below it again.
 
+import TallyCore
+
 /// Loads and checks the functions in Redis.
 public enum FunctionLibrary {
     /// Of the protocol.
     public static let version = 1
     public static let name = "tallymill_\(version)"
     /// Counts changes of the source within a version.
-    public static let revision = 4
+    public static let revision = 5
     /// The Lua source, as `FUNCTION LOAD` takes it.
     public static let source = [
         "#!lua name=\(name)\n", "local PREFIX, REVISION = '\(name)_', \(revision)\n",
+        "local BEHIND_MAX = \(Limits.behindProducersMax)\n",
         sharedSource, producerSource, consumerSource, administrationSource, ledgerSource,
     ].joined(separator: "\n")
 

@@ -2,7 +2,8 @@
 //
 //   <namespace>:topology           string, the JSON text of TallyCore's Topology
 //   <namespace>:{e3.p5}:queue      list, encoded batches, oldest first
-//   <namespace>:{e3.p5}:seqs       hash, producer (16 raw bytes, as in a batch) -> last sequence, decimal
+//   <namespace>:{e3.p5}:seqs       hash, producer (16 raw bytes, as in a batch) -> last sequence, decimal, a
+//                                  blank, and 8 bytes of chain through it (BatchChain.swift)
 //   <namespace>:{e3.p5}:applied    hash, producer (16 raw bytes) -> watermark, decimal
 //   <namespace>:{e3.p5}:meta       hash, see FunctionLibrary.swift
 

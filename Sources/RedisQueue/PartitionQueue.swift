@@ -8,8 +8,8 @@ public import TallyCore
 /// One partition's queue over one connection. Not thread-safe.
 public final class PartitionQueue {
     public let partition: PartitionID
-    private let connection: RedisConnection
-    private let group: KeyGroup
+    let connection: RedisConnection
+    let group: KeyGroup
     private let topology: String
 
     public init(connection: RedisConnection, names: KeyNames, partition: PartitionID) {
@@ -28,11 +28,18 @@ public final class PartitionQueue {
     /// - Parameters:
     ///   - host: 1...255 bytes, the same for all consumers that share a lock on the shard file.
     ///   - owner: 1...255 bytes, for people.
-    public func claim(host: String, owner: String, milliseconds: UInt64) throws(RedisError) -> ClaimReply {
+    ///   - cluster: whose partition it is: what a group of an earlier release does not say yet.
+    public func claim(
+        host: String, owner: String, milliseconds: UInt64, cluster: ClusterID
+    ) throws(RedisError) -> ClaimReply {
+        // A number that Redis would count up comes again when Redis goes back.
+        let token = UInt64.random(in: 1...Limits.sequenceMax)
         let answer = try call(.claim) { command in
             command.append(host)
             command.append(owner)
             command.append(milliseconds)
+            command.append(token)
+            command.append(cluster.description)
         }
         switch answer.word {
         case "GRANTED":
@@ -74,7 +81,8 @@ public final class PartitionQueue {
             return .batches(
                 Peeked(
                     shard: try answer.shard(1), sealed: try answer.isSealed(2), batches: try answer.batches(4),
-                    length: try answer.count(3)))
+                    length: try answer.count(3), behind: try answer.floors(6).map(\.producer),
+                    time: try answer.integer(5)))
         case "NOTOPO": return .noTopology
         default: throw answer.unexpected
         }
@@ -85,11 +93,7 @@ public final class PartitionQueue {
         var committed: [UInt8] = []
         committed.reserveCapacity(request.committed.count * BatchFormat.identityRange.count)
         for id in request.committed { committed.append(contentsOf: id.identityBytes) }
-        var watermarks: [UInt8] = []
-        for (producer, watermark) in request.applied {
-            let stream = StreamID(partition: partition, producer: producer)
-            watermarks.append(contentsOf: BatchID(stream: stream, sequence: watermark).identityBytes)
-        }
+        let watermarks = request.applied.records(of: partition)
         let answer = try call(.trim) { command in
             command.append(request.token)
             command.append(payload: committed)
@@ -145,6 +149,19 @@ public final class PartitionQueue {
         _ function: FunctionName, _ fill: (inout RedisCommand) -> Void
     ) throws(RedisError) -> FunctionAnswer {
         try connection.call(function, keys: group.all, fill)
+    }
+}
+
+extension [ProducerID: UInt64] {
+    /// Records of 24 bytes: producer and sequence.
+    func records(of partition: PartitionID) -> [UInt8] {
+        var records: [UInt8] = []
+        records.reserveCapacity(count * BatchFormat.identityRange.count)
+        for (producer, sequence) in self {
+            let stream = StreamID(partition: partition, producer: producer)
+            records.append(contentsOf: BatchID(stream: stream, sequence: sequence).identityBytes)
+        }
+        return records
     }
 }
 

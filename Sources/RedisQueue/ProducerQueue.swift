@@ -9,11 +9,22 @@ public import TallyCore
 public final class ProducerQueue {
     private let connection: RedisConnection
     private let names: KeyNames
-    private var groups: [PartitionID: KeyGroup] = [:]
+    /// How the commands of a partition begin: the function and its keys.
+    private struct Beginnings {
+        let push: RedisCommand
+        let heartbeat: RedisCommand
+    }
+
+    private var beginnings: [PartitionID: Beginnings] = [:]
+    private var clusterText: (id: ClusterID, text: String)?
     /// The flight under way, and what has been answered of it.
     private var flight: [QueueCommand] = []
     private var answers: [QueueAnswer] = []
     private var failure: RedisError?
+    /// Whether the answer to the question for the settings is due, behind those of the flight.
+    private var isCheckDue = false
+    /// False once Redis has not told its settings: it is not asked again.
+    private var areSettingsTold = true
     /// Whether the socket has not taken all of the flight.
     public private(set) var isWriting = false
 
@@ -40,13 +51,18 @@ public final class ProducerQueue {
     public var descriptor: Int32 { connection.descriptor }
 
     /// Begins to send the commands; not before the last flight has landed. It lands at once if the connection breaks.
-    public func send(_ commands: [QueueCommand]) -> Landed? {
+    ///
+    /// - Parameter isChecked: asks for Redis' settings, too. If they are not fit, the connection ends with the failure
+    ///   `unfit`, and no command of the flight counts as answered.
+    public func send(_ commands: [QueueCommand], isChecked: Bool = false) -> Landed? {
         precondition(flight.isEmpty, "a flight begins before the last one has landed")
         flight = commands
+        isCheckDue = isChecked && areSettingsTold
         answers.reserveCapacity(commands.count)
         isWriting = true
         return attempt { () throws(RedisError) in
             for command in commands { try connection.send(encoded(command)) }
+            if isCheckDue { try connection.send(ServerRequirements.settingsQuestion) }
             isWriting = try !connection.writeSome()
         }
     }
@@ -63,9 +79,29 @@ public final class ProducerQueue {
         attempt { () throws(RedisError) in
             try connection.readSome()
             while let reply = try connection.nextReply() {
-                answers.append(try answer(reply, to: flight[answers.count], &failure))
+                if answers.count < flight.count {
+                    answers.append(try answer(reply, to: flight[answers.count], &failure))
+                } else {
+                    try check(reply)
+                }
             }
         }
+    }
+
+    /// The settings, at the end of a flight.
+    private func check(_ reply: RedisReply) throws(RedisError) {
+        isCheckDue = false
+        guard
+            let problems = ServerRequirements.problems(
+                inSettings: reply, allowVolatile: connection.link.allowVolatile)
+        else {
+            areSettingsTold = false
+            return
+        }
+        if problems.isEmpty { return }
+        // What it has just confirmed may not be on disk.
+        answers = []
+        throw .unfit(problems)
     }
 
     /// Redis has been silent for too long.
@@ -76,7 +112,7 @@ public final class ProducerQueue {
     private func attempt(_ step: () throws(RedisError) -> Void) -> Landed? {
         do throws(RedisError) {
             try step()
-            return answers.count == flight.count && !flight.isEmpty ? land() : nil
+            return answers.count == flight.count && !isCheckDue && !flight.isEmpty ? land() : nil
         } catch {
             connection.abandon(error)
             failure = error
@@ -90,6 +126,7 @@ public final class ProducerQueue {
             flight = []
             answers = []
             failure = nil
+            isCheckDue = false
             isWriting = false
         }
         return Landed(commands: flight, answers: answers, failure: failure)
@@ -97,19 +134,23 @@ public final class ProducerQueue {
 
     private func encoded(_ command: QueueCommand) -> RedisCommand {
         switch command {
-        case .push(let batch, let floor, let limitBytes):
-            var call = FunctionName.push.call(keys: keys(of: batch.id.stream.partition))
+        case .push(let batch, let floor, let limitBytes, let cluster):
+            var call = beginnings(of: batch.id.stream.partition).push
             call.append(batch.id.stream.producer.bytes.array)
             call.append(batch.id.sequence)
             call.append(floor)
             call.append(limitBytes)
             call.append(payload: batch.bytes)
+            call.append(text(of: cluster))
+            call.append(littleEndian: batch.chain.before)
+            call.append(littleEndian: batch.chain.through)
             return call
         case .heartbeat(let stream):
-            var call = FunctionName.heartbeat.call(keys: keys(of: stream.partition))
+            var call = beginnings(of: stream.partition).heartbeat
             call.append(stream.producer.bytes.array)
             return call
         case .readTopology: return RedisCommand("GET", names.topology)
+        case .readTime: return RedisCommand("TIME")
         }
     }
 
@@ -127,6 +168,7 @@ public final class ProducerQueue {
                 failure = failure ?? error
                 return .unknown
             }
+        case .readTime: return .time(Self.milliseconds(reply))
         }
     }
 
@@ -135,9 +177,13 @@ public final class ProducerQueue {
         let answer = try FunctionAnswer(reply, to: .push)
         switch answer.word {
         case "OK": return .ok(applied: try answer.integer(1))
-        case "DUP": return .duplicate(applied: try answer.integer(1))
+        case "DUP":
+            return .duplicate(
+                last: try answer.integer(2), chain: try answer.chain(3), applied: try answer.integer(1))
         case "SEALED": return .sealed(applied: try answer.integer(1))
         case "GAP": return .gap(last: try answer.integer(1), applied: try answer.integer(2))
+        case "BEHIND": return .behind(applied: try answer.integer(1))
+        case "CONFLICT": return .conflict
         case "FULL": return .full(applied: try answer.integer(1))
         case "NOTOPO": return .noTopology
         default: throw answer.unexpected
@@ -161,13 +207,31 @@ public final class ProducerQueue {
         return error.hint.map { "\(error) (\($0))" } ?? error.description
     }
 
-    private func keys(of partition: PartitionID) -> [String] {
-        if let group = groups[partition] { return group.all }
+    /// Seconds and microseconds, as TIME answers; nil if Redis does not tell.
+    private static func milliseconds(_ reply: RedisReply) -> UInt64? {
+        guard case .array(let parts) = reply, parts.count == 2, let seconds = parts[0].text.flatMap({ UInt64($0) }),
+            let microseconds = parts[1].text.flatMap({ UInt64($0) }), seconds < 1 << 40
+        else { return nil }
+        return seconds * 1_000 + microseconds / 1_000
+    }
+
+    /// A producer pushes for one cluster: its name is made once.
+    private func text(of cluster: ClusterID) -> String {
+        if let clusterText, clusterText.id == cluster { return clusterText.text }
+        let text = cluster.description
+        clusterText = (cluster, text)
+        return text
+    }
+
+    private func beginnings(of partition: PartitionID) -> Beginnings {
+        if let found = beginnings[partition] { return found }
         // A node moves to a new epoch as a whole: names of older ones are of no more use.
-        if let other = groups.keys.first, other.epoch != partition.epoch { groups = [:] }
-        let group = names.group(of: partition)
-        groups[partition] = group
-        return group.all
+        if let other = beginnings.keys.first, other.epoch != partition.epoch { beginnings = [:] }
+        let keys = names.group(of: partition).all
+        let made = Beginnings(
+            push: FunctionName.push.call(keys: keys), heartbeat: FunctionName.heartbeat.call(keys: keys))
+        beginnings[partition] = made
+        return made
     }
 }
 

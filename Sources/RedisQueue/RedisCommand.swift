@@ -1,16 +1,20 @@
-// The arguments of one command, laid out for hiredis: the short ones one behind the other in one buffer, the payload,
-// if there is one, where it already lies. So a push of a megabyte is copied by hiredis alone, and a command of twelve
-// arguments costs two allocations.
+// The arguments of one command as they go over the wire: the short ones one behind the other in one buffer, the
+// payload, if there is one, where it already lies. So a push of a megabyte is copied once, into the output of the
+// connection, and a command that begins like the one before it can begin with a copy.
+//
+//   *<arguments>\r\n   then for each   $<bytes>\r\n<the bytes>\r\n
 
 import CHiredis
+import TallyCore
 
 /// One command with its arguments.
 public struct RedisCommand: Sendable {
-    private var arena: [UInt8] = []
-    /// The end in `arena` of each argument; the payload has a length of zero there.
-    private var ends: [Int] = []
+    /// All arguments, but not the bytes of the payload.
+    private var wire: [UInt8] = []
+    private var count = 0
     private var payload: [UInt8] = []
-    private var payloadIndex: Int?
+    /// Where in `wire` the payload belongs.
+    private var payloadOffset: Int?
 
     /// A command of text arguments, the name first.
     public init(_ arguments: String...) {
@@ -18,48 +22,88 @@ public struct RedisCommand: Sendable {
     }
 
     public mutating func append(_ text: String) {
-        arena.append(contentsOf: text.utf8)
-        ends.append(arena.count)
+        begin(byteCount: text.utf8.count)
+        wire.append(contentsOf: text.utf8)
+        end()
     }
 
     public mutating func append(_ bytes: [UInt8]) {
-        arena.append(contentsOf: bytes)
-        ends.append(arena.count)
+        begin(byteCount: bytes.count)
+        wire.append(contentsOf: bytes)
+        end()
     }
 
     public mutating func append(_ integer: some FixedWidthInteger) {
-        append(String(integer))
+        var length = integer < 0 ? 2 : 1
+        var rest = integer.magnitude / 10
+        while rest > 0 {
+            length += 1
+            rest /= 10
+        }
+        begin(byteCount: length)
+        DecimalText.append(integer, to: &wire)
+        end()
+    }
+
+    /// Appends 8 raw bytes.
+    mutating func append(littleEndian value: UInt64) {
+        begin(byteCount: 8)
+        withUnsafeBytes(of: value.littleEndian) { wire.append(contentsOf: $0) }
+        end()
     }
 
     /// Appends an argument that is not copied. At most one of a command.
     public mutating func append(payload bytes: [UInt8]) {
-        precondition(payloadIndex == nil, "a command carries one payload")
-        payloadIndex = ends.count
+        precondition(payloadOffset == nil, "a command carries one payload")
+        begin(byteCount: bytes.count)
+        payloadOffset = wire.count
         payload = bytes
-        ends.append(arena.count)
+        end()
+    }
+
+    private mutating func begin(byteCount: Int) {
+        wire.append(UInt8(ascii: "$"))
+        DecimalText.append(byteCount, to: &wire)
+        end()
+        count += 1
+    }
+
+    private mutating func end() {
+        wire.append(UInt8(ascii: "\r"))
+        wire.append(UInt8(ascii: "\n"))
     }
 
     /// Roughly what it takes on the wire.
-    var byteCount: Int { arena.count + payload.count + 16 * ends.count }
+    var byteCount: Int { wire.count + payload.count }
 
     /// Appends the command to the output buffer of `context`; a status of hiredis.
     func append(to context: UnsafeMutablePointer<redisContext>) -> Int32 {
-        arena.withUnsafeBytes { arena in
-            payload.withUnsafeBytes { payload in
-                var pointers: [UnsafePointer<CChar>?] = []
-                var lengths: [Int] = []
-                pointers.reserveCapacity(ends.count)
-                lengths.reserveCapacity(ends.count)
-                var start = 0
-                for (index, end) in ends.enumerated() {
-                    let isPayload = index == payloadIndex
-                    let source = isPayload ? payload : UnsafeRawBufferPointer(rebasing: arena[start..<end])
-                    pointers.append(source.baseAddress?.assumingMemoryBound(to: CChar.self))
-                    lengths.append(source.count)
-                    start = end
+        var head = [UInt8(ascii: "*")]
+        DecimalText.append(count, to: &head)
+        head.append(UInt8(ascii: "\r"))
+        head.append(UInt8(ascii: "\n"))
+        return head.withUnsafeBytes { head in
+            wire.withUnsafeBytes { wire in
+                payload.withUnsafeBytes { payload in
+                    let offset = payloadOffset ?? wire.count
+                    var status = Self.append(head, to: context)
+                    if status == REDIS_OK {
+                        status = Self.append(UnsafeRawBufferPointer(rebasing: wire[..<offset]), to: context)
+                    }
+                    if status == REDIS_OK { status = Self.append(payload, to: context) }
+                    if status == REDIS_OK {
+                        status = Self.append(UnsafeRawBufferPointer(rebasing: wire[offset...]), to: context)
+                    }
+                    return status
                 }
-                return redisAppendCommandArgv(context, Int32(ends.count), &pointers, lengths)
             }
         }
+    }
+
+    /// Appends bytes of a command: hiredis does not look at them.
+    private static func append(_ part: UnsafeRawBufferPointer, to context: UnsafeMutablePointer<redisContext>) -> Int32
+    {
+        guard let start = part.baseAddress, part.count > 0 else { return REDIS_OK }
+        return redisAppendFormattedCommand(context, start.assumingMemoryBound(to: CChar.self), part.count)
     }
 }

@@ -1,7 +1,7 @@
 // What can go wrong between us and Redis, in a closed list.
 //
 // The cases differ in what is known about the command under way: after `unreachable` it was never sent, after `server`
-// it was refused and the connection is as good as before, after the other three its fate is unknown. Whether the
+// it was refused and the connection is as good as before, after the others its fate is unknown. Whether the
 // connection lives on is asked of the connection itself. An empty queue or a missing key is no error: those are values
 // of the reply types.
 
@@ -17,15 +17,22 @@ public enum RedisError: Error, Hashable, Sendable {
     case server(code: String, message: String)
     /// An answer that the protocol does not know.
     case protocolViolation(String)
+    /// It answers, and is not used: it would not keep what it confirms.
+    case unfit([ServerProblem])
 
     /// What the operator can do, if we know.
     public var hint: String? {
         switch self {
         case .unreachable: "check --redis, and that Redis runs"
-        case .connectionLost, .timedOut: nil
+        case .connectionLost, .timedOut, .unfit: nil
         case .server(let code, let message): Self.hint(code: code, message: message)
         case .protocolViolation: "run the same version of tallymill everywhere"
         }
+    }
+
+    /// What is wrong with a Redis that is not used; nil for every other error.
+    public var problems: [ServerProblem]? {
+        if case .unfit(let problems) = self { problems } else { nil }
     }
 
     private static func hint(code: String, message: String) -> String? {
@@ -56,6 +63,7 @@ extension RedisError: CustomStringConvertible {
         case .timedOut(let milliseconds): "Redis did not answer within \(milliseconds) ms"
         case .server(let code, let message): "Redis refused: \(code) \(message)"
         case .protocolViolation(let text): "Redis answered what nobody expects: \(text)"
+        case .unfit(let problems): problems.map(\.description).joined(separator: "; ")
         }
     }
 }

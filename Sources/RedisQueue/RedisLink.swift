@@ -15,6 +15,8 @@ public struct RedisLink: Hashable, Sendable {
     public var connectMilliseconds: UInt64
     /// From 1. The longest silence of Redis while an answer is due.
     public var commandMilliseconds: UInt64
+    /// Accept a Redis that may lose what it has confirmed.
+    public var allowVolatile = false
 
     public init(
         url: RedisURL, clientName: String = "tallymill",

@@ -1,9 +1,13 @@
-// What a Redis must be so that the promises hold, checked once at the start of every role.
+// What a Redis must be so that the promises hold.
 //
 // `queued` means: in a list that is on disk and that nobody throws away. So Redis must not evict (it would delete
-// whole key groups), and must fsync before it answers, unless the operator says that a loss is acceptable. What cannot
-// be read is not assumed: if an ACL hides the configuration, INFO tells most of it, and the rest is a problem.
-// All problems are returned at once, so that they can be mended at once.
+// whole key groups), and must fsync before it answers, also while it rewrites its file, unless the operator says that a
+// loss is acceptable. What cannot be read is not assumed: if an ACL hides the configuration, INFO tells most of it, and
+// the rest is a problem. All problems are returned at once, so that they can be mended at once.
+//
+// Behind an address may be another Redis tomorrow, or the same with other settings. So everything is looked at on each
+// connection over which something is counted, and the settings that CONFIG SET can change again every few seconds, in
+// the flight that reads the topology: that costs no round trip, and Redis two microseconds.
 
 /// One reason not to work with this Redis.
 public enum ServerProblem: Error, Hashable, Sendable {
@@ -13,6 +17,8 @@ public enum ServerProblem: Error, Hashable, Sendable {
     case evicting(policy: String)
     case notAppendOnly
     case notSynchronous(appendfsync: String)
+    /// Nothing is fsynced while the file is rewritten.
+    case notSynchronousDuringRewrite
     /// The settings could not be read.
     case unreadable(String)
     case libraryMissing
@@ -69,7 +75,11 @@ public enum ServerRequirements {
         if settings?["appendonly"] == "no" || info["aof_enabled"] == "0" {
             problems.append(.notAppendOnly)
         } else if let appendfsync = settings?["appendfsync"] {
-            if appendfsync != "always" { problems.append(.notSynchronous(appendfsync: appendfsync)) }
+            if appendfsync != "always" {
+                problems.append(.notSynchronous(appendfsync: appendfsync))
+            } else if settings?["no-appendfsync-on-rewrite"] == "yes" {
+                problems.append(.notSynchronousDuringRewrite)
+            }
         } else {
             problems.append(.unreadable("appendfsync"))
         }
@@ -80,18 +90,45 @@ public enum ServerRequirements {
     private static func configuration(_ connection: RedisConnection) throws(RedisError) -> [String: String]? {
         let reply: RedisReply
         do throws(RedisError) {
-            reply = try connection.command(
-                RedisCommand("CONFIG", "GET", "maxmemory-policy", "appendonly", "appendfsync"))
+            reply = try connection.command(settingsQuestion)
         } catch .server {
             // Denied by an ACL, or renamed away by a provider: INFO has to do.
             return nil
         }
-        guard case .array(let pairs) = reply else { throw .protocolViolation("CONFIG GET answered \(reply)") }
+        guard let settings = settings(in: reply) else { throw .protocolViolation("CONFIG GET answered \(reply)") }
+        return settings
+    }
+
+    private static func settings(in reply: RedisReply) -> [String: String]? {
+        guard case .array(let pairs) = reply else { return nil }
         var settings: [String: String] = [:]
         for index in stride(from: 0, to: pairs.count - 1, by: 2) {
             if let name = pairs[index].text { settings[name] = pairs[index + 1].text }
         }
         return settings
+    }
+
+    // MARK: While a connection lives
+
+    /// Asks for the settings that `problems(inSettings:)` judges.
+    static let settingsQuestion = RedisCommand(
+        "CONFIG", "GET", "maxmemory-policy", "appendonly", "appendfsync", "no-appendfsync-on-rewrite")
+
+    /// What is wrong with the settings now; nil if we may not read them.
+    static func problems(inSettings reply: RedisReply, allowVolatile: Bool) -> [ServerProblem]? {
+        settings(in: reply).map { keeping($0, ServerInfo(text: ""), allowVolatile: allowVolatile) }
+    }
+}
+
+extension RedisConnection {
+    /// Connects to a Redis that keeps what it confirms, as far as `link` demands it.
+    ///
+    /// - Throws: `unfit` with all that is wrong; what every connection throws.
+    public convenience init(toFit link: RedisLink) throws(RedisError) {
+        try self.init(link)
+        let problems = try ServerRequirements.problems(
+            of: self, allowVolatile: link.allowVolatile, needsLibrary: false)
+        if !problems.isEmpty { throw .unfit(problems) }
     }
 }
 
@@ -141,6 +178,10 @@ extension ServerProblem: CustomStringConvertible {
             "this Redis confirms writes before they are on disk (appendfsync \(appendfsync)): write "
                 + "`appendfsync always` into redis.conf and run `CONFIG SET appendfsync always`, "
                 + "or pass --allow-volatile-redis"
+        case .notSynchronousDuringRewrite:
+            "this Redis confirms writes before they are on disk while it rewrites its file (no-appendfsync-on-rewrite "
+                + "yes): write `no-appendfsync-on-rewrite no` into redis.conf and run "
+                + "`CONFIG SET no-appendfsync-on-rewrite no`, or pass --allow-volatile-redis"
         case .unreadable(let what):
             "\(what) of this Redis cannot be read: allow it with `ACL SETUSER <user> +info +config|get`"
                 + (what == "appendfsync" ? ", or pass --allow-volatile-redis" : "")

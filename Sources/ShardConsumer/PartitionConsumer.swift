@@ -22,7 +22,12 @@ final class PartitionConsumer {
     private var queue: PartitionQueue?
     /// What the log has been told last.
     private var reportedPause: Consumer.Pause?
+    private var reportedUnfit: String?
     private var purgeAt: UInt64 = 0
+    /// When Redis' clock was last seen, in monotonic milliseconds; 0 before the first time.
+    private var clockSeenAt: UInt64 = 0
+    /// Whether Redis may know less of the file than it did: it went back, if ever, while nobody was connected.
+    private var mayHaveGoneBack = false
     /// Called with the length of the queue after each peek.
     var onPeek: (Int) -> Void = { _ in }
     /// How long it waits for something that time can mend before it fails.
@@ -84,26 +89,43 @@ final class PartitionConsumer {
     private func perform(_ action: Consumer.Action) throws(Failure) -> Consumer.Event {
         switch action {
         case .inspect(let claim):
-            return try onFile { file throws(StoreError) in .inspected(missing: try file.missing(from: claim.applied)) }
+            mayHaveGoneBack = false
+            return try onFile { file throws(StoreError) in
+                let watermarks = try file.watermarks(of: machine.partition)
+                return .inspected(
+                    missing: Consumer.MissingRange.between(claim.applied, and: watermarks),
+                    unknown: Consumer.unknown(to: claim.applied, of: watermarks))
+            }
+        case .lookUp(let producers):
+            return try onFile { file throws(StoreError) in .lookedUp(try file.watermarks(of: producers)) }
         case .checkpoint:
             return try onFile { file throws(StoreError) in
                 try file.checkpoint()
                 return .checkpointed
             }
         case .apply(let batches):
+            file.passClaimTime(sinceClockWasSeen())
             return try onFile { file throws(StoreError) in
                 .applied(try file.apply(batches, timeMilliseconds: UInt64(WallClock.milliseconds())))
             }
         case .pause(let milliseconds, _):
             stopRequest.wait(milliseconds: milliseconds)
             return .paused
-        case .peek: try purge()
-        case .claim, .waitForBatch, .trim, .renew, .seal: break
+        case .claim, .peek, .waitForBatch, .trim, .renew, .seal: break
         case .stop: preconditionFailure("the loop ends before it performs a stop")
         }
         let isRetired = action == .claim ? try isFileRetired() : false
+        let event = ask { queue throws(RedisError) in try onQueue(action, queue: queue, isRetired: isRetired) }
+        guard case .peek(let skip, _, _) = action, case .peeked(.batches(let peeked)) = event else { return event }
+        file.advanceClaimClock(to: peeked.time, elapsed: sinceClockWasSeen())
+        if skip > 0 { return event }
+        try forgetClaims(behind: peeked)
+        return mayHaveGoneBack ? try compare(peeked) : event
+    }
+
+    private func ask(_ question: (PartitionQueue) throws(RedisError) -> Consumer.Event) -> Consumer.Event {
         do throws(RedisError) {
-            return try onQueue(action, queue: try connected(), isRetired: isRetired)
+            return try question(try connected())
         } catch {
             if queue?.isConnected == false { queue = nil }
             return .redisFailed(error.hint.map { "\(error): \($0)" } ?? error.description)
@@ -119,7 +141,7 @@ final class PartitionConsumer {
             // The lease keeps away whom the lock on the shard file does not: other hosts, and other copies of the file.
             let reply = try queue.claim(
                 host: "\(configuration.host) \(file.lockName)", owner: configuration.owner,
-                milliseconds: Limits.leaseMilliseconds)
+                milliseconds: Limits.leaseMilliseconds, cluster: file.identity.cluster)
             return .claimed(reply, isRetired: isRetired, newestEpoch: newest)
         case .peek(let skip, let bytes, let batches):
             let reply = try queue.peek(skip: skip, bytes: bytes, batches: batches)
@@ -132,7 +154,7 @@ final class PartitionConsumer {
         case .waitForBatch:
             _ = try queue.waitForBatch(milliseconds: Limits.waitForBatchMilliseconds)  // the next peek will tell
             return .waited
-        case .inspect, .checkpoint, .apply, .pause, .stop:
+        case .inspect, .lookUp, .checkpoint, .apply, .pause, .stop:
             preconditionFailure("\(action) is no action on the queue")
         }
     }
@@ -160,19 +182,52 @@ extension PartitionConsumer {
         try onStore { () throws(StoreError) in try file.isRetired() }
     }
 
-    /// Removes expired idempotency keys: between two peeks, a bounded number at a time.
-    private func purge() throws(Failure) {
-        guard let retention = configuration.idempotencyRetention.milliseconds else { return }
+    /// Monotonic milliseconds since the last call; 0 for the first.
+    private func sinceClockWasSeen() -> UInt64 {
         let now = MonotonicClock.milliseconds()
-        guard now >= purgeAt else { return }
+        defer { clockSeenAt = now }
+        return clockSeenAt == 0 ? 0 : now - clockSeenAt
+    }
+
+    /// The head of the list tells what waits: claims that have expired are forgotten, a bounded number at a time.
+    private func forgetClaims(behind peeked: Peeked) throws(Failure) {
+        let now = MonotonicClock.milliseconds()
+        guard now >= purgeAt, let retention = configuration.idempotencyRetention.milliseconds else { return }
         purgeAt = now + Self.purgeMilliseconds
-        let oldest = WallClock.milliseconds() - Int64(retention)
-        guard oldest > 0 else { return }
+        let oldest = peeked.batches.first.map { batch in
+            batch.withUnsafeBytes { (try? BatchHeader(reading: $0))?.frozenAt ?? 0 }  // shows when it is applied
+        }
         _ = try onFile { file throws(StoreError) in
-            let removed = try file.purgeIdempotency(olderThan: UInt64(oldest), limit: Self.purgeRows)
+            let removed = try file.forgetClaims(
+                retention: retention, oldestWaiting: oldest, limit: Self.purgeRows)
             if removed > 0 { logger.debug("expired idempotency keys removed", metadata: ["rows": "\(removed)"]) }
             return .waited
         }  // a full disk shows at the next apply, too
+    }
+
+    /// After a reconnect: whom Redis would refuse because it knows less than the file is looked up like those whom it
+    /// has refused. So a Redis that went back is healed before a node meets it, also while the list is empty and the
+    /// consumer only waits.
+    private func compare(_ peeked: Peeked) throws(Failure) -> Consumer.Event {
+        let own = try onStore { () throws(StoreError) -> [ProducerID: UInt64]? in
+            do throws(StoreError) {
+                return try file.watermarks(of: machine.partition)
+            } catch  where error.isTemporary {
+                return nil
+            }
+        }
+        guard let own else { return .peeked(.batches(peeked)) }  // the next peek comes here again
+        return ask { queue throws(RedisError) in
+            let unknown = Consumer.unknown(to: try queue.watermarks(), of: own)
+            // Once the machine has raised them there are none.
+            mayHaveGoneBack = !unknown.isEmpty
+            let behind = peeked.behind + unknown.keys.filter { !peeked.behind.contains($0) }
+            return .peeked(
+                .batches(
+                    Peeked(
+                        shard: peeked.shard, sealed: peeked.sealed, batches: peeked.batches, length: peeked.length,
+                        behind: behind, time: peeked.time)))
+        }
     }
 }
 
@@ -181,10 +236,28 @@ extension PartitionConsumer {
     private func connected() throws(RedisError) -> PartitionQueue {
         if let queue { return queue }
         let connection = try RedisConnection(configuration.link)
+        try lookWhetherFit(connection)
         let made = PartitionQueue(
             connection: connection, names: configuration.names, partition: file.identity.partition)
         queue = made
+        mayHaveGoneBack = true
         return made
+    }
+
+    /// A Redis that would not keep what it confirms is taken from all the same: what lies there is safer in the file,
+    /// and a trim that is lost is done again. Only nodes must not promise anything over it.
+    private func lookWhetherFit(_ connection: RedisConnection) throws(RedisError) {
+        let problems = try ServerRequirements.problems(
+            of: connection, allowVolatile: configuration.link.allowVolatile, needsLibrary: false)
+        let unfit = problems.isEmpty ? nil : RedisError.unfit(problems).description
+        guard unfit != reportedUnfit else { return }
+        reportedUnfit = unfit
+        progress.update { $0.redisUnfit = unfit }
+        if let unfit {
+            logger.warning("Redis is not fit, and consumed all the same", metadata: ["reason": "\(unfit)"])
+        } else {
+            logger.info("Redis is fit again")
+        }
     }
 
     private func release() {
@@ -278,6 +351,13 @@ extension PartitionConsumer {
                 .configuration, "the partition's keys in Redis belong to another shard file, \(uuid)", at: file.path,
                 advice: "Put that file back, or see what `tallymill verify` finds.")
         case .drained: preconditionFailure("a queue that is drained is no failure")
+        case .alarm(.hole(let id, let watermark)):
+            Failure(
+                .corrupt, ApplyAlarm.hole(id, watermark: watermark).description, at: file.path,
+                advice: "Nothing was changed. `tallymill verify` shows what is missing. Put back the newest copy of the"
+                    + " file; if there is none any more, "
+                    + StoreError.acceptLoss(
+                        of: [.init(producer: id.stream.producer, sequences: watermark + 1...id.sequence - 1)]) + ".")
         case .alarm(let alarm):
             Failure(
                 .corrupt, alarm.description, at: file.path,

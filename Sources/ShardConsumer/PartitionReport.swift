@@ -32,6 +32,8 @@ public struct PartitionReport: Hashable, Sendable {
     public internal(set) var commits = LatencyHistogram()
     /// Times that Redis failed, or refused.
     public internal(set) var redisFailures: UInt64 = 0
+    /// Why Redis might lose what it confirms, as of the last connection; nil if it does not.
+    public internal(set) var redisUnfit: String?
 
     init(_ partition: PartitionID) {
         self.partition = partition

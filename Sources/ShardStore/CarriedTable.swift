@@ -10,6 +10,7 @@ public enum CarriedTable: UInt8, Hashable, Sendable, CaseIterable {
     case routed
     case idempotency
     case deadLetters
+    case losses
 
     /// In their order in the table. The number of a dead letter stays behind: it counts within a file.
     var columns: String {
@@ -25,6 +26,7 @@ public enum CarriedTable: UInt8, Hashable, Sendable, CaseIterable {
             """
             time_ms, reason, detail, epoch, partition, producer, sequence, idempotency_id, key, increments, sum, payload
             """
+        case .losses: "epoch, partition, producer, first, last, increments, sum, time_ms"
         }
     }
 
@@ -34,6 +36,7 @@ public enum CarriedTable: UInt8, Hashable, Sendable, CaseIterable {
         case .routed: "routed"
         case .idempotency: "idempotency"
         case .deadLetters: "dead_letter"
+        case .losses: "lost"
         }
     }
 
@@ -43,18 +46,22 @@ public enum CarriedTable: UInt8, Hashable, Sendable, CaseIterable {
         case .applied, .deadLetters: 12
         case .routed: 5
         case .idempotency: 3
+        case .losses: 8
         }
     }
 
     /// The column that decides where a row belongs; nil if it belongs everywhere.
     var keyColumn: Int? {
         switch self {
-        case .applied: nil
+        case .applied, .losses: nil
         case .routed: 4
         case .idempotency: 1
         case .deadLetters: 8
         }
     }
+
+    /// Whether its rows go to every new shard, and each old one brings the same.
+    public var isEverywhere: Bool { self == .applied || self == .losses }
 
     /// All rows, those of an ordered table in its order.
     var select: String {
@@ -67,8 +74,32 @@ public enum CarriedTable: UInt8, Hashable, Sendable, CaseIterable {
         return "INSERT INTO \(name)(\(columns)) VALUES(\(parameters))\(conflict)"
     }
 
-    /// Finds a row of `applied` that is the same in every column.
-    static let findStream = """
+    /// As `select` of claims, over a file in which those of tools still expired.
+    static let selectExpiringClaims = """
+        SELECT id, key, CASE WHEN \(ShardSchema.isToolClaim) THEN \(Int64.max) ELSE seen_ms END FROM idempotency
+        """
+
+    /// As `select`, over a file that has no such table.
+    var selectNothing: String {
+        "SELECT " + Array(repeating: "NULL", count: columnCount).joined(separator: ", ") + " WHERE 0"
+    }
+
+    /// Finds the same row; nil for a table whose rows belong to one shard.
+    var find: String? {
+        switch self {
+        case .applied: Self.findStream
+        case .losses: Self.findLoss
+        case .routed, .idempotency, .deadLetters: nil
+        }
+    }
+
+    /// Two shards may have been told of a loss at different times.
+    private static let findLoss = """
+        SELECT 1 FROM lost WHERE epoch = ?1 AND partition = ?2 AND producer = ?3 AND first = ?4 AND last = ?5
+            AND increments IS ?6 AND sum IS ?7 AND ?8 >= 0
+        """
+
+    private static let findStream = """
         SELECT 1 FROM applied WHERE epoch = ?1 AND partition = ?2 AND producer = ?3 AND watermark = ?4
             AND through_increments = ?5 AND through_sum = ?6 AND applied_increments = ?7 AND applied_sum = ?8
             AND repeated_increments = ?9 AND repeated_sum = ?10 AND dead_increments = ?11 AND dead_sum = ?12
@@ -92,6 +123,19 @@ public struct CarriedRow: Hashable, Sendable {
         precondition(values.count == table.columnCount, "a row has a value for each column")
         self.table = table
         self.values = values
+    }
+
+    /// The same claim, at a later time; a tool's claim, which never expires, stays as it is.
+    public func raised(by milliseconds: UInt64) -> CarriedRow {
+        guard milliseconds > 0, let time = claimTime else { return self }
+        let (later, isEndless) = time.addingReportingOverflow(Int64(clamping: milliseconds))
+        return CarriedRow(table, [values[0], values[1], .integer(isEndless ? .max : later)])
+    }
+
+    /// When a claim was made; nil for any other row.
+    public var claimTime: Int64? {
+        guard table == .idempotency, case .integer(let time) = values[2] else { return nil }
+        return time
     }
 
     /// The key that it is about. nil if it is about none, as a watermark, or the dead letter of a damaged batch, which

@@ -104,14 +104,27 @@ extension ShardReader {
     }
 }
 
+/// Claims that are of no more use once a dead letter is gone: those under which it was, or may have been, counted.
+public struct DisposedClaims: Hashable, Sendable {
+    /// The idempotency key; those that go on with a colon behind it are meant, too.
+    public let id: [UInt8]
+    public let key: [UInt8]
+
+    public init(id: [UInt8], key: [UInt8]) {
+        self.id = id
+        self.key = key
+    }
+}
+
 /// Statements on the dead letters.
 public enum DeadLetterTable {
     /// Deletes rows in one transaction, while the shard's consumer may run. Rows that are gone already are no error.
     ///
+    /// - Parameter claims: from now on they expire like those of clients.
     /// - Returns: how many were there.
     /// - Throws: `busy` after a minute; `mismatch` if it is another file, or a rebalance has closed it; `full`, `io`.
     public static func delete(
-        _ rows: [Int64], at path: String, expecting expected: ShardExpectation
+        _ rows: [Int64], expiring claims: [DisposedClaims] = [], at path: String, expecting expected: ShardExpectation
     ) throws(StoreError) -> Int {
         try ShardUpkeep.change(path, expected) { connection throws(StoreError) in
             if try MetaTable(connection).state() == .retired {
@@ -126,7 +139,25 @@ public enum DeadLetterTable {
                 try delete.run()
                 deleted += connection.changes
             }
+            if !claims.isEmpty { try expire(claims, connection) }
             return deleted
+        }
+    }
+
+    private static func expire(
+        _ claims: [DisposedClaims], _ connection: SQLiteConnection
+    ) throws(StoreError) {
+        let clock = try MetaTable(connection).memory().claimClock.time
+        let update = try connection.prepare(
+            """
+            UPDATE idempotency SET seen_ms = ?1
+            WHERE (id = ?2 OR id >= ?2 || ':' AND id < ?2 || ';') AND key = ?3 AND seen_ms = \(Int64.max)
+            """)
+        for claim in claims {
+            try update.bind(1, Int64(clamping: clock))
+            try update.bind(2, text: claim.id)
+            try update.bind(3, text: claim.key)
+            try update.run()
         }
     }
 

@@ -27,7 +27,8 @@ public final class ShardBuilder {
         let insertRows: SQLiteStatement
         /// By table.
         let insertCarried: [SQLiteStatement]
-        let findStream: SQLiteStatement
+        /// By table, for those that every old shard brings.
+        let findCarried: [SQLiteStatement?]
 
         init(_ shard: UnfinishedShard, _ connection: SQLiteConnection) throws(StoreError) {
             self.shard = shard
@@ -39,7 +40,9 @@ public final class ShardBuilder {
             insertCarried = try CarriedTable.allCases.map { table throws(StoreError) in
                 try connection.prepare(table.insert)
             }
-            findStream = try connection.prepare(CarriedTable.findStream)
+            findCarried = try CarriedTable.allCases.map { table throws(StoreError) in
+                try table.find.map { find throws(StoreError) in try connection.prepare(find) }
+            }
         }
     }
 
@@ -95,19 +98,22 @@ public final class ShardBuilder {
     /// Inserts a row of another table as it is.
     ///
     /// - Returns: false if the row is there already.
-    /// - Throws: `corrupt` if a stream has another record already.
+    /// - Throws: `corrupt` if a stream has another record already, or a loss is another.
     public func insert(_ row: CarriedRow) throws(StoreError) -> Bool {
         let statement = open.insertCarried[Int(row.table.rawValue)]
         try row.bind(to: statement)
         try statement.run()
         if open.connection.changes == 1 { return true }
-        guard row.table == .applied else { return false }
-        try row.bind(to: open.findStream)
-        let isSame = try open.findStream.step()
-        open.findStream.reset()
+        guard let find = open.findCarried[Int(row.table.rawValue)] else { return false }
+        try row.bind(to: find)
+        let isSame = try find.step()
+        find.reset()
         if !isSame {
             throw StoreError(
-                .corrupt, path, "two shards of an earlier epoch disagree about the same stream",
+                .corrupt, path,
+                row.table == .losses
+                    ? "two shards of an earlier epoch disagree about what was lost"
+                    : "two shards of an earlier epoch disagree about the same stream",
                 "check them: one of them is damaged or was replaced")
         }
         return false
@@ -130,11 +136,14 @@ public final class ShardBuilder {
 
     /// Completes the file and forces it to the disk; then it can be opened. The builder is of no use afterwards.
     ///
-    /// - Parameter start: what the counters are made of; their sum must be that of the counters.
-    public func finish(start: ShardStart) throws(StoreError) {
+    /// - Parameters:
+    ///   - start: what the counters are made of; their sum must be that of the counters.
+    ///   - memory: what the shards remember whose rows were carried over.
+    public func finish(start: ShardStart, memory: ShardMemory = ShardMemory()) throws(StoreError) {
         precondition(start.carried.sum + start.imported.sum == totals.sum, "the ledger does not balance from the start")
         try flush()
         try writeFigures(start)
+        try open.transaction.write(memory)
         try open.connection.execute("COMMIT")
         try open.connection.beginLogging()
         let shard = open.shard

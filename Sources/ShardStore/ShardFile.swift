@@ -21,6 +21,10 @@ public final class ShardFile {
     private let rollback: SQLiteStatement
     /// Why this process may not use the file any more.
     private var failure: StoreError?
+    /// The claim clock as this process last wrote it down by itself.
+    private var writtenClock: UInt64 = 0
+    /// How far it may run ahead of what is written down: a crash sets it back by so much, and claims live longer.
+    private static let claimClockMilliseconds: UInt64 = 600_000
 
     /// Opens a shard for writing and takes its lock, `<path>.lock`.
     ///
@@ -34,7 +38,22 @@ public final class ShardFile {
         let connection = try SQLiteConnection(path, .readWrite, under: lock)
         let identity = try ShardIdentity.read(connection)
         try identity.verify(expected, path: path)
+        try upgrade(connection)
         return try ShardFile(connection, identity, lockName: lock.name)
+    }
+
+    /// A closed file stays as it is.
+    private static func upgrade(_ connection: SQLiteConnection) throws(StoreError) {
+        if try ShardSchema.version(of: connection) >= ShardSchema.version { return }
+        if try MetaTable(connection).state() == .retired { return }
+        try connection.execute("PRAGMA synchronous = FULL; BEGIN IMMEDIATE")
+        do throws(StoreError) {
+            try ShardSchema.upgrade(connection)
+            try connection.execute("COMMIT")
+        } catch {
+            if connection.isInTransaction { try connection.execute("ROLLBACK") }
+            throw error
+        }
     }
 
     private init(
@@ -46,6 +65,7 @@ public final class ShardFile {
         self.connection = connection
         try connection.execute(ShardSchema.writerSettings)
         transaction = try ShardTransaction(connection)
+        writtenClock = transaction.claimClock.time
         begin = try connection.prepare("BEGIN IMMEDIATE")
         commit = try connection.prepare("COMMIT")
         rollback = try connection.prepare("ROLLBACK")
@@ -75,7 +95,10 @@ public final class ShardFile {
                 batches, to: &transaction, partition: identity.partition, time: time, folding: folding)
             guard case .commit(let applied) = outcome else { return (outcome, false) }
             let isNew = applied.committed.count > applied.skippedBatches
-            if isNew { try transaction.finish(applied.applied, time: time) }
+            if isNew {
+                try transaction.finish(applied.applied, time: time)
+                if transaction.hasClaimed { try transaction.write(claimClock) }
+            }
             return (outcome, isNew)
         }
     }
@@ -90,15 +113,52 @@ public final class ShardFile {
         try checkpoint(emptyingLog: true)
     }
 
-    /// Forgets idempotency keys that were first seen before a time, at most `limit` rows of them in one transaction.
+    /// What claims are dated with. `advanceClaimClock` moves it on.
+    public var claimClock: ClaimClock { transaction.claimClock }
+
+    /// Redis' clock has shown `redisTime`, in ms since 1970.
     ///
+    /// - Parameter elapsed: monotonic milliseconds since the last call for this file; 0 for the first.
+    public func advanceClaimClock(to redisTime: UInt64, elapsed: UInt64) {
+        transaction.claimClock.advance(to: redisTime, elapsed: elapsed)
+    }
+
+    /// Time has passed since then: to be told before batches are applied.
+    ///
+    /// - Parameter elapsed: monotonic milliseconds since the last of these two calls.
+    public func passClaimTime(_ elapsed: UInt64) {
+        transaction.claimClock.pass(elapsed)
+    }
+
+    /// Forgets claims of idempotency keys that have expired, oldest first and at most `limit` of them, and remembers up
+    /// to when; or just how far the clock has come, if it was not written down for long.
+    ///
+    /// - Parameters:
+    ///   - retention: in milliseconds.
+    ///   - oldestWaiting: when the oldest batch of the list was frozen, nil if the list is empty.
     /// - Returns: the rows removed; fewer than `limit` if no more are left. 0 for a retired file.
-    public func purgeIdempotency(olderThan milliseconds: UInt64, limit: Int) throws(StoreError) -> Int {
-        try inTransaction { () throws(StoreError) in
-            if try transaction.isRetired() { return (0, false) }
-            let removed = try transaction.purgeIdempotency(olderThan: milliseconds, limit: limit)
-            return (removed, removed > 0)
+    public func forgetClaims(
+        retention: UInt64, oldestWaiting: UInt64?, limit: Int
+    ) throws(StoreError) -> Int {
+        let bound = claimClock.expiry(retention: retention, oldestWaiting: oldestWaiting)
+        let isClockDue = claimClock.time > writtenClock + Self.claimClockMilliseconds
+        let newest = try failing { () throws(StoreError) in
+            try transaction.newestClaim(olderThan: bound, limit: limit)
         }
+        guard newest != nil || isClockDue else { return 0 }
+        var clock = claimClock
+        if let newest { clock.forgot(through: newest, retention: retention) }
+        let removed = try inTransaction { () throws(StoreError) -> (Int?, Bool) in
+            if try transaction.isRetired() { return (nil, false) }
+            try transaction.write(clock)
+            guard let newest else { return (0, true) }
+            return (try transaction.forgetClaims(through: newest, limit: limit), true)
+        }
+        if removed != nil {
+            transaction.claimClock = clock
+            writtenClock = clock.time
+        }
+        return removed ?? 0
     }
 
     /// Makes the file independent of its write-ahead log.
@@ -123,6 +183,17 @@ public final class ShardFile {
         try failing { () throws(StoreError) in
             try StreamTable.records(of: partition, connection).mapValues(\.watermark)
         }
+    }
+
+    /// The watermarks of these producers, of those that have one.
+    public func watermarks(of producers: [ProducerID]) throws(StoreError) -> [ProducerID: UInt64] {
+        var found: [ProducerID: UInt64] = [:]
+        for producer in producers {
+            let stream = StreamID(partition: identity.partition, producer: producer)
+            let record = try failing { () throws(StoreError) in try transaction.record(of: stream) }
+            found[producer] = record?.watermark
+        }
+        return found
     }
 
     /// What `applied`, the watermarks that the queue has seen committed, covers and this file does not hold: empty

@@ -52,8 +52,8 @@ extension ShardIdentity {
                 "application_id", application, ShardSchema.applicationID,
                 "this is not a Tallymill shard: check the path")
         }
-        let version = try connection.integer("PRAGMA user_version") ?? 0
-        if version != ShardSchema.version {
+        let version = try ShardSchema.version(of: connection)
+        if !ShardSchema.versions.contains(version) {
             let remedy = version > ShardSchema.version ? "upgrade tallymill" : "use the release that made the file"
             throw different("format version", version, ShardSchema.version, remedy)
         }

@@ -22,6 +22,11 @@ enum MetaName: String {
     case sum
     /// 0 before the first.
     case lastCommitMilliseconds = "last_commit_ms"
+    // Only where there is something to remember: see ShardMemory.swift.
+    /// Six numbers in milliseconds: time, decidesFrom, shown, start, before, startTime of `ClaimClock`.
+    case claimsClock = "claims_clock_ms"
+    case imports
+    case forgottenEpoch = "forgotten_epoch"
 }
 
 /// Whether a file may still be written.
@@ -70,15 +75,27 @@ struct MetaTable {
     }
 
     func text(_ name: MetaName) throws(StoreError) -> String {
+        guard let text = try textIfThere(name) else { throw corrupt("has no \(name.rawValue)") }
+        return text
+    }
+
+    func textIfThere(_ name: MetaName) throws(StoreError) -> String? {
         try select.bind(1, name.rawValue)
-        guard try select.step() else { throw corrupt("has no \(name.rawValue)") }
+        guard try select.step() else { return nil }
         defer { select.reset() }
         return select.text(0)
     }
 
     func number<Number: FixedWidthInteger>(_ name: MetaName, as: Number.Type = Number.self) throws(StoreError) -> Number
     {
-        let text = try text(name)
+        guard let number = try numberIfThere(name, as: Number.self) else { throw corrupt("has no \(name.rawValue)") }
+        return number
+    }
+
+    func numberIfThere<Number: FixedWidthInteger>(
+        _ name: MetaName, as: Number.Type = Number.self
+    ) throws(StoreError) -> Number? {
+        guard let text = try textIfThere(name) else { return nil }
         guard let number = Number(text) else { throw corrupt("says \(name.rawValue) is '\(text)'") }
         return number
     }
@@ -111,7 +128,13 @@ struct MetaTable {
             fileBytes: SystemFile.bytes(connection.path) + SystemFile.bytes(connection.path + "-wal"))
     }
 
-    private func corrupt(_ what: String) -> StoreError {
+    /// The time of the newest claim that expires; 0 if there is none.
+    func newestClaim() throws(StoreError) -> UInt64 {
+        let newest = try connection.integer("SELECT max(seen_ms) FROM idempotency WHERE seen_ms < \(Int64.max)")
+        return UInt64(clamping: newest ?? 0)
+    }
+
+    func corrupt(_ what: String) -> StoreError {
         StoreError(.corrupt, connection.path, "its table meta \(what)", StoreError.Remedy.corrupt)
     }
 }

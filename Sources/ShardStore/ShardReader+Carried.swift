@@ -1,16 +1,29 @@
-// What a change of epoch reads of a shard beside its counters: every row of four tables, one at a time.
+// What a change of epoch reads of a shard beside its counters: every row of five tables, one at a time.
 
 public import TallyCore
 
 extension ShardReader {
     /// A walk over all rows of a table, before the first of them; it holds one row at a time.
     public func rows(of table: CarriedTable) throws(StoreError) -> CarriedCursor {
-        try CarriedCursor(table, connection)
+        let isOld = try ShardSchema.version(of: connection) < ShardSchema.versionWithLosses
+        let select =
+            switch table {
+            case .losses where isOld: table.selectNothing
+            case .idempotency where isOld: CarriedTable.selectExpiringClaims
+            default: table.select
+            }
+        return try CarriedCursor(table, connection, select)
     }
 
     /// How many rows a table has, by looking at each.
     public func count(of table: CarriedTable) throws(StoreError) -> Int {
-        Int(try connection.integer("SELECT count(*) FROM \(table.name)") ?? 0)
+        guard try has(table) else { return 0 }
+        return Int(try connection.integer("SELECT count(*) FROM \(table.name)") ?? 0)
+    }
+
+    private func has(_ table: CarriedTable) throws(StoreError) -> Bool {
+        if table != .losses { return true }
+        return try ShardSchema.version(of: connection) >= ShardSchema.versionWithLosses
     }
 
     /// What the file's own streams added to its counters, from its first batch on.
@@ -37,10 +50,10 @@ public final class CarriedCursor {
     private let select: SQLiteStatement
     private let path: String
 
-    init(_ table: CarriedTable, _ connection: SQLiteConnection) throws(StoreError) {
+    init(_ table: CarriedTable, _ connection: SQLiteConnection, _ sql: String) throws(StoreError) {
         self.table = table
         path = connection.path
-        select = try connection.prepare(table.select)
+        select = try connection.prepare(sql)
     }
 
     /// The next row, or the first; nil after the last, and it must not be called again after that.

@@ -1,11 +1,15 @@
-// The tables of a shard file, format version 1. Anyone may read them with `sqlite3`; the consumer alone writes.
+// The tables of a shard file, format version 2. Anyone may read them with `sqlite3`; the consumer alone writes.
+// Version 1, of release 0.1.0, had no `lost`: the next consumer, or tool that writes it, adds that.
 //
 //   counters      what was counted
-//   applied       per stream, how far it is committed and what became of it: through = applied + repeated + dead.
+//   applied       per stream, how far it is committed and what became of it: through = applied + repeated + dead
+//                 + what `lost` says of it.
 //                 Streams of the file's own epoch and partition advance; those of earlier epochs came with a rebalance
 //   routed        (origin, key) of re-routed increments that were counted here
-//   idempotency   (idempotency key, key) pairs that were counted, and when
+//   idempotency   (idempotency key, key) pairs that were counted, and their time (ClaimClock); those of tools have the
+//                 largest, for they do not expire
 //   dead_letter   increments that could not be counted
+//   lost          batches that the operator has declared gone, and how much they held once that is known
 //   meta          identity, state, what the file started with, and running figures of `counters`
 //
 // Keys are text with the BINARY collation, which compares UTF-8 with memcmp: byte order, as everywhere in Tallymill.
@@ -23,7 +27,11 @@ enum ShardSchema {
     /// "TMsh": what `file` and `PRAGMA application_id` show.
     static let applicationID: Int64 = 0x544D_7368
     /// In `PRAGMA user_version`. A change of any statement below is a new version.
-    static let version: Int64 = 1
+    static let version: Int64 = 2
+    /// Versions that this release reads, and whose open files it brings up to date when it writes.
+    static let versions = 1...version
+    /// The first that has the table `lost`.
+    static let versionWithLosses: Int64 = 2
     /// How keys find their partition: the hash of a key, the jump function, and the revision of both together.
     static let hashVersion = "xxh64-jump-1"
 
@@ -78,11 +86,51 @@ enum ShardSchema {
             sum TEXT NOT NULL,
             payload BLOB NOT NULL
         ) STRICT;
+        \(lossTable)
         CREATE TABLE meta(
             name TEXT PRIMARY KEY,
             value TEXT NOT NULL
         ) STRICT, WITHOUT ROWID;
         """
+
+    private static let lossTable = """
+        CREATE TABLE lost(
+            epoch INTEGER NOT NULL,
+            partition INTEGER NOT NULL,
+            producer BLOB NOT NULL,
+            first INTEGER NOT NULL,
+            last INTEGER NOT NULL,
+            increments INTEGER,
+            sum TEXT,
+            time_ms INTEGER NOT NULL,
+            PRIMARY KEY(epoch, partition, producer, first)
+        ) STRICT, WITHOUT ROWID;
+        """
+
+    /// Whether a row of `idempotency` is a tool's, by the form of its id (ToolClaim).
+    static let isToolClaim: String = {
+        let id = String(repeating: "[0-9a-f]", count: 2 * Bytes16.count)
+        let conditions = ["import", "dead-letter"].map { name in
+            """
+            (id >= '\(name):' AND id < '\(name);'
+                AND (id GLOB '\(name):\(id)' OR id GLOB '\(name):\(id):*'))
+            """
+        }
+        return conditions.joined(separator: " OR ")
+    }()
+
+    static func version(of connection: SQLiteConnection) throws(StoreError) -> Int64 {
+        try connection.integer("PRAGMA user_version") ?? 0
+    }
+
+    /// Brings a file of an earlier version up to date, within a transaction of the caller; nothing if it is.
+    static func upgrade(_ connection: SQLiteConnection) throws(StoreError) {
+        if try version(of: connection) >= version { return }
+        try connection.execute(lossTable)
+        // Claims of tools did expire.
+        try connection.execute("UPDATE idempotency SET seen_ms = \(Int64.max) WHERE \(isToolClaim)")
+        try connection.execute("PRAGMA user_version = \(version)")
+    }
 
     /// For the one writer, once per connection.
     static let writerSettings = """

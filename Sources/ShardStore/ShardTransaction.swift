@@ -17,16 +17,25 @@ struct ShardTransaction: ShardTables {
     private let insertRouted: SQLiteStatement
     private let insertIdempotent: SQLiteStatement
     private let deleteIdempotent: SQLiteStatement
+    private let selectExpired: SQLiteStatement
     private let insertDeadLetter: SQLiteStatement
     private let updateMeta: SQLiteStatement
+    private let replaceMeta: SQLiteStatement
     /// Raised by the counter statement when the key is in the table already.
     private let knownKeys: UnsafeMutablePointer<Int>
     /// Counters that this transaction created.
     private var newKeys = 0
+    /// What claims are dated with.
+    var claimClock: ClaimClock
+    /// Whether this transaction has claimed an idempotency key.
+    private(set) var hasClaimed = false
+    /// What tools may have changed since the last transaction; read when this one needs it.
+    private var memory: ShardMemory?
 
     init(_ connection: SQLiteConnection) throws(StoreError) {
         self.connection = connection
         meta = try MetaTable(connection)
+        claimClock = try meta.memory().claimClock
         knownKeys = try connection.defineCounter(named: "tallymill_known_key")
         add = try connection.prepare(
             """
@@ -43,7 +52,11 @@ struct ShardTransaction: ShardTables {
         deleteIdempotent = try connection.prepare(
             """
             DELETE FROM idempotency WHERE (id, key) IN
-                (SELECT id, key FROM idempotency WHERE seen_ms < ?1 ORDER BY seen_ms LIMIT ?2)
+                (SELECT id, key FROM idempotency WHERE seen_ms <= ?1 ORDER BY seen_ms LIMIT ?2)
+            """)
+        selectExpired = try connection.prepare(
+            """
+            SELECT max(seen_ms) FROM (SELECT seen_ms FROM idempotency WHERE seen_ms < ?1 ORDER BY seen_ms LIMIT ?2)
             """)
         insertDeadLetter = try connection.prepare(
             """
@@ -52,11 +65,14 @@ struct ShardTransaction: ShardTables {
             VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)
             """)
         updateMeta = try connection.prepare("UPDATE meta SET value = ?2 WHERE name = ?1")
+        replaceMeta = try connection.prepare("INSERT OR REPLACE INTO meta(name, value) VALUES(?1, ?2)")
     }
 
     /// Forgets what an earlier transaction counted.
     mutating func start() {
         newKeys = 0
+        hasClaimed = false
+        memory = nil
     }
 
     /// Brings the running figures up to date, before the commit of a transaction that added `applied`.
@@ -72,7 +88,16 @@ struct ShardTransaction: ShardTables {
         try set(.state, ShardState.retired.rawValue)
     }
 
-    func purgeIdempotency(olderThan milliseconds: UInt64, limit: Int) throws(StoreError) -> Int {
+    /// The newest of the `limit` oldest claims that are older than a time; nil if there are none.
+    func newestClaim(olderThan milliseconds: UInt64, limit: Int) throws(StoreError) -> UInt64? {
+        try selectExpired.bind(1, Int64(clamping: milliseconds))
+        try selectExpired.bind(2, Int64(limit))
+        guard try selectExpired.step() else { preconditionFailure("an aggregate returned no row") }
+        defer { selectExpired.reset() }
+        return selectExpired.kind(0) == .null ? nil : UInt64(clamping: selectExpired.integer(0))
+    }
+
+    func forgetClaims(through milliseconds: UInt64, limit: Int) throws(StoreError) -> Int {
         try deleteIdempotent.bind(1, Int64(clamping: milliseconds))
         try deleteIdempotent.bind(2, Int64(limit))
         try deleteIdempotent.run()
@@ -110,14 +135,40 @@ struct ShardTransaction: ShardTables {
         return connection.changes == 1
     }
 
-    func claimIdempotent(
-        _ idempotencyKey: UnsafeRawBufferPointer, key: UnsafeRawBufferPointer, time: UInt64
-    ) throws(StoreError) -> Bool {
+    mutating func claimIdempotent(
+        _ idempotencyKey: UnsafeRawBufferPointer, key: UnsafeRawBufferPointer, sent: UInt64
+    ) throws(StoreError) -> IdempotentClaim {
+        let tool = ToolClaim(idempotencyKey)
+        if case .imported(let id) = tool, try remembered().imports.contains(id) { return .repeated }
+        if !hasClaimed { try catchUp() }
         try insertIdempotent.bind(1, lendingText: idempotencyKey)
         try insertIdempotent.bind(2, lendingText: key)
-        try insertIdempotent.bind(3, Int64(clamping: time))
+        // Tools' claims do not expire.
+        try insertIdempotent.bind(3, tool == nil ? Int64(clamping: claimClock.stamp) : Int64.max)
         try insertIdempotent.run()
-        return connection.changes == 1
+        hasClaimed = true
+        if connection.changes == 0 { return .repeated }
+        return tool == nil && claimClock.isTooLate(sent: sent) ? .tooLate : .new
+    }
+
+    /// Another process may have gone on with the file and forgotten claims meanwhile.
+    private mutating func catchUp() throws(StoreError) {
+        let written = try meta.claimClock()
+        if written.time > claimClock.time { claimClock = written }
+    }
+
+    private mutating func remembered() throws(StoreError) -> ShardMemory {
+        if let memory { return memory }
+        let read = try meta.memory()
+        memory = read
+        return read
+    }
+
+    mutating func forgottenEpoch() throws(StoreError) -> UInt32 { try remembered().forgottenEpoch }
+
+    func settleLoss(before batch: BatchID, amount: Amount) throws(StoreError) -> Bool {
+        if try ShardSchema.version(of: connection) < ShardSchema.versionWithLosses { return false }
+        return try LossTable.settle(before: batch, amount, connection)
     }
 
     mutating func add(_ delta: Int64, to key: UnsafeRawBufferPointer, time: UInt64) throws(StoreError) -> Bool {
@@ -148,6 +199,13 @@ struct ShardTransaction: ShardTables {
         try insert.bind(11, "\(letter.amount.sum)")
         try insert.bind(12, blob: letter.payload)
         try insert.run()
+    }
+
+    /// Writes a row of `meta` that need not be there.
+    func put(_ name: MetaName, _ value: String) throws(StoreError) {
+        try replaceMeta.bind(1, name.rawValue)
+        try replaceMeta.bind(2, value)
+        try replaceMeta.run()
     }
 
     func set(_ name: MetaName, _ value: String) throws(StoreError) {

@@ -84,8 +84,17 @@ extension StoreError {
             "the file is older than its queue, these batches (producer, sequences) were committed once and are"
                 + " missing: " + ranges.joined(separator: ", "),
             "put back the newest copy of the file; if a consumer elsewhere works on another copy, that one is the"
-                + " newest"
+                + " newest; if there is none any more, " + acceptLoss(of: missing)
         )
+    }
+
+    /// What an operator can do about batches that nobody has any more.
+    public static func acceptLoss(of missing: [Consumer.MissingRange]) -> String {
+        let options = missing.map { range in
+            "--accept-loss \(range.producer):\(range.sequences.lowerBound)-\(range.sequences.upperBound)"
+        }
+        let all = options.count <= 3 ? options.joined(separator: " ") : "--accept-loss PRODUCER:FIRST-LAST ..."
+        return "`tallymill repair \(all)` goes on without them"
     }
 
     static func system(_ number: Int32, _ doing: String, _ path: String) -> StoreError {

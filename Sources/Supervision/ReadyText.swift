@@ -26,17 +26,21 @@ public struct ReadyText {
         self.demandsTokens = demandsTokens
     }
 
-    /// - Parameter address: as the web node reported it, such as http://0.0.0.0:3333.
+    /// - Parameter address: as the web node reported it, such as http://0.0.0.0:3333, or
+    ///   `http://localhost:3333 (127.0.0.1:3333, [::1]:3333)`.
     public func text(address: String) -> String {
         let token = demandsTokens ? #"-H "Authorization: Bearer $TOKEN" "# : ""
         return """
             tallymill is ready: \(address), \(partitions == 1 ? "1 partition" : "\(partitions) partitions"), \
             data in \(shownFolder)
-              curl \(token)-d 'key=hello&value=1' \(Self.reachable(address))/increment
+              curl \(token)-d 'key=hello&value=1' \(Self.reachable(Self.url(in: address)))/increment
               \(callName) report --data-dir \(ShellWord.quoted(dataFolder))
             Ctrl-C drains and stops it.
             """
     }
+
+    /// What a web node reported begins with its URL; in brackets behind it is what is bound.
+    static func url(in address: String) -> String { String(address.prefix { $0 != " " }) }
 
     /// An address that clients on this machine can use: nobody connects to "any address". The brackets of IPv6 mean
     /// something to shells and to curl.

@@ -75,11 +75,14 @@ public struct RolePlans {
         var variables = settings.variables(for: command).merging(environment) { _, ours in ours }
         // A pipe cannot tell who reads at its other end.
         variables[Setting.logFormat.variable] = logFormat == .json ? "json" : "text"
-        return ChildProcess.Plan(executable: executable, arguments: arguments, environment: variables)
+        var plan = ChildProcess.Plan(executable: executable, arguments: arguments, environment: variables)
+        plan.keepsSignals = true
+        return plan
     }
 
-    /// The port at the end of a URL.
+    /// The port at the end of the URL with which a web node's report begins.
     static func port(of address: String) -> Int? {
+        let address = ReadyText.url(in: address)
         guard let colon = address.lastIndex(of: ":") else { return nil }
         return Int(address[address.index(after: colon)...]).flatMap { (1...65535).contains($0) ? $0 : nil }
     }

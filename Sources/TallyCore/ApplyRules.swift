@@ -170,8 +170,13 @@ public struct ApplyRules<Tables: ShardTables> {
         let done: Done? = bytes.withUnsafeBytes { buffer in
             do throws(BatchError) {
                 let batch = try BatchReader(buffer)
-                guard batch.amount == promised else { return nil }
-                do throws(Tables.Failure) { return try count(batch, &tables) } catch { failure = error }
+                do throws(Tables.Failure) {
+                    if batch.amount != promised {
+                        let lost = promised - batch.amount
+                        guard try tables.settleLoss(before: header.id, amount: lost) else { return nil }
+                    }
+                    return try count(batch, &tables)
+                } catch { failure = error }
             } catch {
                 if case .damaged(_, let reason) = error { damage = reason }
             }
@@ -197,7 +202,9 @@ public struct ApplyRules<Tables: ShardTables> {
         if try record(of: origin.stream, &tables).watermark >= origin.sequence {
             return Done(repeated: batch.amount)
         }
-        return try count(batch, routed: try claimKeys(of: batch, origin: origin, &tables), &tables)
+        let isForgotten = try origin.stream.partition.epoch <= tables.forgottenEpoch()
+        return try count(
+            batch, routed: try claimKeys(of: batch, origin: origin, &tables), isForgotten: isForgotten, &tables)
     }
 
     /// Claims each distinct key of a re-routed batch; true for those that no earlier part has counted.
@@ -212,21 +219,33 @@ public struct ApplyRules<Tables: ShardTables> {
         return fresh
     }
 
+    /// - Parameter isForgotten: whether nobody knows any more if it was counted before it was re-routed. Then each of
+    ///   its increments is buried once, however often it still arrives.
     private mutating func count(
-        _ batch: BatchReader, routed: [Key: Bool]?, _ tables: inout Tables
+        _ batch: BatchReader, routed: [Key: Bool]?, isForgotten: Bool = false, _ tables: inout Tables
     ) throws(Tables.Failure) -> Done {
+        let header = batch.header
         var done = Done()
         try batch.forEach { entry throws(Tables.Failure) in
             let amount = Amount(increments: entry.increments, sum: Int128(entry.sum))
-            var isNew = routed.map { $0[Key(validated: Array(entry.key))] ?? false } ?? true
-            if isNew, let idempotencyKey = entry.idempotencyKey {
-                isNew = try tables.claimIdempotent(idempotencyKey, key: entry.key, time: time)
+            let isRouted = routed.map { $0[Key(validated: Array(entry.key))] ?? false } ?? true
+            var claim = isRouted ? IdempotentClaim.new : .repeated
+            if isRouted, let idempotencyKey = entry.idempotencyKey {
+                claim = try tables.claimIdempotent(idempotencyKey, key: entry.key, sent: header.frozenAt)
             }
-            if !isNew {
-                done.repeated += amount
-            } else if try add(entry, of: batch.header.id, &tables) {
-                done.applied += amount
-            } else {
+            switch claim {
+            case .repeated: done.repeated += amount
+            case .new where isForgotten, .tooLate where isForgotten:
+                try bury(
+                    entry, of: header.id, .forgotten,
+                    "epoch \(header.origin?.stream.partition.epoch ?? 0), from which it comes, was purged", &tables)
+                done.dead += amount
+            case .new where try add(entry, of: header.id, &tables): done.applied += amount
+            case .new: done.dead += amount
+            case .tooLate:
+                try bury(
+                    entry, of: header.id, .late,
+                    "it was sent at \(header.frozenAt), and claims from then have been forgotten", &tables)
                 done.dead += amount
             }
         }
@@ -245,13 +264,20 @@ public struct ApplyRules<Tables: ShardTables> {
             outcome.keys += 1
             return true
         }
+        try bury(entry, of: batch, .overflow, "adding \(entry.sum) would leave the range of Int64", &tables)
+        return false
+    }
+
+    private func bury(
+        _ entry: BatchReader.Entry, of batch: BatchID, _ reason: DeadLetter.Reason, _ detail: String,
+        _ tables: inout Tables
+    ) throws(Tables.Failure) {
         try tables.bury(
             DeadLetter(
-                batch: batch, reason: .overflow, detail: "adding \(entry.sum) would leave the range of Int64",
-                idempotencyKey: entry.idempotencyKey.map { Array($0) }, key: Array(entry.key),
-                amount: Amount(increments: entry.increments, sum: Int128(entry.sum)), payload: []),
+                batch: batch, reason: reason, detail: detail, idempotencyKey: entry.idempotencyKey.map { Array($0) },
+                key: Array(entry.key), amount: Amount(increments: entry.increments, sum: Int128(entry.sum)),
+                payload: []),
             time: time)
-        return false
     }
 
     /// Writes the folded sums and the records; false if a sum does not fit.

@@ -8,7 +8,7 @@
 //       28    4  epoch
 //       32    4  partition
 //       36    4  length of the whole batch in bytes
-//       40    8  frozen at, ms since 1970
+//       40    8  when its first increment was admitted, ms since 1970 by Redis' clock
 //       48    8  cumulative increments                     } of this producer for this partition,
 //       56   16  cumulative sum, 128 bits, wrapping        } up to and including this batch
 //       72    4  entries
@@ -50,7 +50,8 @@ public enum BatchFormat {
 /// What the first 120 bytes of a batch say.
 public struct BatchHeader: Hashable, Sendable {
     public let id: BatchID
-    /// Milliseconds since 1970 at which the batch was frozen.
+    /// When the first increment of the batch was admitted, in milliseconds since 1970 by Redis' clock. It stays when
+    /// the batch is re-routed.
     public let frozenAt: UInt64
     /// What the producer put into this partition, up to and including this batch.
     public let cumulative: Amount
@@ -106,4 +107,6 @@ extension BatchID {
 public struct Batch: Hashable, Sendable {
     public let id: BatchID
     public let bytes: [UInt8]
+    /// Where it stands in the history of its stream.
+    public let chain: BatchChain
 }

@@ -92,7 +92,7 @@ public struct BatchReader {
         self.bytes = covered
         var amount = Amount.zero
         let complete = BatchReader.walk(covered, header) { entry in
-            if Key.validate(entry.key) != nil || entry.increments == 0 { return false }
+            if Key.validateStored(entry.key) != nil || entry.increments == 0 { return false }
             amount += Amount(increments: entry.increments, sum: Int128(entry.sum))
             return true
         }

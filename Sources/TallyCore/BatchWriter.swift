@@ -13,6 +13,8 @@ struct BatchWriter {
     private(set) var nextSequence: UInt64
     /// The stream's ledger up to the last entry written.
     private(set) var cumulative: Amount
+    /// The stream's history through the last batch closed.
+    private(set) var chain: UInt64
     private(set) var batches: [Batch] = []
     private var payload: [UInt8] = []
     private var entries: UInt32 = 0
@@ -29,12 +31,13 @@ struct BatchWriter {
     ///   - limitBytes: the size at which a batch is closed; `Int.max` for a part that must stay whole.
     ///   - sizeHint: bytes to reserve.
     init(
-        stream: StreamID, nextSequence: UInt64, cumulative: Amount, frozenAt: UInt64, origin: BatchID?,
-        limitBytes: Int, sizeHint: Int
+        stream: StreamID, nextSequence: UInt64, cumulative: Amount, chain: UInt64 = 0, frozenAt: UInt64,
+        origin: BatchID?, limitBytes: Int, sizeHint: Int
     ) {
         self.stream = stream
         self.nextSequence = nextSequence
         self.cumulative = cumulative
+        self.chain = chain
         self.frozenAt = frozenAt
         self.origin = origin
         self.limitBytes = limitBytes
@@ -107,8 +110,11 @@ struct BatchWriter {
             id: id, frozenAt: frozenAt, cumulative: cumulative, entries: entries, groups: groups, origin: origin
         ).append(to: &header, length: length)
         payload.withUnsafeMutableBytes { $0.copyBytes(from: header) }
-        payload.append(littleEndian: XXH64.hash(payload))
-        batches.append(Batch(id: id, bytes: payload))
+        let checksum = XXH64.hash(payload)
+        payload.append(littleEndian: checksum)
+        let link = BatchChain(after: chain, checksum: checksum)
+        chain = link.through
+        batches.append(Batch(id: id, bytes: payload, chain: link))
         payload = []
         nextSequence += 1
     }

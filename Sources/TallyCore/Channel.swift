@@ -11,17 +11,11 @@ enum Gate: Hashable, Sendable {
     /// SEALED or no key group, and the topology is being read: a newer epoch is likely.
     case awaitingTopology
     case full
+    /// The shard seems to lack what was released: batches from `applied + 1` to the floor.
+    case behind(applied: UInt64)
     /// SEALED or no key group, and no newer epoch.
     case repairDue
     case refusing(String)
-
-    /// Whether requests that touch the partition are turned away.
-    var isClosed: Bool {
-        switch self {
-        case .open, .awaitingTopology: false
-        case .full, .repairDue, .refusing: true
-        }
-    }
 }
 
 struct Channel {
@@ -48,6 +42,8 @@ struct Channel {
 
     let stream: StreamID
     var aggregator = Aggregator()
+    /// When the first increment of the aggregator was admitted: Redis' time, as it was known then.
+    var openedAt: UInt64 = 0
     /// Tickets whose increments lie in the aggregator.
     var openTickets: [Int32] = []
     var queueWaits = Fifo<Wait>()
@@ -57,6 +53,8 @@ struct Channel {
     private(set) var outboxBytes = 0
     private(set) var nextSequence: UInt64 = 1
     private(set) var cumulative = Amount.zero
+    /// Of the newest batch.
+    private var chain: UInt64 = 0
     /// The highest `applied` ever seen. The oldest batch of the outbox is floor + 1.
     private(set) var floor: UInt64 = 0
     /// Every batch up to this one was confirmed at least once.
@@ -64,6 +62,8 @@ struct Channel {
     private(set) var inFlightBytes = 0
     private(set) var inFlightCount = 0
     private(set) var pendingCount = 0
+    /// The newest batch that was ever sent.
+    private var sentThrough: UInt64 = 0
     /// No batch below this one is pending.
     private var pendingFrom: UInt64 = 1
 
@@ -96,12 +96,13 @@ struct Channel {
             nextSequence += 1
         }
         cumulative = writer.cumulative
+        chain = writer.chain
     }
 
     func writer(frozenAt: UInt64, origin: BatchID?, limitBytes: Int, sizeHint: Int) -> BatchWriter {
         BatchWriter(
-            stream: stream, nextSequence: nextSequence, cumulative: cumulative, frozenAt: frozenAt, origin: origin,
-            limitBytes: limitBytes, sizeHint: sizeHint)
+            stream: stream, nextSequence: nextSequence, cumulative: cumulative, chain: chain, frozenAt: frozenAt,
+            origin: origin, limitBytes: limitBytes, sizeHint: sizeHint)
     }
 
     /// Freezes the aggregator.
@@ -123,6 +124,7 @@ struct Channel {
         pendingFrom = outgoing.batch.id.sequence
         guard fits(outgoing.batch.bytes.count, outgoing.wasSent) else { return nil }
         outbox[index].wasSent = true
+        sentThrough = max(sentThrough, outgoing.batch.id.sequence)
         set(.inFlight, at: index)
         pendingFrom += 1
         return outgoing.batch
@@ -148,6 +150,13 @@ struct Channel {
         guard contains(sequence) else { return }
         let index = index(of: sequence)
         if outbox[index].state == .inFlight { set(.pending, at: index) }
+    }
+
+    /// Whether Redis can know of `last`, and of `chain` through it, from this producer alone.
+    func isOwn(last: UInt64, chain: UInt64? = nil) -> Bool {
+        if last > sentThrough { return false }
+        guard let chain, contains(last) else { return true }
+        return outbox[index(of: last)].batch.chain.through == chain
     }
 
     /// Redis knows nothing above `last`: what it had confirmed is gone.
@@ -194,6 +203,20 @@ struct Channel {
             inFlightCount += count
             inFlightBytes += count * outgoing.batch.bytes.count
         case .resolved: break
+        }
+    }
+}
+
+extension Channel {
+    /// Why requests that touch the partition are turned away, nil if they are not.
+    var refusal: Refusal? {
+        let number = stream.partition.number
+        return switch gate {
+        case .open, .awaitingTopology: nil
+        case .full: .queueFull(partition: number)
+        case .behind(let applied): .shardBehind(partition: number, missing: applied + 1...max(applied + 1, floor))
+        case .repairDue: .repairDue(partition: number)
+        case .refusing(let text): .redisRefuses(text)
         }
     }
 }

@@ -1,13 +1,14 @@
 // `topology.json` beside the shards: the authority on epoch and K.
 //
 // Text: {"format":1,"cluster":"<32 hex digits>","epoch":2,"partitions":8,"state":"ready",
-//        "earlier":[{"epoch":1,"partitions":4}],"imports":["<32 hex digits>"]}
+//        "earlier":[{"epoch":1,"partitions":4,"purged":true}],"imports":["<32 hex digits>"]}
 //
 // `imports` names what was loaded directly, and is left out if nothing was. While the epoch is building, `importing`
-// names what comes in with it.
+// names what comes in with it. `purged`, left out otherwise, says that the files of an epoch are gone; it stays here
+// because a Redis that goes back may still bring batches of it.
 //
-// It is replaced as a whole (write, fsync, rename). A newer release may add fields, and then raises `format`, so an
-// unknown field or a higher format is refused: this file decides where counts go.
+// It is replaced as a whole (write, fsync, rename). A newer release may add fields, so an unknown field or a higher
+// format is refused: this file decides where counts go.
 
 /// The cluster's epochs.
 public struct ClusterFile: Hashable, Sendable {
@@ -20,10 +21,13 @@ public struct ClusterFile: Hashable, Sendable {
     public struct Epoch: Hashable, Sendable {
         public let epoch: UInt32
         public let partitions: Int
+        /// Whether its files were deleted.
+        public var isPurged: Bool
 
-        public init(epoch: UInt32, partitions: Int) {
+        public init(epoch: UInt32, partitions: Int, isPurged: Bool = false) {
             self.epoch = epoch
             self.partitions = partitions
+            self.isPurged = isPurged
         }
 
         /// All partitions of the epoch, in order.
@@ -53,7 +57,9 @@ public struct ClusterFile: Hashable, Sendable {
     }
 
     public var json: String {
-        let epochs = earlier.map { #"{"epoch":\#($0.epoch),"partitions":\#($0.partitions)}"# }
+        let epochs = earlier.map {
+            #"{"epoch":\#($0.epoch),"partitions":\#($0.partitions)\#($0.isPurged ? #","purged":true"# : "")}"#
+        }
         return #"{"format":\#(ClusterFile.format),"cluster":"\#(topology.cluster)","epoch":\#(topology.epoch),"#
             + #""partitions":\#(topology.partitions),"state":"\#(state.rawValue)","#
             + #""earlier":[\#(epochs.joined(separator: ","))]"# + importsJSON + "}\n"
@@ -108,6 +114,7 @@ struct ClusterFields {
     private(set) var partitions: Int?
     private(set) var state: ClusterFile.State?
     private(set) var earlier: [ClusterFile.Epoch] = []
+    private(set) var isPurged: Bool?
     private(set) var imports: [Bytes16] = []
     private(set) var importing: Bytes16?
 
@@ -152,8 +159,10 @@ struct ClusterFields {
                 var fields = ClusterFields()
                 try fields.read(&scanner)
                 guard let epoch = fields.epoch, let partitions = fields.partitions else { throw .badValue(name) }
-                earlier.append(ClusterFile.Epoch(epoch: epoch, partitions: partitions))
+                earlier.append(
+                    ClusterFile.Epoch(epoch: epoch, partitions: partitions, isPurged: fields.isPurged ?? false))
             }
+        case "purged": isPurged = try json { () throws(JSONError) in try scanner.boolean() }
         case "importing": importing = try Bytes16(string(&scanner)).orThrow(.badValue(name))
         case "imports":
             try json { () throws(JSONError) in try scanner.beginArray() }

@@ -26,6 +26,8 @@ public struct Consumer {
         case claim
         /// Compare the file with the claim.
         case inspect(Claim)
+        /// Look up the watermarks of these producers in the file.
+        case lookUp([ProducerID])
         /// Make the file independent of its write-ahead log.
         case checkpoint
         /// Read on behind the oldest `skip` batches.
@@ -46,8 +48,11 @@ public struct Consumer {
         /// - isRetired: whether the file was closed for ever.
         /// - newestEpoch: the epoch that Redis publishes, 0 if none.
         case claimed(ClaimReply, isRetired: Bool, newestEpoch: UInt32)
-        /// What the queue has seen committed and the file does not hold.
-        case inspected(missing: [MissingRange])
+        /// What the queue has seen committed and the file does not hold, and the watermarks of the file that the queue
+        /// does not know: Redis has gone back.
+        case inspected(missing: [MissingRange], unknown: [ProducerID: UInt64])
+        /// The file's watermarks, of those that have one.
+        case lookedUp([ProducerID: UInt64])
         case checkpointed
         case peeked(PeekReply)
         case applied(ApplyOutcome)
@@ -122,8 +127,10 @@ public struct Consumer {
         case claiming
         /// -> checkpointing, stopped
         case inspecting(Claim)
-        /// -> peeking
-        case checkpointing
+        /// -> trimming (raises what Redis does not know), peeking
+        case checkpointing(unknown: [ProducerID: UInt64])
+        /// -> trimming (raises what was found)
+        case lookingUp([ProducerID])
         /// With what was gathered before -> peeking, applying, waiting; pausing (claiming)
         case peeking([[UInt8]])
         /// -> trimming, stopped; claiming if fenced; pausing (peeking)
@@ -154,6 +161,10 @@ public struct Consumer {
     /// must not end the back-off: a full disk would have the whole head of the queue read again every 20 ms.
     private var failures = 0
     private var renewAt: UInt64 = 0
+    /// When producers that Redis refuses are looked up next.
+    private var lookUpAt: UInt64 = 0
+    /// Whether the last peek led to a look-up: the next one leads on, however long it took.
+    private var hasLookedUp = false
     private let bounds: Bounds
     /// Payload bytes that the next transaction may take.
     private var reach: Int
@@ -178,6 +189,7 @@ public struct Consumer {
         switch state {
         case .claiming: .claim
         case .inspecting(let claim): .inspect(claim)
+        case .lookingUp(let producers): .lookUp(producers)
         case .checkpointing: .checkpoint
         case .peeking(let batches): now >= renewAt ? .renew(token: token) : peek(behind: batches)
         case .applying(let batches, _): now >= renewAt ? .renew(token: token) : .apply(batches)
@@ -194,13 +206,14 @@ public struct Consumer {
         switch (event, state) {
         case (.claimed(let reply, let isRetired, let newestEpoch), .claiming):
             claimed(reply, isRetired: isRetired, newestEpoch: newestEpoch, now)
-        case (.inspected(let missing), .inspecting):
-            state = missing.isEmpty ? .checkpointing : .stopped(.fileTooOld(missing))
-        case (.checkpointed, .checkpointing): state = .peeking([])
+        case (.inspected(let missing, let unknown), .inspecting):
+            state = missing.isEmpty ? .checkpointing(unknown: unknown) : .stopped(.fileTooOld(missing))
+        case (.checkpointed, .checkpointing(let watermarks)), (.lookedUp(let watermarks), .lookingUp):
+            raise(watermarks)
         case (.peeked(let reply), .peeking(let batches)): peeked(reply, behind: batches, now)
         case (.applied(let outcome), .applying(let batches, let since)): applied(outcome, batches, since, now)
         case (.applyDeferred(let reason), .applying), (.applyDeferred(let reason), .checkpointing),
-            (.applyDeferred(let reason), .inspecting):
+            (.applyDeferred(let reason), .inspecting), (.applyDeferred(let reason), .lookingUp):
             // A full disk may have room for a smaller transaction.
             reach = bounds.peekBytes
             pause(.storage(reason), then: isClaimed ? .peeking : .claiming)
@@ -232,7 +245,10 @@ public struct Consumer {
     }
 
     private var isClaimed: Bool {
-        if case .applying = state { true } else { false }
+        switch state {
+        case .applying, .lookingUp: true
+        default: false
+        }
     }
 
     private mutating func claimed(
@@ -267,7 +283,12 @@ public struct Consumer {
         switch reply {
         case .noTopology: missGroup()
         case .batches(let peeked) where peeked.shard != shard: state = .claiming
+        case .batches(let peeked) where isLookUpDue(peeked, now) && gathered.isEmpty:
+            hasLookedUp = true
+            lookUpAt = now + Limits.behindMilliseconds
+            state = .lookingUp(peeked.behind)
         case .batches(let peeked):
+            hasLookedUp = false
             let batches = gathered + peeked.batches
             backlog = max(0, peeked.length - batches.count)
             if batches.isEmpty {
@@ -280,6 +301,10 @@ public struct Consumer {
                 state = .peeking(batches)
             }
         }
+    }
+
+    private func isLookUpDue(_ peeked: Peeked, _ now: UInt64) -> Bool {
+        !peeked.behind.isEmpty && now >= lookUpAt && !hasLookedUp
     }
 
     /// A consumer waits for `repair`; for a drain there is nothing left: what it misses comes again with its origin.
@@ -334,6 +359,12 @@ public struct Consumer {
             }
         }
         return requests
+    }
+
+    /// Lets Redis know what the file holds.
+    private mutating func raise(_ watermarks: [ProducerID: UInt64]) {
+        let request = TrimRequest(token: token, committed: [], applied: watermarks)
+        trim(watermarks.isEmpty ? [] : [request])
     }
 
     private mutating func trim(_ requests: ArraySlice<TrimRequest>) {

@@ -35,7 +35,7 @@ public struct EpochChange: Hashable, Sendable {
     }
 
     /// The cluster file of the new epoch, while its shards are being made.
-    public let building: ClusterFile
+    public private(set) var building: ClusterFile
     /// What is left, the next step last.
     private var steps: [Step]
 
@@ -84,6 +84,17 @@ public struct EpochChange: Hashable, Sendable {
 
     /// How many steps are left.
     public var stepsLeft: Int { steps.count }
+
+    /// Goes on without what was to be imported: after the drain it has turned out that the queues had brought some of
+    /// it. The caller has written `building`, durably, before the next step.
+    public mutating func leaveOutImport() {
+        building.importing = nil
+        steps = steps.map { step in
+            guard case .ready(var file) = step else { return step }
+            file.imports = building.imports
+            return .ready(file)
+        }
+    }
 
     /// The next step is done.
     public mutating func done(_ step: Step) {

@@ -1,7 +1,11 @@
-// A counter's name: 1...512 bytes of valid UTF-8 without control bytes, compared byte by byte.
+// A counter's name: 1...512 bytes of valid UTF-8 without control characters, compared byte by byte.
 //
 // `String` is the wrong type for it: it treats the composed and the decomposed form of a letter as equal, so two
 // counters would silently become one. Hot paths pass keys as raw bytes and use `Key.validate` alone.
+//
+// The control characters of ISO 6429 above ASCII, U+0080 to U+009F, were taken once. Doors refuse them with the others,
+// but shards, lists and backups may hold such keys, and those are counted, moved and shown as ever: what is inside
+// already is looked at with `Key.validateStored`.
 
 /// A validated key.
 public struct Key: Hashable, Sendable {
@@ -18,6 +22,14 @@ public struct Key: Hashable, Sendable {
         try self.init(Array(text.utf8))
     }
 
+    /// A key that may be older than the rule that doors have now.
+    ///
+    /// - Throws: `KeyError` that says what is wrong with the bytes.
+    public init(stored bytes: [UInt8]) throws(KeyError) {
+        if let error = bytes.withUnsafeBytes({ Key.validateStored($0) }) { throw error }
+        self.bytes = bytes
+    }
+
     /// Bytes that were validated before they were written, such as those behind a batch's checksum.
     init(validated bytes: [UInt8]) {
         self.bytes = bytes
@@ -26,8 +38,19 @@ public struct Key: Hashable, Sendable {
     /// XXH64 of the bytes, seed 0: decides the partition.
     public var hash64: UInt64 { XXH64.hash(bytes) }
 
-    /// What is wrong with `bytes` as a key, or nil.
+    /// What is wrong with `bytes` as a key that comes in, or nil.
     public static func validate(_ bytes: UnsafeRawBufferPointer) -> KeyError? {
+        if (1...Limits.keyBytesMax).contains(bytes.count), isPrintableASCII(bytes) { return nil }
+        if let error = validateStored(bytes) { return error }
+        // Two bytes each: 0xC2, and the code. In valid UTF-8, 0xC2 begins a character.
+        for index in 1..<bytes.count where bytes[index - 1] == 0xC2 && bytes[index] < 0xA0 {
+            return .controlCharacter(bytes[index], at: index - 1)
+        }
+        return nil
+    }
+
+    /// What is wrong with `bytes` as a key that came in once, or nil.
+    public static func validateStored(_ bytes: UnsafeRawBufferPointer) -> KeyError? {
         if bytes.isEmpty { return .empty }
         if bytes.count > Limits.keyBytesMax { return .tooLong(bytes: bytes.count) }
         if isPrintableASCII(bytes) { return nil }
@@ -80,6 +103,8 @@ public enum KeyError: Error, Hashable, Sendable, CustomStringConvertible {
     case empty
     case tooLong(bytes: Int)
     case controlByte(UInt8, at: Int)
+    /// U+0080 to U+009F.
+    case controlCharacter(UInt8, at: Int)
     case notUTF8
 
     public var description: String {
@@ -88,6 +113,8 @@ public enum KeyError: Error, Hashable, Sendable, CustomStringConvertible {
         case .tooLong(let bytes): "the key has \(bytes) bytes; \(Limits.keyBytesMax) are allowed"
         case .controlByte(let byte, let index):
             "the key has the control byte 0x\(Hex.text([byte])) at offset \(index)"
+        case .controlCharacter(let code, let index):
+            "the key has the control character U+00\(Hex.text([code]).uppercased()) at offset \(index)"
         case .notUTF8: "the key is not valid UTF-8"
         }
     }

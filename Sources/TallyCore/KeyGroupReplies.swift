@@ -69,12 +69,14 @@ public struct Inspection: Hashable, Sendable {
     public let token: UInt64
     /// nil: never claimed, or given back.
     public let lease: Lease?
+    /// What the shard seems to lack: by producer, the sequence through which it has released its batches.
+    public let behind: [ProducerID: UInt64]
     /// The first bytes of the oldest batch, enough for its header; empty if the list is.
     public let head: [UInt8]
 
     public init(
         shard: ShardUUID, sealed: Bool, length: Int, bytes: Int, duplicates: UInt64, token: UInt64, lease: Lease?,
-        head: [UInt8]
+        behind: [ProducerID: UInt64] = [:], head: [UInt8]
     ) {
         self.shard = shard
         self.sealed = sealed
@@ -83,6 +85,7 @@ public struct Inspection: Hashable, Sendable {
         self.duplicates = duplicates
         self.token = token
         self.lease = lease
+        self.behind = behind
         self.head = head
     }
 }

@@ -39,6 +39,19 @@ public enum Limits {
     public static let ledgerPageBytes = 4 << 20
     public static let ledgerPageBatches = 4_096
 
+    // What is remembered of idempotency claims.
+    /// How long a node may hold a batch beyond the retention, at least: see `ClaimClock`.
+    public static let claimGraceMillisecondsMin: UInt64 = 600_000
+    /// By how much the date of a batch may be wrong without harm.
+    public static let claimErrorMilliseconds: UInt64 = 300_000
+    /// By how much Redis' clock must differ from what was expected to have been set: less is the coarseness of clocks.
+    public static let claimStepMilliseconds: UInt64 = 60_000
+
+    /// Producers of a partition that are noted at a time because the shard seems to lack what they have released.
+    public static let behindProducersMax = 1_024
+    /// How often a consumer looks into its file for them.
+    public static let behindMilliseconds: UInt64 = 1_000
+
     // How a consumer paces itself.
     /// Payload bytes and batches of one peek, of one trim, and of the first transaction after a short queue.
     public static let peekBytes = 4 << 20

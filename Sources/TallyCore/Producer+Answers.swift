@@ -3,16 +3,14 @@
 extension Producer {
     /// The answer to `command`; it may be late, repeated or `.unknown`, and may belong to an earlier epoch.
     ///
-    /// - Parameters:
-    ///   - now: monotonic milliseconds.
-    ///   - wallClock: milliseconds since 1970, written into the batches that a move makes.
-    public mutating func received(
-        _ answer: QueueAnswer, to command: QueueCommand, now: UInt64, wallClock: UInt64
-    ) {
+    /// - Parameter now: monotonic milliseconds.
+    public mutating func received(_ answer: QueueAnswer, to command: QueueCommand, now: UInt64) {
         switch command {
+        case .readTime:
+            if case .time(let time?) = answer { clock.learn(time, at: now) }
         case .readTopology:
             if case .topology(let topology) = answer {
-                learn(topology, now, wallClock)
+                learn(topology, now)
             } else {
                 isTopologyInFlight = false
                 topologyFailures += 1
@@ -24,7 +22,7 @@ extension Producer {
             channels[index].heardAt = now
             if case .heartbeat(let reply) = answer { heard(reply, channel: index, now) }
             settle(channel: index)
-        case .push(let batch, _, _):
+        case .push(let batch, _, _, _):
             // An old epoch was forgotten with the move; what becomes of the batch is recognised by its origin.
             guard let index = index(of: batch.id.stream) else { return }
             if case .push(let reply) = answer {
@@ -45,25 +43,35 @@ extension Producer {
     private mutating func pushed(_ sequence: UInt64, _ reply: PushReply, channel index: Int, _ now: UInt64) {
         switch reply {
         case .ok(let applied):
-            accepted(sequence, applied, channel: index)
-        case .duplicate(let applied):
+            guard release(channel: index, through: applied) else { return }
+            accepted(sequence, channel: index)
+        case .duplicate(let last, let chain, let applied):
             statistics.duplicates += 1
-            accepted(sequence, applied, channel: index)
+            guard isOwn(last, chain, channel: index), release(channel: index, through: applied) else { return }
+            accepted(sequence, channel: index)
         case .gap(let last, let applied):
             statistics.gaps += 1
             channels[index].retry(sequence)
-            channels[index].release(through: applied)
+            guard release(channel: index, through: applied) else { return }
             channels[index].replay(above: last)
             // The first gap heals at once; gaps in a row mean that Redis goes back faster than we replay.
             postpone(channel: index, now, freeFailures: 1)
+        case .behind(let applied):
+            channels[index].retry(sequence)
+            guard release(channel: index, through: applied) else { return }
+            channels[index].gate = .behind(applied: applied)
+            postpone(channel: index, now)
+        case .conflict:
+            channels[index].retry(sequence)
+            conflict = channels[index].stream
         case .full(let applied):
             channels[index].retry(sequence)
-            channels[index].release(through: applied)
+            guard release(channel: index, through: applied) else { return }
             channels[index].gate = .full
             postpone(channel: index, now)
         case .sealed(let applied):
             channels[index].retry(sequence)
-            channels[index].release(through: applied)
+            guard release(channel: index, through: applied) else { return }
             askTopology(channel: index, now)
         case .noTopology:
             channels[index].retry(sequence)
@@ -75,10 +83,23 @@ extension Producer {
         }
     }
 
-    private mutating func accepted(_ sequence: UInt64, _ applied: UInt64, channel index: Int) {
+    private mutating func accepted(_ sequence: UInt64, channel index: Int) {
         channels[index].resolve(sequence)
-        channels[index].release(through: applied)
         open(channel: index)
+    }
+
+    /// False, and the end of this producer, if Redis knows of a sequence or a history that is not its own.
+    private mutating func isOwn(_ last: UInt64, _ chain: UInt64? = nil, channel index: Int) -> Bool {
+        if channels[index].isOwn(last: last, chain: chain) { return true }
+        conflict = channels[index].stream
+        return false
+    }
+
+    /// The shard holds everything up to `applied`. False if that is more than this producer ever made.
+    private mutating func release(channel index: Int, through applied: UInt64) -> Bool {
+        guard isOwn(applied, channel: index) else { return false }
+        channels[index].release(through: applied)
+        return true
     }
 
     private mutating func open(channel index: Int) {
@@ -90,7 +111,7 @@ extension Producer {
     private mutating func heard(_ reply: HeartbeatReply, channel index: Int, _ now: UInt64) {
         switch reply {
         case .progress(let last, let applied):
-            channels[index].release(through: applied)
+            guard isOwn(last, channel: index), release(channel: index, through: applied) else { return }
             channels[index].replay(above: last)
             // The key group is there and holds everything: no push follows whose answer would open the gate.
             if channels[index].isFrozenConfirmed { open(channel: index) }
@@ -127,7 +148,7 @@ extension Producer {
 
     // MARK: Topology
 
-    private mutating func learn(_ read: Topology?, _ now: UInt64, _ wallClock: UInt64) {
+    private mutating func learn(_ read: Topology?, _ now: UInt64) {
         isTopologyInFlight = false
         topologyReadAt = now
         if let read, let topology, read.cluster != topology.cluster {
@@ -142,7 +163,7 @@ extension Producer {
         if let read, read.epoch > topology?.epoch ?? 0 {
             topologyFailures = 0
             isTopologyWanted = false
-            move(to: read, wallClock)
+            move(to: read)
             return
         }
         // An epoch once seen is never left for a lower one. No newer epoch: what asked for one has to wait until an

@@ -22,13 +22,7 @@ extension Producer {
             delivery.stored += channel.floor
             guard channel.heldBytes > 0 else { continue }
             delivery.waiting.append(channel.stream.partition)
-            let number = channel.stream.partition.number
-            switch channel.gate {
-            case .open, .awaitingTopology: break
-            case .full: delivery.obstacles.append(.queueFull(partition: number))
-            case .repairDue: delivery.obstacles.append(.repairDue(partition: number))
-            case .refusing(let text): delivery.obstacles.append(.redisRefuses(text))
-            }
+            if let refusal = channel.refusal { delivery.obstacles.append(refusal) }
         }
         return delivery
     }

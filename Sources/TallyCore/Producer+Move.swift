@@ -7,14 +7,16 @@
 
 extension Producer {
     /// Moves at once and as a whole: every batch of the outbox and everything aggregated is hashed anew.
-    mutating func move(to new: Topology, _ wallClock: UInt64) {
+    mutating func move(to new: Topology) {
         topology = new
         let old = resetChannels(new)
         let waiting = tickets.openSlots
         for channel in old {
-            for index in 0..<channel.outbox.count { reroute(channel.outbox[index].batch, new.partitioner, wallClock) }
+            for index in 0..<channel.outbox.count { reroute(channel.outbox[index].batch, new.partitioner) }
         }
         let rerouted = channels.map { $0.nextSequence - 1 }
+        let openedAt = old.lazy.filter { !$0.aggregator.isEmpty }.map(\.openedAt).min() ?? 0
+        for index in channels.indices { channels[index].openedAt = openedAt }
         for channel in old { reaggregate(channel.aggregator, new.partitioner) }
         // Where a ticket's increments went is not known one by one: each waits for all that moved.
         for ticket in waiting { tickets.missNothing(ticket) }
@@ -37,18 +39,15 @@ extension Producer {
     ///   - bytes: the whole batch.
     ///   - level: what the ticket is to be acknowledged at. `stored` is what allows the batch to be removed from
     ///     its list.
-    ///   - wallClock: milliseconds since 1970, written into the parts.
     /// - Returns: a ticket that is acknowledged once all parts have reached `level`; nil if there is nothing to wait
     ///   for, because `level` is `memory` or the batch is empty.
     /// - Throws: if the bytes do not decode; nothing is taken over then.
-    public mutating func adopt(
-        _ bytes: [UInt8], level: Level = .stored, wallClock: UInt64
-    ) throws(BatchError) -> Ticket? {
+    public mutating func adopt(_ bytes: [UInt8], level: Level = .stored) throws(BatchError) -> Ticket? {
         guard let partitioner = topology?.partitioner else {
             preconditionFailure("a producer adopts nothing before its first topology")
         }
         let routed = bytes.withUnsafeBytes { bytes in
-            Result { () throws(BatchError) in route(try BatchReader(bytes), partitioner, wallClock) }
+            Result { () throws(BatchError) in route(try BatchReader(bytes), partitioner) }
         }
         let targets = try routed.get()
         if level == .memory || targets.isEmpty { return nil }
@@ -62,20 +61,21 @@ extension Producer {
         return ticket
     }
 
-    private mutating func reroute(_ batch: Batch, _ partitioner: Partitioner, _ wallClock: UInt64) {
+    private mutating func reroute(_ batch: Batch, _ partitioner: Partitioner) {
         batch.bytes.withUnsafeBytes { bytes in
             guard let reader = try? BatchReader(bytes) else {  // our own bytes, never touched since
                 preconditionFailure("a batch of the outbox no longer decodes")
             }
-            route(reader, partitioner, wallClock)
+            route(reader, partitioner)
         }
     }
 
-    /// Splits a batch by the current K; each part carries the identity under which its increments were frozen first.
+    /// Splits a batch by the current K; each part carries the identity under which its increments were frozen first,
+    /// and their time.
     ///
     /// - Returns: the channels that got a part, in order.
     @discardableResult
-    private mutating func route(_ reader: BatchReader, _ partitioner: Partitioner, _ wallClock: UInt64) -> [Int] {
+    private mutating func route(_ reader: BatchReader, _ partitioner: Partitioner) -> [Int] {
         let origin = reader.header.origin ?? reader.header.id
         var writers: [Int: BatchWriter] = [:]
         var group: [Int: [UInt8]] = [:]
@@ -85,7 +85,7 @@ extension Producer {
             var writer =
                 writers.removeValue(forKey: target)
                 ?? channels[target].writer(
-                    frozenAt: wallClock, origin: origin, limitBytes: .max, sizeHint: reader.byteCount)
+                    frozenAt: reader.header.frozenAt, origin: origin, limitBytes: .max, sizeHint: reader.byteCount)
             if group[target, default: []] != idempotencyKey { writer.beginGroup(idempotencyKey) }
             group[target] = idempotencyKey
             writer.append(key: entry.key, increments: entry.increments, sum: entry.sum)

@@ -19,6 +19,12 @@ public enum Refusal: Error, Hashable, Sendable {
     /// The batches that no shard has confirmed fill the node's bound.
     case outboxFull
     case queueFull(partition: UInt32)
+    /// The shard lacks batches that this producer has released, or Redis does not know yet that it has them.
+    case shardBehind(partition: UInt32, missing: ClosedRange<UInt64>)
+    /// Another process uses this producer's id: it was resumed from a snapshot of its memory, or cloned.
+    case identityInUse
+    /// Redis would not keep what it confirms; the text says why.
+    case redisUnfit(String)
     /// The partition is closed or gone, and there is no newer epoch: `repair` is due.
     case repairDue(partition: UInt32)
     case redisRefuses(String)
@@ -87,11 +93,20 @@ public struct Producer {
     var otherCluster: ClusterID?
     private var nextChannel = 0
     public private(set) var isConnected = false
+    /// Why the Redis that is there is not used.
+    private var unfitReason: String?
     private var flightSince: UInt64?
+    /// What batches and claims are dated with.
+    var clock: RedisClock
+    /// The stream that somebody else has written to under this producer's id. Nothing is sent or promised any more;
+    /// the process has to end.
+    public internal(set) var conflict: StreamID?
 
-    public init(id: ProducerID, configuration: Configuration) {
+    /// - Parameter clock: a first guess; Redis is asked with each topology.
+    public init(id: ProducerID, configuration: Configuration, clock: RedisClock) {
         self.id = id
         self.configuration = configuration
+        self.clock = clock
     }
 
     // MARK: Admission
@@ -109,7 +124,7 @@ public struct Producer {
         guard let partitioner = topology?.partitioner else { throw .noTopology }
         let bytes = increments.keyBytes + increments.count * BatchFormat.entryOverheadMax
         if heldBytes + bytes > configuration.outboxBytes { throw .outboxFull }
-        try chooseDestinations(increments, partitioner)
+        try chooseDestinations(increments, partitioner, now)
         if let idempotencyKey {
             try addGroups(increments, idempotencyKey)
         } else {
@@ -132,8 +147,9 @@ public struct Producer {
 
     /// Why nothing at all is admitted, or nil.
     public func closedReason(now: UInt64) -> Refusal? {
+        if conflict != nil { return .identityInUse }
         if isDraining { return .draining }
-        if !isConnected { return .redisUnreachable }
+        if !isConnected { return unfitReason.map { .redisUnfit($0) } ?? .redisUnreachable }
         if let flightSince, now > flightSince + Limits.stallMilliseconds { return .redisUnreachable }
         if let otherCluster { return .otherCluster(otherCluster) }
         return topology == nil ? .noTopology : nil
@@ -145,7 +161,7 @@ public struct Producer {
     }
 
     private mutating func chooseDestinations(
-        _ increments: borrowing IncrementBuffer, _ partitioner: Partitioner
+        _ increments: borrowing IncrementBuffer, _ partitioner: Partitioner, _ now: UInt64
     ) throws(Refusal) {
         destinations.removeAll(keepingCapacity: true)
         for index in touched { isTouched[index] = false }
@@ -156,13 +172,8 @@ public struct Producer {
             if isTouched[destination] { continue }
             isTouched[destination] = true
             touched.append(destination)
-            let number = UInt32(destination)
-            switch channels[destination].gate {
-            case .open, .awaitingTopology: break
-            case .full: throw .queueFull(partition: number)
-            case .repairDue: throw .repairDue(partition: number)
-            case .refusing(let text): throw .redisRefuses(text)
-            }
+            if let refusal = channels[destination].refusal { throw refusal }
+            if channels[destination].aggregator.isEmpty { channels[destination].openedAt = clock.time(at: now) }
         }
     }
 
@@ -209,8 +220,11 @@ public struct Producer {
     public var isFlushed: Bool { channels.allSatisfy(\.isFlushed) }
 
     /// The connection is usable or not. While it is not, nothing is admitted.
-    public mutating func connection(isUp: Bool, now: UInt64) {
+    ///
+    /// - Parameter unfit: why the Redis that was found is not used, nil if none was found.
+    public mutating func connection(isUp: Bool, unfit: String? = nil, now: UInt64) {
         isConnected = isUp
+        unfitReason = unfit
         flightSince = nil
         // Behind the same address may be another Redis by now.
         isClusterConfirmed = false
@@ -221,25 +235,24 @@ public struct Producer {
     /// What to send now, as one pipeline; empty if there is nothing to do. Every command is to be answered by a call
     /// of `received`, at the latest with `.unknown`, before the next flight.
     ///
-    /// - Parameters:
-    ///   - now: monotonic milliseconds.
-    ///   - wallClock: milliseconds since 1970, written into new batches.
-    public mutating func nextFlight(now: UInt64, wallClock: UInt64) -> [QueueCommand] {
+    /// - Parameter now: monotonic milliseconds.
+    public mutating func nextFlight(now: UInt64) -> [QueueCommand] {
+        if conflict != nil { return [] }
         var commands: [QueueCommand] = []
         if isTopologyDue(now) {
             isTopologyInFlight = true
-            commands.append(.readTopology)
+            commands = [.readTopology, .readTime]
         }
-        if isClusterConfirmed { collectAll(now, wallClock, &commands) }
+        if isClusterConfirmed, let cluster = topology?.cluster { collectAll(now, cluster, &commands) }
         if !commands.isEmpty { flightSince = now }
         return commands
     }
 
-    private mutating func collectAll(_ now: UInt64, _ wallClock: UInt64, _ commands: inout [QueueCommand]) {
+    private mutating func collectAll(_ now: UInt64, _ cluster: ClusterID, _ commands: inout [QueueCommand]) {
         var replayBytes = channels.reduce(0) { $0 + $1.inFlightBytes }
         for offset in channels.indices {
             let index = (nextChannel + offset) % channels.count
-            collect(channel: index, now, wallClock, &replayBytes, &commands)
+            collect(channel: index, now, cluster, &replayBytes, &commands)
         }
         if !channels.isEmpty { nextChannel = (nextChannel + 1) % channels.count }
     }
@@ -260,13 +273,15 @@ public struct Producer {
     /// Appends the commands of one channel. A first push of a batch always goes; batches behind it, and replays, only
     /// within the bound of unanswered bytes.
     private mutating func collect(
-        channel index: Int, _ now: UInt64, _ wallClock: UInt64, _ unanswered: inout Int,
+        channel index: Int, _ now: UInt64, _ cluster: ClusterID, _ unanswered: inout Int,
         _ commands: inout [QueueCommand]
     ) {
         if now >= channels[index].retryAt {
-            freeze(channel: index, wallClock)
+            freeze(channel: index)
             while let batch = takePending(channel: index, &unanswered) {
-                commands.append(.push(batch, floor: channels[index].floor, limitBytes: configuration.queueBytes))
+                commands.append(
+                    .push(
+                        batch, floor: channels[index].floor, limitBytes: configuration.queueBytes, cluster: cluster))
             }
         }
         let interval = tickets.storedCount > 0 ? Limits.storedHeartbeatMilliseconds : Limits.heartbeatMilliseconds
@@ -294,13 +309,13 @@ public struct Producer {
     }
 
     /// Group commit: a batch is frozen when nothing of the channel is under way, and grows until then.
-    private mutating func freeze(channel index: Int, _ wallClock: UInt64) {
+    private mutating func freeze(channel index: Int) {
         guard channels[index].pendingCount == 0, channels[index].inFlightCount == 0,
             !channels[index].aggregator.isEmpty
         else { return }
         statistics.entries += UInt64(channels[index].aggregator.entryCount)
         let before = channels[index].nextSequence
-        channels[index].freeze(at: wallClock, limitBytes: configuration.batchBytes)
+        channels[index].freeze(at: channels[index].openedAt, limitBytes: configuration.batchBytes)
         statistics.batches += channels[index].nextSequence - before
         registerOpenTickets(channel: index)
     }

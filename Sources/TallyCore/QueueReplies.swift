@@ -5,15 +5,20 @@
 public enum PushReply: Hashable, Sendable {
     /// Appended.
     case ok(applied: UInt64)
-    /// Was there already: as good as `ok`.
-    case duplicate(applied: UInt64)
+    /// Was there already: as good as `ok`, if what Redis knows of the stream is what its producer sent. `last` is the
+    /// last sequence that Redis has, `chain` the history through it, nil if it does not know.
+    case duplicate(last: UInt64, chain: UInt64?, applied: UInt64)
     /// The partition belongs to an epoch that is being closed.
     case sealed(applied: UInt64)
     /// Something is missing before it: `last` is the last sequence that Redis knows.
     case gap(last: UInt64, applied: UInt64)
+    /// The producer has released batches that neither the list has nor, as far as Redis knows, the shard.
+    case behind(applied: UInt64)
+    /// Redis has another batch under the sequence before it: somebody else uses the producer's id.
+    case conflict
     /// The list holds more bytes than allowed.
     case full(applied: UInt64)
-    /// No key group: nothing is ever created implicitly.
+    /// No key group of this cluster: nothing is ever created implicitly.
     case noTopology
     /// Redis refused the command before it wrote anything (out of memory, read-only, loading); the text is its own.
     case refused(String)
@@ -28,7 +33,7 @@ public enum HeartbeatReply: Hashable, Sendable {
 
 /// A granted lease, and what the start check needs.
 public struct Claim: Hashable, Sendable {
-    /// One more than any earlier token of this key group.
+    /// A random number: no other lease has it.
     public let token: UInt64
     public let shard: ShardUUID
     public let sealed: Bool
@@ -59,12 +64,20 @@ public struct Peeked: Hashable, Sendable {
     public let batches: [[UInt8]]
     /// Batches in the whole list, those of `batches` included.
     public let length: Int
+    /// Producers that were refused because the shard seems to lack what they have released, in order.
+    public let behind: [ProducerID]
+    /// Redis' time, in ms since 1970.
+    public let time: UInt64
 
-    public init(shard: ShardUUID, sealed: Bool, batches: [[UInt8]], length: Int) {
+    public init(
+        shard: ShardUUID, sealed: Bool, batches: [[UInt8]], length: Int, behind: [ProducerID] = [], time: UInt64
+    ) {
         self.shard = shard
         self.sealed = sealed
         self.batches = batches
         self.length = length
+        self.behind = behind
+        self.time = time
     }
 }
 

@@ -16,6 +16,9 @@ public struct StreamRecord: Hashable, Sendable {
 
     public static let empty = StreamRecord(watermark: 0, through: .zero, applied: .zero, repeated: .zero, dead: .zero)
 
+    /// What is neither of these, when nothing of the stream is lost: zero.
+    public var unaccounted: Amount { through - applied - repeated - dead }
+
     public init(watermark: UInt64, through: Amount, applied: Amount, repeated: Amount, dead: Amount) {
         self.watermark = watermark
         self.through = through
@@ -32,6 +35,10 @@ public struct DeadLetter: Hashable, Sendable {
         case overflow
         /// The batch does not decode behind a readable identity.
         case damaged
+        /// Sent so long ago that whether its idempotency key was counted before is no longer known.
+        case late
+        /// Re-routed from an epoch whose watermarks were purged: whether it was counted there is no longer known.
+        case forgotten
     }
 
     public let batch: BatchID
@@ -69,10 +76,15 @@ public protocol ShardTables {
     mutating func setRecord(_ record: StreamRecord, of stream: StreamID) throws(Failure)
     /// Claims (origin, key); false if it was claimed before.
     mutating func claimRouted(origin: BatchID, key: UnsafeRawBufferPointer) throws(Failure) -> Bool
-    /// Claims (idempotency key, key); false if it was claimed before. `time` is in ms since 1970.
+    /// Claims (idempotency key, key), unless it was claimed before; also if it is too late, so that it is buried once.
+    /// `sent` is Redis' time, in ms since 1970.
     mutating func claimIdempotent(
-        _ idempotencyKey: UnsafeRawBufferPointer, key: UnsafeRawBufferPointer, time: UInt64
-    ) throws(Failure) -> Bool
+        _ idempotencyKey: UnsafeRawBufferPointer, key: UnsafeRawBufferPointer, sent: UInt64
+    ) throws(Failure) -> IdempotentClaim
+    /// The newest epoch whose watermarks were purged, 0 if none were.
+    mutating func forgottenEpoch() throws(Failure) -> UInt32
+    /// Says how much the loss directly before a batch was, if it is not known yet; false if it is, or there is none.
+    mutating func settleLoss(before batch: BatchID, amount: Amount) throws(Failure) -> Bool
     /// Adds to a counter, creating it; false, and nothing changed, if the sum would leave Int64.
     mutating func add(_ delta: Int64, to key: UnsafeRawBufferPointer, time: UInt64) throws(Failure) -> Bool
     mutating func bury(_ letter: DeadLetter, time: UInt64) throws(Failure)

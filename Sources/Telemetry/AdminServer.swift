@@ -12,6 +12,8 @@ public final class AdminServer: Sendable {
 
     /// Where it listens, with the port that the system chose if 0 was asked for.
     public var address: Endpoint { server.address }
+    /// All addresses that are bound.
+    public var boundAddresses: [Endpoint] { server.boundAddresses }
 
     /// Listens and serves.
     ///

@@ -5,6 +5,7 @@ import ServiceKit
 public import ShardConsumer
 import ShardStore
 import TallyCore
+import WebNode
 
 /// The observer of the consumers of a process.
 public final class ConsumerObserver: Observer {
@@ -33,9 +34,10 @@ public final class ConsumerObserver: Observer {
             let queue = queues.state.queues.first { $0.partition == reports[index].partition.number }
             let stalled = stalls[index].milliseconds(
                 reports[index].batches, isWaiting: (queue?.batches ?? 0) > 0, now: now / 1_000_000)
-            return PartitionFigures(
-                report: reports[index], queue: queue, shard: statistics(of: shards[index]),
-                stalledMilliseconds: stalled)
+            var figures = PartitionFigures(
+                report: reports[index], queue: queue, shard: nil, stalledMilliseconds: stalled)
+            read(shards[index], into: &figures)
+            return figures
         }
         rate.update(reports.reduce(0) { $0 + $1.increments }, at: now)
         let steps = reports.map(\.steps)
@@ -46,8 +48,12 @@ public final class ConsumerObserver: Observer {
             hasProgressed: hasProgressed)
     }
 
-    private func statistics(of shard: ShardLocation) -> ShardStatistics? {
-        try? ShardReader(at: shard.path, expecting: shard.expected).statistics()  // its consumer says what is wrong
+    /// Its consumer says what is wrong with a shard that cannot be read.
+    private func read(_ shard: ShardLocation, into figures: inout PartitionFigures) {
+        guard let reader = try? ShardReader(at: shard.path, expecting: shard.expected) else { return }
+        figures.shard = try? reader.statistics()  // as above
+        guard let losses = try? reader.losses() else { return }  // as above
+        figures.lost = Lost(losses.filter { $0.stream.partition == shard.partition })
     }
 }
 
@@ -61,6 +67,11 @@ struct ConsumerLook: Look {
     let process: ProcessMetrics
     let incrementsPerSecond: Double
     let hasProgressed: Bool
+
+    var closed: [ClosedReport] { [] }
+
+    /// Why Redis might lose what it confirms. It is consumed all the same.
+    var redisUnfit: String? { partitions.compactMap(\.report.redisUnfit).first }
 
     var obstacle: String? {
         for partition in partitions {
@@ -98,6 +109,7 @@ struct ConsumerLook: Look {
         process.add(to: &object, obstacle: obstacle)
         object.add("increments_per_second", incrementsPerSecond)
         object.add("redis_reachable", queues.isReachable)
+        object.add("redis_unfit", redisUnfit)
         object.add("partitions", partitions.map(\.json))
         return Array(object.text.utf8)
     }
@@ -106,6 +118,7 @@ struct ConsumerLook: Look {
         var page = MetricPage()
         process.add(to: &page, isReady: obstacle == nil)
         queues.add(to: &page)
+        page.add(.redisFit, .flag(redisUnfit == nil))
         partitions.add(to: &page)
         return page.text
     }
@@ -130,13 +143,28 @@ struct StallWatch {
     }
 }
 
+/// What an operator has declared lost.
+struct Lost: Hashable {
+    private(set) var batches: UInt64 = 0
+    /// As far as it is known.
+    private(set) var increments: UInt64 = 0
+
+    init(_ losses: [StreamLoss]) {
+        for loss in losses {
+            batches += loss.sequences.upperBound - loss.sequences.lowerBound + 1
+            increments += loss.amount?.increments ?? 0
+        }
+    }
+}
+
 /// What was seen of one partition.
 struct PartitionFigures: Sendable {
     let report: PartitionReport
     /// nil if Redis could not be asked.
     let queue: QueueLook?
     /// nil if the shard could not be read.
-    let shard: ShardStatistics?
+    var shard: ShardStatistics?
+    var lost: Lost?
     /// How long batches have waited without a commit.
     let stalledMilliseconds: UInt64
 
@@ -162,6 +190,9 @@ struct PartitionFigures: Sendable {
         object.add("increments_repeated", report.repeatedIncrements)
         object.add("increments_dead", report.deadIncrements)
         object.add("dead_letters", shard?.deadLetters)
+        object.add("behind_producers", queue?.behind)
+        object.add("batches_lost", lost?.batches)
+        object.add("increments_lost", lost?.increments)
         object.add("keys", shard?.keys)
         object.add("shard_bytes", shard?.fileBytes)
         object.add("last_commit_ms", shard?.lastCommitMilliseconds)
@@ -180,6 +211,8 @@ extension [PartitionFigures] {
         page.add(.commits, samples { .histogram($0.report.commits) })
         page.add(.consumerRedisFailures, samples { .whole($0.report.redisFailures) })
         page.add(.deadLetters, samples { $0.shard.map { .count($0.deadLetters) } })
+        page.add(.batchesLost, samples { $0.lost.map { .whole($0.batches) } })
+        page.add(.incrementsLost, samples { $0.lost.map { .whole($0.increments) } })
         page.add(.shardKeys, samples { $0.shard.map { .count($0.keys) } })
         page.add(.shardBytes, samples { $0.shard.map { .count($0.fileBytes) } })
         page.add(.lastCommit, samples { $0.shard?.lastCommitMilliseconds.map { .seconds(milliseconds: $0) } })

@@ -2,11 +2,14 @@
 // all that the pages of the admin listener are made of. The pages are written when somebody asks, which is seldom.
 
 import HTTPFront
+public import WebNode
 
 /// What was seen of a role.
 public protocol Look: Sendable {
     /// Why the role does not do its work; nil if it does.
     var obstacle: String? { get }
+    /// Partitions that it does nothing for, while it works for others.
+    var closed: [ClosedReport] { get }
     /// One line for people, such as "partition 3: lag 0.2 s, 8,123 keys, 1.2 k/s".
     var line: String { get }
     /// Whether every part of the role has moved on since the look before. The watchdog is fed by this.
@@ -23,6 +26,7 @@ extension Look {
         var object = JSONObject()
         object.add("ready", obstacle == nil)
         if let obstacle { object.add("reason", obstacle) }
+        if !closed.isEmpty { object.add("closed", closed.objects) }
         return Readiness(isReady: obstacle == nil, json: object.text)
     }
 }

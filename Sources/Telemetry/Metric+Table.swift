@@ -9,6 +9,8 @@ extension Metric {
     public static let ready = Metric("tallymill_ready", .gauge, "1 while the role does its work, as /readyz says")
     public static let redisReachable = Metric(
         "tallymill_redis_reachable", .gauge, "1 if Redis answered when it was last asked about the queues")
+    public static let redisFit = Metric(
+        "tallymill_redis_fit", .gauge, "0 while Redis has settings with which it may lose what it confirms")
     public static let queueBatches = Metric(
         "tallymill_queue_batches", .gauge, labels: ["partition"], "Batches that wait in Redis")
     public static let queueBytes = Metric(
@@ -16,6 +18,9 @@ extension Metric {
     public static let queueAge = Metric(
         "tallymill_queue_oldest_batch_seconds", .gauge, labels: ["partition"],
         "Age of the oldest batch that waits in Redis, 0 if none does")
+    public static let behindProducers = Metric(
+        "tallymill_queue_behind_producers", .gauge, labels: ["partition"],
+        "Producers refused because the shard seems to lack batches that it had")
     public static let processorTime = Metric("process_cpu_seconds_total", .counter, "User and system time")
     public static let residentMemory = Metric("process_resident_memory_bytes", .gauge, "Resident memory")
     public static let openFiles = Metric("process_open_fds", .gauge, "Open file descriptors")
@@ -29,6 +34,9 @@ extension Metric {
         "Requests whose increments were admitted, by the level asked for")
     public static let requestsRejected = Metric(
         "tallymill_requests_rejected_total", .counter, labels: ["reason"], "Requests of which nothing was counted")
+    public static let partitionsClosed = Metric(
+        "tallymill_partitions_closed", .gauge, labels: ["reason"],
+        "Partitions for which requests are refused while others take them")
     public static let incrementsAccepted = Metric(
         "tallymill_increments_accepted_total", .counter, "Increments that were admitted")
     public static let waiting = Metric(
@@ -72,6 +80,12 @@ extension Metric {
         "tallymill_increments_dead_total", .counter, labels: ["partition"], "Increments that went to the dead letters")
     public static let deadLetters = Metric(
         "tallymill_dead_letters", .gauge, labels: ["partition"], "Dead letters in the shard")
+    public static let batchesLost = Metric(
+        "tallymill_batches_lost", .gauge, labels: ["partition"],
+        "Batches of this epoch that an operator has declared lost")
+    public static let incrementsLost = Metric(
+        "tallymill_increments_lost", .gauge, labels: ["partition"],
+        "Increments in them, as far as it is known how many")
     public static let commits = Metric(
         "tallymill_commit_seconds", .histogram, labels: ["partition"],
         "Time that a transaction took, from its beginning to the end of its fsync")
@@ -88,19 +102,19 @@ extension Metric {
 
     /// On the page of every role.
     public static let ofBoth = [
-        buildInfo, ready, redisReachable, queueBatches, queueBytes, queueAge, processorTime, residentMemory, openFiles,
-        openFilesMax, startTime,
+        buildInfo, ready, redisReachable, redisFit, queueBatches, queueBytes, queueAge, behindProducers, processorTime,
+        residentMemory, openFiles, openFilesMax, startTime,
     ]
 
     /// On the page of a web node alone.
     public static let ofNode = [
-        requestsAccepted, requestsRejected, incrementsAccepted, waiting, waitsExpired, connections, batches,
-        batchEntries, gearRatio, replays, duplicates, rollbacks, outboxBytes, pushes, disconnections, epoch,
+        requestsAccepted, requestsRejected, partitionsClosed, incrementsAccepted, waiting, waitsExpired, connections,
+        batches, batchEntries, gearRatio, replays, duplicates, rollbacks, outboxBytes, pushes, disconnections, epoch,
     ]
 
     /// On the page of a consumer alone.
     public static let ofConsumer = [
         consuming, batchesApplied, incrementsApplied, batchesSkipped, incrementsRepeated, incrementsDead, deadLetters,
-        commits, lastCommit, shardKeys, shardBytes, consumerRedisFailures,
+        batchesLost, incrementsLost, commits, lastCommit, shardKeys, shardBytes, consumerRedisFailures,
     ]
 }

@@ -49,9 +49,14 @@ struct NodeLook: Look {
 
     var line: String {
         if let refusal = figures.refusal { return "\(address): requests are refused: \(refusal)" }
+        let closed = figures.closed.isEmpty ? "" : ", closed: partitions \(closedNumbers)"
         return "\(address): \(Humanized.quantity(incrementsPerSecond))/s, \(Humanized.count(figures.connections))"
-            + " connections, outbox \(Humanized.bytes(figures.outboxBytes))"
+            + " connections, outbox \(Humanized.bytes(figures.outboxBytes))\(closed)"
     }
+
+    private var closedNumbers: String { PartitionList.text(figures.closed.map(\.partition)) }
+
+    var closed: [ClosedReport] { figures.closed }
 
     func status() -> [UInt8] {
         var object = JSONObject()
@@ -71,6 +76,8 @@ struct NodeLook: Look {
         object.add("batches_replayed", figures.producer.replays)
         object.add("batches_duplicate", figures.producer.duplicates)
         object.add("redis_reachable", queues.isReachable)
+        object.add("redis_fit", figures.isRedisFit)
+        object.add("closed", closed.objects)
         object.add("queues", queues.json)
         return Array(object.text.utf8)
     }
@@ -96,8 +103,11 @@ struct NodeFigures: Sendable {
     private(set) var waiting = 0
     private(set) var connections = 0
     private(set) var outboxBytes = 0
-    /// Why requests are refused on one loop at least.
+    /// Why all requests are refused on one loop at least.
     private(set) var refusal: String?
+    private(set) var isRedisFit = true
+    /// Partitions that one loop at least refuses requests for, each once.
+    private(set) var closed: [ClosedReport] = []
     /// The newest of the loops'.
     private(set) var topology: Topology?
 
@@ -116,8 +126,13 @@ struct NodeFigures: Sendable {
             connections += loop.connections
             outboxBytes += loop.outboxBytes
             refusal = refusal ?? loop.refusal
+            if loop.refusalReason == .redisUnfit { isRedisFit = false }
+            for partition in loop.closed where !closed.contains(where: { $0.partition == partition.partition }) {
+                closed.append(partition)
+            }
             if let newer = loop.topology, newer.epoch > topology?.epoch ?? 0 { topology = newer }
         }
+        closed.sort { $0.partition < $1.partition }
         // All reasons, also those that have not occurred: a rate needs a beginning.
         rejected = Rejection.allCases.map { ($0.rawValue, front.rejected[$0] ?? 0) }
         rejected += RefusalReason.allCases.map { ($0.rawValue, refused[$0] ?? 0) }
@@ -128,6 +143,12 @@ struct NodeFigures: Sendable {
             .requestsAccepted,
             Level.allCases.map { .init(.whole(accepted[Int($0.rawValue)]), $0.description) })
         page.add(.requestsRejected, rejected.map { .init(.whole($0.count), $0.reason) })
+        page.add(.redisFit, .flag(isRedisFit))
+        page.add(
+            .partitionsClosed,
+            RefusalReason.ofPartitions.map { reason in
+                .init(.count(closed.count { $0.reason == reason }), reason.rawValue)
+            })
         page.add(.incrementsAccepted, .whole(producer.increments))
         page.add(.waiting, .count(waiting))
         page.add(.waitsExpired, .whole(expired))
@@ -141,6 +162,17 @@ struct NodeFigures: Sendable {
         page.add(.pushes, .histogram(pushes))
         page.add(.disconnections, .whole(disconnections))
         page.add(.epoch, .whole(UInt64(topology?.epoch ?? 0)))
+    }
+}
+
+extension [ClosedReport] {
+    var objects: [JSONObject] {
+        map { closed in
+            var object = JSONObject()
+            object.add("partition", closed.partition)
+            object.add("reason", closed.sentence)
+            return object
+        }
     }
 }
 

@@ -18,6 +18,7 @@ struct QueueState: Sendable {
         page.add(.redisReachable, .flag(isReachable))
         page.add(.queueBatches, queues.map { .init(.count($0.batches), "\($0.partition)") })
         page.add(.queueBytes, queues.map { .init(.count($0.bytes), "\($0.partition)") })
+        page.add(.behindProducers, queues.map { .init(.count($0.behind), "\($0.partition)") })
         page.add(.queueAge, queues.map { .init(.fraction($0.oldestSeconds ?? 0), "\($0.partition)") })
     }
 
@@ -29,6 +30,7 @@ struct QueueState: Sendable {
             object.add("bytes", queue.bytes)
             object.add("oldest_s", queue.oldestSeconds)
             object.add("owner", queue.owner)
+            object.add("behind_producers", queue.behind)
             return object
         }
     }

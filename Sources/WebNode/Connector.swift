@@ -1,5 +1,6 @@
-// Makes connections to Redis on a thread of its own, because resolving a name and connecting block. Failed attempts are
-// repeated with jittered back-off until one succeeds; only the first of them is told.
+// Makes connections to Redis on a thread of its own, because resolving a name, connecting and asking whether this Redis
+// is fit for the promises block. Failed attempts are repeated with jittered back-off until one succeeds; told are the
+// first of them, and those that find something else wrong with a Redis than the one before.
 
 import RedisQueue
 import ServiceKit
@@ -8,7 +9,7 @@ import ServiceKit
 final class Connector: Sendable {
     enum Outcome: Sendable {
         case connected(Handover)
-        /// The first failure of an attempt; more attempts follow.
+        /// An attempt failed; more follow.
         case failed(RedisError)
     }
 
@@ -53,14 +54,16 @@ final class Connector: Sendable {
     ) -> Bool {
         var backoff = JitteredBackoff()
         var random = SystemRandomNumberGenerator()
-        var isTold = false
+        var told: RedisError?
         while true {
             do throws(RedisError) {
-                tell(.connected(Handover(connection: try RedisConnection(link))))
+                tell(.connected(Handover(connection: try RedisConnection(toFit: link))))
                 return true
             } catch {
-                if !isTold { tell(.failed(error)) }
-                isTold = true
+                if told == nil || told?.problems != error.problems {
+                    tell(.failed(error))
+                    told = error
+                }
             }
             // Meanwhile nobody asks for another connection: whatever comes is the order to stop.
             if mailbox.receive(waitingMilliseconds: backoff.next(using: &random)) != nil { return false }

@@ -14,6 +14,8 @@ final class Delivery: DescriptorHandler, @unchecked Sendable {
     enum Report {
         case connected
         case disconnected(String)
+        /// Redis would not keep what it confirms: it is not used until that is mended.
+        case unfit(String)
         /// The answers are those of the commands, one by one.
         case landed([QueueCommand], [QueueAnswer])
     }
@@ -50,7 +52,9 @@ final class Delivery: DescriptorHandler, @unchecked Sendable {
         loop.assertInLoop()
         guard let queue else { preconditionFailure("a flight without a connection") }
         deadline = loop.now + link.commandMilliseconds
-        handle(queue.send(commands))
+        // Its settings can change at any time, and the topology is read now and then.
+        let isChecked = if case .readTopology? = commands.first { true } else { false }
+        handle(queue.send(commands, isChecked: isChecked))
     }
 
     func isReady(_ events: IOEvents) {
@@ -86,7 +90,7 @@ final class Delivery: DescriptorHandler, @unchecked Sendable {
 
     private func connected(_ outcome: Connector.Outcome) {
         switch outcome {
-        case .failed(let error): report(.disconnected(error.description))
+        case .failed(let error): report(Report(error))
         case .connected(let handover):
             if isClosed { return }
             do {
@@ -108,7 +112,7 @@ final class Delivery: DescriptorHandler, @unchecked Sendable {
         let isConnected = queue?.isConnected ?? false
         if !isConnected {
             disconnect()
-            report(.disconnected(landed.failure?.description ?? "unknown"))
+            report(landed.failure.map { Report($0) } ?? .disconnected("unknown"))
         }
         if !landed.commands.isEmpty { report(.landed(landed.commands, landed.answers)) }
         if !isConnected { connect() }
@@ -127,5 +131,11 @@ final class Delivery: DescriptorHandler, @unchecked Sendable {
         watch = nil
         queue = nil
         deadline = .max
+    }
+}
+
+extension Delivery.Report {
+    fileprivate init(_ error: RedisError) {
+        self = error.problems == nil ? .disconnected(error.description) : .unfit(error.description)
     }
 }

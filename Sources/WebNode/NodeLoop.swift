@@ -39,9 +39,13 @@ final class NodeLoop: IncrementService, @unchecked Sendable {
     private var isPumpScheduled = false
     /// What the log has been told about admission.
     private var reportedClosed: TallyCore.Refusal?
+    private var reportedPartitions = ClosedPartitions()
     private var whenAdmitting: (@Sendable () -> Void)?
     private var startedAt: UInt64 = 0
     private var whenFlushed: (@Sendable () -> Void)?
+    private var whenConflicting: (@Sendable (StreamID) -> Void)?
+    /// Nothing is sent or answered any more.
+    private var isHalted = false
     private var ticking: RepeatedWork?
 
     /// How often deadlines, heartbeats and back-offs are looked at.
@@ -58,10 +62,17 @@ final class NodeLoop: IncrementService, @unchecked Sendable {
         self.logger = logger
     }
 
-    /// Connects and begins to tick; `admitting` is called once, when the first topology has been read. On the loop.
-    func start(admitting: @escaping @Sendable () -> Void) {
+    /// Connects and begins to tick. On the loop.
+    ///
+    /// - Parameters:
+    ///   - admitting: called once, when the first topology has been read.
+    ///   - conflicting: called once if another process uses this producer's identity.
+    func start(
+        admitting: @escaping @Sendable () -> Void, conflicting: @escaping @Sendable (StreamID) -> Void
+    ) {
         loop.loop.assertInLoop()
         whenAdmitting = admitting
+        whenConflicting = conflicting
         startedAt = loop.loop.now
         // Both hold this object until `stop`; a weak reference would make every other one slower.
         delivery.start { self.received($0) }
@@ -88,7 +99,7 @@ final class NodeLoop: IncrementService, @unchecked Sendable {
                 increments, level: request.level, idempotencyKey: request.idempotencyKey, now: now)
         } catch {
             statistics.refused[RefusalReason(error), default: 0] += 1
-            return .refused(HTTPFront.Refusal(error))
+            return .refused(HTTPFront.Refusal(error, of: producer.id))
         }
         statistics.accepted[Int(request.level.rawValue)] += 1
         schedulePump()
@@ -103,12 +114,25 @@ final class NodeLoop: IncrementService, @unchecked Sendable {
 
     func readiness() -> Readiness {
         loop.loop.assertInLoop()
-        let refusal = producer.closedReason(now: loop.loop.now)
-        let reason = refusal.map { #","reason":\#(JSONText.quote($0.sentence))"# } ?? ""
+        let refusal = refusal()
+        let reason = refusal.map { #","reason":\#(JSONText.quote($0))"# } ?? ""
         let epoch = producer.topology.map { "\($0.epoch)" } ?? "null"
+        let closed = closed
+        let list = closed.isEmpty ? "" : #","closed":\#(closed.json)"#
         return Readiness(
             isReady: refusal == nil,
-            json: #"{"ready":\#(refusal == nil)\#(reason),"epoch":\#(epoch),"outbox_bytes":\#(producer.heldBytes)}"#)
+            json: #"{"ready":\#(refusal == nil)\#(reason),"epoch":\#(epoch),"outbox_bytes":\#(producer.heldBytes)"#
+                + list + "}")
+    }
+
+    private var closed: [ClosedReport] {
+        producer.closedPartitions.map { ClosedReport($0, of: producer.id) }
+    }
+
+    /// Why no request is admitted, whatever it touches; nil if some are.
+    private func refusal() -> String? {
+        if let refusal = producer.closedReason(now: loop.loop.now) { return refusal.sentence(of: producer.id) }
+        return producer.isEveryPartitionClosed ? closed.allClosed : nil
     }
 
     func document(_ page: Page) -> [UInt8]? {
@@ -124,7 +148,8 @@ final class NodeLoop: IncrementService, @unchecked Sendable {
             statistics: statistics, producer: producer.statistics, front: loop.statistics,
             connections: loop.connectionCount, waiting: waiting.count { $0 != nil },
             outboxBytes: producer.heldBytes, isConnected: producer.isConnected, topology: producer.topology,
-            refusal: producer.closedReason(now: loop.loop.now)?.sentence)
+            refusal: refusal(), refusalReason: producer.closedReason(now: loop.loop.now).map { RefusalReason($0) },
+            closed: closed)
     }
 
     // MARK: Flights
@@ -140,9 +165,8 @@ final class NodeLoop: IncrementService, @unchecked Sendable {
 
     /// Sends the next flight, if none is under way.
     private func pump() {
-        if isFlying || !producer.isConnected { return }
-        let commands = producer.nextFlight(
-            now: loop.loop.now, wallClock: UInt64(WallClock.milliseconds()))
+        if isFlying || isHalted || !producer.isConnected { return }
+        let commands = producer.nextFlight(now: loop.loop.now)
         if commands.isEmpty { return }
         isFlying = true
         flightBegan = MonotonicClock.nanoseconds()
@@ -159,17 +183,25 @@ final class NodeLoop: IncrementService, @unchecked Sendable {
             producer.connection(isUp: false, now: now)
             statistics.disconnections += 1
             logger.warning("Redis is unreachable", metadata: ["reason": "\(reason)"])
+        case .unfit(let reason):
+            producer.connection(isUp: false, unfit: reason, now: now)
+            statistics.disconnections += 1
         case .landed(let commands, let answers):
             isFlying = false
             if commands.contains(where: \.isPush) {
                 statistics.pushes.record(nanoseconds: MonotonicClock.nanoseconds() - flightBegan)
             }
-            let wallClock = UInt64(WallClock.milliseconds())
             for (command, answer) in zip(commands, answers) {
-                producer.received(answer, to: command, now: now, wallClock: wallClock)
+                producer.received(answer, to: command, now: now)
             }
             producer.flightEnded()
+            if let conflict = producer.conflict {
+                halt()
+                whenConflicting?(conflict)
+                return
+            }
             acknowledge()
+            reportPartitions(now)
         }
         schedulePump()
         reportAdmission(now)
@@ -192,11 +224,14 @@ final class NodeLoop: IncrementService, @unchecked Sendable {
         if now >= earliestDeadline { expire(now) }
         pump()
         reportAdmission(now)
+        if !reportedPartitions.isEmpty { reportPartitions(now) }
         finishDraining()
     }
 
     /// Answers the requests whose wait has run out with the level that they have reached.
     private func expire(_ now: UInt64) {
+        // Whoever waits then is not told anything: nobody knows what became of it.
+        if isHalted { return }
         earliestDeadline = .max
         for (slot, request) in waiting.enumerated() {
             guard let request else { continue }
@@ -223,9 +258,26 @@ final class NodeLoop: IncrementService, @unchecked Sendable {
         guard refusal != reportedClosed, !producer.isDraining, !isStarting else { return }
         reportedClosed = refusal
         if let refusal {
-            logger.warning("requests are refused", metadata: ["reason": "\(refusal.sentence)"])
+            logger.warning("requests are refused", metadata: ["reason": "\(refusal.sentence(of: producer.id))"])
         } else {
             logger.info("requests are admitted", metadata: ["epoch": "\(producer.topology?.epoch ?? 0)"])
+        }
+    }
+
+    /// One line when a partition closes, one when it is open again.
+    private func reportPartitions(_ now: UInt64) {
+        for change in reportedPartitions.changes(producer.closedPartitions, now: now) {
+            switch change {
+            case .closed(let partition):
+                logger.warning(
+                    "requests for a partition are refused",
+                    metadata: [
+                        "partition": "\(partition.number)",
+                        "reason": "\(partition.refusal.sentence(of: producer.id))",
+                    ])
+            case .opened(let number):
+                logger.info("requests for a partition are admitted", metadata: ["partition": "\(number)"])
+            }
         }
     }
 
@@ -246,7 +298,7 @@ final class NodeLoop: IncrementService, @unchecked Sendable {
     }
 
     private func finishDraining() {
-        guard let whenFlushed, producer.isFlushed, !isFlying else { return }
+        guard let whenFlushed, producer.isFlushed, !isFlying, !isHalted else { return }
         self.whenFlushed = nil
         // Who waits for `stored` is told what has been reached: the shard's part needs no node.
         expire(.max)
@@ -258,5 +310,12 @@ final class NodeLoop: IncrementService, @unchecked Sendable {
         loop.loop.assertInLoop()
         ticking?.cancel()
         delivery.close()
+    }
+
+    /// As `stop`; also admits and acknowledges nothing from now on.
+    func halt() {
+        stop()
+        isHalted = true
+        producer.drain()
     }
 }

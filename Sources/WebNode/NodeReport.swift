@@ -30,8 +30,48 @@ public struct LoopReport: Sendable {
     public let outboxBytes: Int
     public let isConnected: Bool
     public let topology: Topology?
-    /// Why requests are refused now; nil if they are not.
+    /// Why all requests are refused now; nil if they are not.
     public let refusal: String?
+    /// Why, as a label.
+    public let refusalReason: RefusalReason?
+    /// Partitions that are closed while others take requests, in their order.
+    public let closed: [ClosedReport]
+}
+
+/// A partition for which requests are refused.
+public struct ClosedReport: Hashable, Sendable {
+    public let partition: UInt32
+    public let reason: RefusalReason
+    /// A sentence without a full stop.
+    public let sentence: String
+
+    init(_ closed: ClosedPartition, of producer: ProducerID) {
+        self.init(
+            partition: closed.number, reason: RefusalReason(closed.refusal),
+            sentence: closed.refusal.sentence(of: producer))
+    }
+
+    public init(partition: UInt32, reason: RefusalReason, sentence: String) {
+        self.partition = partition
+        self.reason = reason
+        self.sentence = sentence
+    }
+}
+
+extension [ClosedReport] {
+    /// So many are listed on a page that balancers fetch.
+    static let listedMax = 100
+
+    /// What is said when no partition is left.
+    public var allClosed: String? { first.map { "no partition takes requests: \($0.sentence)" } }
+
+    /// A JSON array of the first of them.
+    public var json: String {
+        let objects = prefix(Self.listedMax).map {
+            #"{"partition":\#($0.partition),"reason":\#(JSONText.quote($0.sentence))}"#
+        }
+        return "[\(objects.joined(separator: ","))]"
+    }
 }
 
 /// Why a request was not admitted, without the values: the label of a metric.
@@ -41,10 +81,16 @@ public enum RefusalReason: String, CaseIterable, Sendable {
     case redisUnreachable = "redis_unreachable"
     case outboxFull = "outbox_full"
     case queueFull = "queue_full"
+    case shardBehind = "shard_behind"
+    case identityInUse = "identity_in_use"
+    case redisUnfit = "redis_unfit"
     case repairDue = "repair_due"
     case redisRefuses = "redis_refuses"
     case otherCluster = "other_cluster"
     case sumOutOfRange = "sum_out_of_range"
+
+    /// Those that close one partition.
+    public static let ofPartitions: [RefusalReason] = [.queueFull, .shardBehind, .repairDue, .redisRefuses]
 
     init(_ refusal: TallyCore.Refusal) {
         switch refusal {
@@ -53,6 +99,9 @@ public enum RefusalReason: String, CaseIterable, Sendable {
         case .redisUnreachable: self = .redisUnreachable
         case .outboxFull: self = .outboxFull
         case .queueFull: self = .queueFull
+        case .shardBehind: self = .shardBehind
+        case .identityInUse: self = .identityInUse
+        case .redisUnfit: self = .redisUnfit
         case .repairDue: self = .repairDue
         case .redisRefuses: self = .redisRefuses
         case .otherCluster: self = .otherCluster

@@ -4,25 +4,36 @@ import HTTPFront
 import TallyCore
 
 extension HTTPFront.Refusal {
-    init(_ refusal: TallyCore.Refusal) {
+    init(_ refusal: TallyCore.Refusal, of producer: ProducerID) {
+        let sentence = refusal.sentence(of: producer)
         switch refusal {
-        case .sumOutOfRange: self = .unprocessable(detail: refusal.sentence)
-        case .repairDue, .otherCluster: self = .unavailable(reason: refusal.sentence, retryAfterSeconds: 5)
-        case .noTopology, .draining, .redisUnreachable, .outboxFull, .queueFull, .redisRefuses:
-            self = .unavailable(reason: refusal.sentence, retryAfterSeconds: 1)
+        case .sumOutOfRange: self = .unprocessable(detail: sentence)
+        case .repairDue, .otherCluster, .shardBehind, .redisUnfit:
+            self = .unavailable(reason: sentence, retryAfterSeconds: 5)
+        case .noTopology, .draining, .redisUnreachable, .outboxFull, .queueFull, .redisRefuses, .identityInUse:
+            self = .unavailable(reason: sentence, retryAfterSeconds: 1)
         }
     }
 }
 
 extension TallyCore.Refusal {
     /// For clients and the log, without a full stop.
-    var sentence: String {
+    ///
+    /// - Parameter producer: who refuses.
+    func sentence(of producer: ProducerID) -> String {
         switch self {
         case .noTopology: "the cluster is not initialised yet: no topology was found in Redis"
         case .draining: "this node is shutting down"
         case .redisUnreachable: "Redis does not answer"
         case .outboxFull: "too much is waiting for the consumers on this node"
         case .queueFull(let partition): "the queue of partition \(partition) is full: its consumer is behind"
+        case .shardBehind(let partition, let missing):
+            "the shard of partition \(partition) lacks batches \(missing.lowerBound)-\(missing.upperBound) of producer"
+                + " \(producer), which it had, unless its consumer stands still: `tallymill verify` shows what is"
+                + " missing; put the newest copy of the shard back, or run `tallymill repair --accept-loss"
+                + " \(producer):\(missing.lowerBound)-\(missing.upperBound)`"
+        case .identityInUse: "another process uses this node's identity: this one ends"
+        case .redisUnfit(let text): text
         case .repairDue(let partition): "partition \(partition) is closed or missing in Redis: run `tallymill repair`"
         case .otherCluster(let cluster): "Redis belongs to another cluster, \(cluster)"
         case .redisRefuses(let text): "Redis refuses: \(text)"

@@ -51,9 +51,14 @@ public final class WebNode: Sendable {
     private let unready: Atomic<Int>
     /// Loops that hold something that Redis has not confirmed.
     private let undrained: Atomic<Int>
+    private let foreignStream = Mutex<StreamID?>(nil)
 
     /// Where it listens, with the port that the system chose if 0 was asked for.
     public var address: Endpoint { server.address }
+    /// All addresses that are bound.
+    public var boundAddresses: [Endpoint] { server.boundAddresses }
+    /// The address, and what is bound where that is something else.
+    public var listening: String { server.listening }
 
     private init(server: HTTPServer, parts: [Part]) {
         self.server = server
@@ -73,7 +78,9 @@ public final class WebNode: Sendable {
         let loops = configuration.eventLoops
         let makeService: @Sendable (LoopHandle) -> any HTTPService = { loop in
             var random = SystemRandomNumberGenerator()
-            let producer = Producer(id: .random(using: &random), configuration: producerConfiguration)
+            let clock = RedisClock(guess: UInt64(WallClock.milliseconds()), at: loop.loop.now)
+            let producer = Producer(
+                id: .random(using: &random), configuration: producerConfiguration, clock: clock)
             var logger = logger
             logger[metadataKey: "loop"] = "\(loop.index)"
             let delivery = Delivery(loop: loop.loop, link: configuration.link, names: configuration.names)
@@ -87,7 +94,13 @@ public final class WebNode: Sendable {
             access: configuration.access, makeService: makeService)
         let node = WebNode(server: server, parts: parts.withLock { $0 }.sorted { $0.loop.index < $1.loop.index })
         for part in node.parts {
-            part.loop.loop.execute { part.node.start { node.unready.subtract(1, ordering: .releasing) } }
+            part.loop.loop.execute {
+                part.node.start {
+                    node.unready.subtract(1, ordering: .releasing)
+                } conflicting: { stream in
+                    node.halt(stream)
+                }
+            }
         }
         return node
     }
@@ -104,6 +117,15 @@ public final class WebNode: Sendable {
             let share = outboxBytes / parts.count
             part.loop.loop.execute { part.node.setBounds(outboxBytes: share, queueBytes: queueBytes) }
         }
+    }
+
+    /// The stream that another process writes to under the same identity; this one has stopped counting and has to end.
+    public var conflict: StreamID? { foreignStream.withLock { $0 } }
+
+    /// If one loop was cloned, all were.
+    private func halt(_ stream: StreamID) {
+        for part in parts { part.loop.loop.execute { part.node.halt() } }
+        foreignStream.withLock { $0 = $0 ?? stream }
     }
 
     /// Whether every loop has begun to admit requests.
@@ -123,6 +145,12 @@ public final class WebNode: Sendable {
     /// Bytes that Redis has not confirmed, after `drain`. Not after `finish`.
     public var heldBytes: Int {
         parts.reduce(0) { sum, part in sum + part.loop.loop.perform { part.node.heldBytes } }
+    }
+
+    /// Ends the connections of clients without an answer, after a `conflict`. What connects to Redis meanwhile ends
+    /// with the process.
+    public func abandon() {
+        server.shutdown()
     }
 
     /// Gives the connections their last answers and ends the threads.

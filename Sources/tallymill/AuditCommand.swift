@@ -5,7 +5,7 @@ import ServiceKit
 /// `tallymill audit`: does the ledger balance?
 struct AuditCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "audit", abstract: "Adds up the ledger: pushed = applied + repeated + dead + queued.",
+        commandName: "audit", abstract: "Adds up the ledger: pushed = applied + repeated + dead + lost + queued.",
         discussion: """
             EXAMPLES
               tallymill audit
@@ -14,9 +14,11 @@ struct AuditCommand: ParsableCommand {
               tallymill audit --format json
 
             Everything that web nodes have pushed to Redis is applied, or repeated (it had been counted under another \
-            identity), or dead (tallymill dead-letters), or still queued; and the counters add up to what was applied, \
-            carried over by a rebalance, and imported. What is left over is the residual, which must be 0. PUSHED to \
-            RESIDUAL are numbers of increments; JSON has their sums, too.
+            identity), or dead (tallymill dead-letters), or lost (an operator has accepted that: repair or restore \
+            --accept-loss), or still queued; and the counters add up to what was applied, carried over by a rebalance, \
+            and imported. What is left over is the residual, which must be 0. PUSHED to RESIDUAL are numbers of \
+            increments; JSON has their sums, too. How much a loss was is known when the next batch of its producer has \
+            come; until then it is given in batches.
 
             With --node, what live nodes hold and have not pushed is shown beside it, and whether they still hold \
             batches that are missing.

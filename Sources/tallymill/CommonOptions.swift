@@ -5,6 +5,7 @@
 
 import ArgumentParser
 import Glibc
+import Logging
 import Operations
 import RedisQueue
 import ServiceKit
@@ -130,6 +131,10 @@ struct Session {
         folder = DataFolder(settings.text(.dataDir))
         log = LogOutput(settings, environment: environment)
         log.bootstrap()
+        for warning in settings.warnings {
+            let advice: Logger.Metadata = warning.advice.map { ["advice": "\($0)"] } ?? [:]
+            log.logger("settings").warning("\(warning.sentence)", metadata: advice)
+        }
         _ = try ParentDeath.arm(environment: environment)  // false: nobody asked for it
     }
 

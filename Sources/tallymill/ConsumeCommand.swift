@@ -62,7 +62,7 @@ struct ConsumeCommand: ParsableCommand {
                 idempotencyRetention: retention),
             shards: shards, logger: logger)
         watch.start { ConsumerObserver(consumers, shards: shards, access, RoleWatch.build) }
-        Output.line("ready partition \(partitions)")
+        Output.announce("ready partition \(partitions)", logger)
         var readiness = ConsumerReadiness()
         while consumers.isRunning {
             if let event = try signals.wait(timeoutMilliseconds: 100) {
@@ -72,10 +72,10 @@ struct ConsumeCommand: ParsableCommand {
                 }
                 tokens?.reload(logger: logger)
             }
-            try readiness.tell(watch.notify, consumers)
+            readiness.tell(watch, consumers)
         }
-        try watch.notify.stopping(status: "finishing the transaction under way")
-        try watch.notify.extendTimeout(milliseconds: RoleWatch.patienceMilliseconds)
+        watch.tell { notify throws(Failure) in try notify.stopping(status: "finishing the transaction under way") }
+        watch.askForPatience()
         let failure = consumers.stop()
         watch.stop()
         if let failure { throw failure }
@@ -93,15 +93,15 @@ private struct ConsumerReadiness {
     private var isTold = false
     private var askedAt: UInt64?
 
-    mutating func tell(_ notify: Notify, _ consumers: ShardConsumer) throws(Failure) {
+    mutating func tell(_ watch: RoleWatch, _ consumers: ShardConsumer) {
         if isTold { return }
         if consumers.report().allSatisfy({ $0.state == .consuming }) {
             isTold = true
-            return try notify.ready(status: "consuming")
+            return watch.tell { notify throws(Failure) in try notify.ready(status: "consuming") }
         }
         let now = MonotonicClock.milliseconds()
         if let askedAt, now < askedAt + UInt64(RoleWatch.patienceMilliseconds / 3) { return }
         askedAt = now
-        try notify.extendTimeout(milliseconds: RoleWatch.patienceMilliseconds)
+        watch.askForPatience()
     }
 }

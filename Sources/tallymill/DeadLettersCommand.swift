@@ -15,9 +15,17 @@ struct DeadLettersCommand: ParsableCommand {
               tallymill dead-letters replay 3:17 3:18
               tallymill dead-letters drop --all --reason damaged --yes > dropped.ndjson
 
-            An increment that would leave the range of a 64-bit counter, or a batch that was damaged on its way, is \
-            set aside in its shard and keeps nothing else from being counted. A letter is named by its partition and \
-            its row; names hold until the next rebalance.
+            An increment that cannot be counted is set aside in its shard and keeps nothing else from being counted. A \
+            letter is named by its partition and its row; names hold until the next rebalance.
+
+            REASONS
+              overflow   the counter would leave the range of a 64-bit number: it was not counted
+              damaged    the batch was damaged on its way: it was not counted, and what it held cannot be told
+              late       it has an Idempotency-Key and was sent longer ago than keys are kept: nobody knows whether an
+                         earlier request with the same key was counted
+              forgotten  it comes from an epoch that was purged: nobody knows whether it was counted there
+
+            Of the last two, replay what you know was not counted, and drop the rest: replay counts, drop does not.
             """,
         subcommands: [List.self, Show.self, Replay.self, Drop.self], defaultSubcommand: List.self)
 }
@@ -52,7 +60,7 @@ extension DeadLettersCommand {
         }
 
         @OptionGroup var common: CommonOptions
-        @Option(help: ArgumentHelp("overflow or damaged: only these", valueName: "reason"))
+        @Option(help: ArgumentHelp("overflow, damaged, late or forgotten: only these", valueName: "reason"))
         var reason: DeadLetter.Reason?
         @Option(help: ArgumentHelp("not more than so many (default: 1000 in a table, else all)", valueName: "n"))
         var limit: Int?
@@ -84,6 +92,10 @@ extension DeadLettersCommand {
             var found: [FoundDeadLetter] = []
             try letters.forEach(reason: reason, limit: limit ?? 1_000) { found.append($0) }
             Output.write(Array(DeadLetterWriter.table(found).utf8), to: 1)
+            let unknown = Set(found.map(\.letter.reason)).filter(\.mayBeCounted)
+            for reason in unknown.sorted(by: { $0.rawValue < $1.rawValue }) {
+                Output.line("\(reason.rawValue): \(reason.meaning)")
+            }
             if found.count < count { Output.line("\(found.count) of \(count): --limit shows more") }
         }
 
@@ -133,15 +145,28 @@ extension DeadLettersCommand {
                 EXAMPLES
                   tallymill dead-letters replay 3:17
                   tallymill dead-letters replay --all
+                  tallymill dead-letters replay --all --reason late
 
                 Each amount goes through the queues once more, as one increment; it needs running consumers. \
-                Interrupted at any point, it counts nothing twice when it is run again within the time for which \
-                idempotency keys are kept (--idempotency-retention of the consumers). An amount that still does not \
-                fit becomes a new letter, and the command ends with 3. Damaged batches cannot be replayed.
+                Interrupted at any point, it counts nothing twice when it is run again, however much later. An amount \
+                that still does not fit becomes a new letter, and the command ends with 3. Damaged batches cannot be \
+                replayed. Late and forgotten letters may have been counted before: --all leaves them where they are, \
+                and they are replayed only by their names or by --reason.
                 """)
 
         @OptionGroup var common: CommonOptions
         @OptionGroup var choice: DeadLetterSelection
+        @Option(
+            help: ArgumentHelp(
+                "with --all: overflow, late or forgotten, only these (default: overflow)", valueName: "reason"))
+        var reason: DeadLetter.Reason?
+
+        func validate() throws {
+            if reason != nil, !choice.all { throw ValidationError("--reason goes with --all") }
+            if reason == .damaged {
+                throw ValidationError("damaged batches cannot be replayed: nobody knows what they held")
+            }
+        }
 
         func run() throws {
             try run { () throws(Failure) in
@@ -149,11 +174,11 @@ extension DeadLettersCommand {
                 let letters = try DeadLetters(session.folder)
                 let lock = try session.folder.lockForChange()
                 defer { withExtendedLifetime(lock) {} }
-                try letters.check(choice.selection(), replays: true)
+                try letters.check(choice.selection(reason), replays: true)
                 let access = try session.redis(clientName: "tallymill-dead-letters")
                 _ = try access.connect(waitingMilliseconds: RedisAccess.startMilliseconds)
                 var (counted, again) = (0, 0)
-                try letters.replay(choice.selection(), access) { found, fate in
+                try letters.replay(choice.selection(reason), access) { found, fate in
                     switch fate {
                     case .counted:
                         counted += 1
@@ -164,7 +189,19 @@ extension DeadLettersCommand {
                     }
                 }
                 Output.line("\(counted) counted, \(again) still dead")
+                if choice.all, reason == nil { tellWhatIsLeft(letters) }
                 return again > 0 ? .partial : .ok
+            }
+        }
+
+        /// Letters that only somebody can decide about who knows more.
+        private func tellWhatIsLeft(_ letters: DeadLetters) {
+            for reason in [DeadLetter.Reason.late, .forgotten] {
+                let left = letters.count(reason: reason).letters
+                if left == 0 { continue }
+                Output.line(
+                    "\(Humanized.count(left)) \(reason.rawValue) left: nobody knows whether they were counted; "
+                        + "--all --reason \(reason.rawValue) counts them, `drop` does not")
             }
         }
     }
@@ -177,12 +214,12 @@ extension DeadLettersCommand {
                   tallymill dead-letters drop 3:17
                   tallymill dead-letters drop --all --reason damaged --yes > dropped.ndjson
 
-                What is dropped is counted nowhere; the ledger keeps its amount as dead. Consumers may run.
+                What is dropped is not counted any more; the ledger keeps its amount as dead. Consumers may run.
                 """)
 
         @OptionGroup var common: CommonOptions
         @OptionGroup var choice: DeadLetterSelection
-        @Option(help: ArgumentHelp("with --all: overflow or damaged, only these", valueName: "reason"))
+        @Option(help: ArgumentHelp("with --all: overflow, damaged, late or forgotten, only these", valueName: "reason"))
         var reason: DeadLetter.Reason?
         @Flag(help: "do it without asking") var yes = false
 

@@ -23,8 +23,17 @@ struct ImportCommand: ParsableCommand {
 
             Into an empty cluster the sums are loaded directly, and the consumers stand still meanwhile; a running
             `tallymill up` stops its own and starts them again. Otherwise they go through the queues. It returns when
-            all is stored. Interrupted, run it again with the same lines: nothing is counted twice. Lines that were
-            imported already are recognised by their digest; --again counts them once more.
+            all is stored. Interrupted, run it again with the same lines, in either way: nothing is counted twice. Lines
+            that were imported already are recognised by their digest, however long ago and however they came in;
+            --again counts them once more, under a name that tells this time from others.
+
+            WHAT IT REFUSES, AND WHY
+              - to load directly while a queue holds a batch, a shard a key, or any of these lines: loading does not
+                look at each key, so what is there already would count twice. Then they go through the queues; also if
+                it turns out only after the queues were drained that some of them had come that way.
+              - to go through the queues without consumers: it ends with 69. What it has handed over by then stays in
+                the queues and counts once; start the consumers and run it again.
+              - to begin while another change of epoch is unfinished: 78. `tallymill rebalance resume` finishes that.
             """)
 
     enum OnError: String, ExpressibleByArgument, CaseIterable {
@@ -92,26 +101,46 @@ struct ImportCommand: ParsableCommand {
 
     private func load(_ lines: Import, _ runs: SortedRuns, _ tool: ChangeTool) throws(Failure) {
         let lock = try tool.session.folder.lockForChange()
-        let way = try lines.way(throughQueues: queued)
-        switch way {
-        case .done:
-            Output.line("imported already: nothing is counted twice; --again NAME counts these lines once more")
-            return
-        case .direct, .resume:
+        var way = try lines.way(throughQueues: queued, tool.access)
+        if way == .done {
+            // A direct import that was killed after its last step left its journal.
+            _ = try tool.session.folder.endJournal()
+            return Output.line(Self.doneBefore)
+        }
+        if way == .direct || way == .resume {
             let source = lines.source
+            let begins = way == .direct
             try withExtendedLifetime(lock) { () throws(Failure) in
                 try tool.withConsumersStopped("import", isLocked: true) { rebalance throws(Failure) in
-                    if way == .direct { try rebalance.load(source) } else { _ = try rebalance.resume(with: source) }
+                    if begins { try rebalance.load(source) } else { _ = try rebalance.resume(with: source) }
                 }
             }
-        case .queues:
-            tool.progress.tell(.phase("counting through the queues, lines", total: Int(runs.digest.lines)))
-            try withExtendedLifetime(lock) { () throws(Failure) in
-                try lines.deliver(over: tool.access) { tool.progress.tell(.progress(done: $0)) }
-            }
-            tool.progress.clear()
+            way = try lines.way(throughQueues: false, tool.access)
         }
-        Output.line("imported \(Humanized.count(runs.digest.lines)) lines")
+        let text = "imported \(Humanized.count(runs.digest.lines)) lines"
+        if way == .done { return Output.line(text) }
+        // Or a direct import has left them out, because the queues had brought some of them.
+        tool.progress.tell(.phase("counting through the queues, lines", total: Int(runs.digest.lines)))
+        let arrival = try withExtendedLifetime(lock) { () throws(Failure) in
+            try lines.deliver(over: tool.access) { tool.progress.tell(.progress(done: $0)) }
+        }
+        tool.progress.clear()
+        Output.line(arrival.map { Self.told(text, $0) } ?? "\(text), each sum once: \(Self.elsewhere)")
+    }
+
+    private static let doneBefore =
+        "imported already: nothing is counted twice; --again NAME counts these lines once more"
+    private static let elsewhere = "shards on other hosts do not tell how many were counted before"
+
+    /// What became of the sums of all lines.
+    static func told(_ text: String, _ arrival: Import.Arrival) -> String {
+        if arrival.new + arrival.dead == 0, arrival.known > 0 { return doneBefore }
+        var parts = ["\(Humanized.count(arrival.new)) sums counted"]
+        if arrival.known > 0 { parts.append("\(Humanized.count(arrival.known)) had been counted before") }
+        if arrival.dead > 0 {
+            parts.append("\(Humanized.count(arrival.dead)) do not fit and are dead letters")
+        }
+        return "\(text): \(parts.joined(separator: ", "))"
     }
 
     /// nil if it is not known.

@@ -31,13 +31,32 @@ enum Output {
         write(Array(text.utf8), to: STDERR_FILENO)
     }
 
-    /// All bytes, or the end of the process: nobody reads on, as with any filter in a pipe.
+    /// A line for whoever started a role. A role goes on if nobody can read it.
+    static func announce(_ text: String, _ logger: Logger) {
+        guard let number = writeAll(Array((text + "\n").utf8), to: STDOUT_FILENO) else { return }
+        logger.warning("standard output takes nothing", metadata: ["reason": "\(String(cString: strerror(number)))"])
+    }
+
+    /// All bytes, whole characters, or the end of the process: without a word if nobody reads on, as with any filter in
+    /// a pipe. A terminal shows what others have written into keys and names, and does not obey it.
     static func write(_ all: [UInt8], to descriptor: Int32) {
+        let all = Terminal(descriptor).isTerminal ? TerminalText.shown(all) : all
+        guard let number = writeAll(all, to: descriptor) else { return }
+        if descriptor == STDOUT_FILENO, number != EPIPE {
+            let reason = String(cString: strerror(number))
+            _ = writeAll(Array("tallymill: cannot write to standard output: \(reason)\n".utf8), to: STDERR_FILENO)
+        }
+        exit(ServiceKit.ExitCode.ioError.rawValue)
+    }
+
+    /// nil, or the error number.
+    private static func writeAll(_ all: [UInt8], to descriptor: Int32) -> Int32? {
         var bytes = all[...]
         while !bytes.isEmpty {
             let count = bytes.withUnsafeBytes { Glibc.write(descriptor, $0.baseAddress, $0.count) }
-            if count > 0 { bytes = bytes.dropFirst(count) } else if errno != EINTR { exit(74) }
+            if count > 0 { bytes = bytes.dropFirst(count) } else if errno != EINTR { return errno }
         }
+        return nil
     }
 }
 

@@ -123,8 +123,11 @@ extension RebalanceCommand {
                 let tool = try ChangeTool(
                     Session(.rebalance, common.flags), "rebalance", pauseBefore: change.pauseBefore)
                 let withoutImport = withoutImport
-                guard try RebalanceStatus(tool.session.folder).state != .idle else {
-                    Output.line("nothing to resume")
+                let folder = tool.session.folder
+                guard try RebalanceStatus(folder).state != .idle else {
+                    let lock = try folder.lockForChange()
+                    let hasEnded = try withExtendedLifetime(lock) { () throws(Failure) in try folder.endJournal() }
+                    Output.line(hasEnded ? "the change had ended: its journal was put away" : "nothing to resume")
                     return .ok
                 }
                 try tool.withConsumersStopped("rebalance, resumed") { rebalance throws(Failure) in
@@ -140,8 +143,17 @@ extension RebalanceCommand {
         static let configuration = CommandConfiguration(
             abstract: "Deletes earlier epochs: their files, their keys in Redis, their watermarks.",
             discussion: """
-                Only when no web node runs that was started before the change and has not moved, and no Redis from
-                before it, backup or replica, will be put back: their batches would be counted again.
+                Consumers and web nodes may run. The watermarks of the last of those epochs stay until the next change:
+                they recognise what moved and has not been met yet. What is forgotten can no longer be recognised, so it
+                is refused (3), with what to do,
+                  while a list holds batches of an epoch that would be forgotten, or an old list holds any
+                  while the queue of an earlier epoch was consumed by another copy of the files
+
+                What can still go wrong: a web node that slept through two changes of epoch, or a Redis from before
+                them that is put back, brings batches that nobody can recognise. They are not counted, and not lost:
+                they go to the dead letters (`forgotten`).
+
+                The files are a way back to look at; they are gone then. A second purge has nothing to do, and says so.
                 """)
 
         @OptionGroup var common: CommonOptions
@@ -153,13 +165,13 @@ extension RebalanceCommand {
                 let lock = try tool.session.folder.lockForChange()
                 let purge = try RebalancePurge(tool.session.folder, tool.access)
                 if purge.epochs.isEmpty {
-                    Output.line("nothing to purge")
+                    Output.line("nothing to purge: no files of an earlier epoch are kept")
                     return .ok
                 }
                 let names = purge.epochs.map { "\($0.epoch)" }.joined(separator: ", ")
                 Output.error(
-                    "epoch \(names) can never be looked at again, and a web node or a Redis that still has batches of "
-                        + "it would have them counted again")
+                    "epoch \(names) can never be looked at again; what a web node or a Redis still brings of epochs "
+                        + "before the last change goes to the dead letters")
                 guard try Confirmation.ask("Purge epoch \(names)?", isGiven: yes) else { return .failure }
                 let bytes = try withExtendedLifetime(lock) { () throws(Failure) in
                     try purge.run { tool.progress.tell($0) }

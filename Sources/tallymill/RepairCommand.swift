@@ -11,6 +11,8 @@ struct RepairCommand: ParsableCommand {
               tallymill repair            shows what is due, asks, and does it
               tallymill repair --yes      without asking, in scripts
               tallymill repair --collect  also deletes empty old key groups
+              tallymill repair --accept-loss 5f0c...e1:6-10
+              tallymill repair --accept-loss all --yes
 
             For a Redis that was emptied, replaced, or restored from a dump; `tallymill status` says when it is due. \
             It may run at any time, beside web nodes and consumers, and again after any interruption: what is in \
@@ -18,17 +20,31 @@ struct RepairCommand: ParsableCommand {
             that needs running consumers.
 
             With --collect, no node may be left that knows an earlier epoch only.
+
+            Some batches nothing brings back: a shard that is older than its queue, or than what its web nodes know to \
+            be committed, lacks them, and so does every shard if another copy of the folder has counted them. Nothing \
+            of such a partition is counted, and web nodes refuse what goes there. They are named, by partition, \
+            producer and sequences; repair does everything else and ends with 3. The newest copy of the file has them. \
+            If there is none, --accept-loss declares them lost: counting goes on behind them, and `tallymill audit` \
+            says how much it was once the next batch of that producer tells. Only what really is missing is taken, \
+            and it is final: the same batches are never counted again.
             """)
 
     @OptionGroup var common: CommonOptions
     @Flag(help: "do it without asking") var yes = false
     @Flag(help: "delete key groups of earlier epochs that are sealed and empty") var collect = false
+    @Option(
+        help: ArgumentHelp(
+            "declare missing batches lost, as they are named; repeat it for more; or all",
+            valueName: "producer:first-last"))
+    var acceptLoss: [String] = []
 
     func run() throws {
         try run { () throws(Failure) in
             let tool = try ChangeTool(Session(.repair, common.flags), "repair")
             var options = Repair.Options()
             options.collects = collect
+            options.accepted = try acceptLoss.map { text throws(Failure) in try LossChoice(text) }
             options.resume = { () throws(Failure) in
                 try tool.withConsumersStopped("rebalance, resumed by repair", isLocked: true) {
                     rebalance throws(Failure) in
@@ -37,11 +53,14 @@ struct RepairCommand: ParsableCommand {
             }
             let repair = try Repair(tool.session.folder, tool.access, options)
             let plan = repair.plan
+            for step in plan { Output.line("due: \(step)") }
             if plan.isEmpty {
+                // What is missing is told at the end; what was declared lost before is told to Redis once more.
+                if !repair.unmended.isEmpty || !options.accepted.isEmpty { try repair.run { Output.line($0) } }
                 Output.line("nothing to repair: Redis is as the cluster file says")
                 return .ok
             }
-            for step in plan { Output.line("due: \(step)") }
+            for range in repair.unmended { Output.line("not mended: \(range)") }
             guard try Confirmation.ask("Go on?", isGiven: yes) else {
                 Output.line("nothing was done")
                 return .ok

@@ -44,7 +44,9 @@ struct ReportCommand: ParsableCommand {
             let session = try Session(.report, common.flags)
             var query = ReportQuery()
             query.keys = try keys.map { text throws(Failure) in
-                do throws(KeyError) { return try Key(text) } catch { throw Failure(.usage, "\(error)", at: text) }
+                do throws(KeyError) { return try Key(stored: Array(text.utf8)) } catch {
+                    throw Failure(.usage, "\(error)", at: text)
+                }
             }
             query.prefix = Array((prefix ?? "").utf8)
             query.top = top

@@ -11,11 +11,16 @@ struct RestoreCommand: ParsableCommand {
             EXAMPLES
               tallymill restore /backups/monday --data-dir /srv/tally
               tallymill restore /backups/monday --data-dir /srv/tally --replace
+              tallymill restore /backups/monday --replace --accept-loss
               tallymill restore /backups/monday --data-dir ./copy --no-redis
 
-            First the backup is compared with its manifest and with the queues in Redis. Batches that were committed
-            after the backup are in no queue any more: they would be missing, so they are listed, nothing is changed and
-            it ends with 3. A newer copy of the shards has them.
+            First the backup is compared with its manifest, with the queues in Redis, and with the files that it would
+            replace. Batches that were committed after the backup are in no queue any more: they would be missing, so
+            they are listed, nothing is changed and it ends with 3. A newer copy of the shards has them.
+
+            If there is none, --accept-loss restores all the same and writes them into the shards as lost: web nodes and
+            consumers go on, and `tallymill audit` names what was lost, and how much as soon as that is known. Without
+            it nothing of such a partition would be counted any more. An accepted loss is final.
 
             Files that are in the data folder stay, or with --replace go to a folder beside them; nothing is deleted.
             Consumers must be stopped for that.
@@ -25,6 +30,7 @@ struct RestoreCommand: ParsableCommand {
     @Argument(help: "the folder of the backup") var backup: String
     @Flag(help: "there is no Redis to compare with: its data is lost, or this is a copy to look at") var noRedis = false
     @Flag(help: "put the files that are there aside") var replace = false
+    @Flag(help: "restore although counts would be missing, and write them down as lost") var acceptLoss = false
 
     func run() throws {
         try run { () throws(Failure) in
@@ -37,11 +43,15 @@ struct RestoreCommand: ParsableCommand {
                     .configuration, "there are shards of this cluster already", at: session.folder.path,
                     advice: "--replace puts them aside, into a folder beside them.")
             }
-            let comparison = noRedis ? nil : try compare(source, session)
-            if let comparison, try refuses(comparison, source) { return .partial }
+            let comparison = try compare(source, session)
+            if try refuses(comparison, source) { return .partial }
             let progress = ProgressLine("copying bytes", total: source.manifest.bytes)
             let outcome = try progress.during { () throws(Failure) in
-                try restore.run(replaces: replace) { progress.update(done: $0) }
+                try restore.run(replaces: replace, losses: comparison.losses) { progress.update(done: $0) }
+            }
+            for loss in comparison.losses { Output.line("declared lost: \(Self.text(loss))") }
+            for later in comparison.unwritten {
+                Output.line("missing behind batches that still wait in the list, and not written down: \(later)")
             }
             tell(outcome, source, comparison, session)
             return .ok
@@ -50,7 +60,8 @@ struct RestoreCommand: ParsableCommand {
 
     private func compare(_ source: BackupFolder, _ session: Session) throws(Failure) -> RestoreComparison {
         do throws(Failure) {
-            return try RestoreComparison(source, try session.redis(clientName: "tallymill-restore"))
+            let access = noRedis ? nil : try session.redis(clientName: "tallymill-restore")
+            return try RestoreComparison(source, access, replacing: session.folder)
         } catch {
             guard error.code == .unavailable else { throw error }
             throw Failure(
@@ -62,14 +73,18 @@ struct RestoreCommand: ParsableCommand {
 
     /// Says what would be missing.
     private func refuses(_ comparison: RestoreComparison, _ source: BackupFolder) throws(Failure) -> Bool {
-        if !comparison.missing.isEmpty {
+        for problem in comparison.unread {
+            Output.error("note: it cannot be compared what this file has beyond the backup: \(problem)")
+        }
+        if !comparison.missing.isEmpty, !acceptLoss {
             for missing in comparison.missing { Output.line("would be missing: \(missing)") }
             let batches = comparison.missing.reduce(0) { $0 + $1.batches }
             Output.error(
                 """
                 tallymill: \(source.path): \(Humanized.count(batches)) batches were committed after this backup, \
                 and no queue holds them any more
-                  Nothing was changed. Restore a newer backup, or put back the newest copies of the shards.
+                  Nothing was changed. Restore a newer backup, or put back the newest copies of the shards. If there \
+                is none, --accept-loss restores it and writes them down as lost.
                 """)
             return true
         }
@@ -79,15 +94,23 @@ struct RestoreCommand: ParsableCommand {
             advice: "Stop the consumers first; the lease of one that was killed ends within a minute.")
     }
 
+    private static func text(_ loss: StreamLoss) -> String {
+        let (first, last) = (loss.sequences.lowerBound, loss.sequences.upperBound)
+        let amount =
+            loss.amount.map { "\($0.increments) increments (sum \($0.sum))" } ?? "how much they held is not known yet"
+        return "partition \(loss.stream.partition.number): batches \(first)-\(last) of producer "
+            + "\(loss.stream.producer): \(amount)"
+    }
+
     private func tell(
-        _ outcome: Restore.Outcome, _ source: BackupFolder, _ comparison: RestoreComparison?, _ session: Session
+        _ outcome: Restore.Outcome, _ source: BackupFolder, _ comparison: RestoreComparison, _ session: Session
     ) {
         let manifest = source.manifest
         Output.line(
             "restored epoch \(outcome.topology.epoch): \(manifest.shards.count) shards, "
                 + "\(Humanized.count(manifest.keys)) keys, total \(manifest.total) in \(session.folder.path)")
         if let path = outcome.replacedPath { Output.line("what was there is in \(path)") }
-        if let comparison, comparison.partitionsWithoutKeys == 0 {
+        if comparison.partitionsWithoutKeys == 0 {
             Output.line("next: start the consumers again, `tallymill up` or `tallymill consume`")
         } else {
             Output.line(

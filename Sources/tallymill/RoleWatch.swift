@@ -30,7 +30,28 @@ struct RoleWatch {
         notify = Notify(environment: Environment.current)
         self.logger = logger
         admin = try AdminServer(on: Endpoint(host: session.settings.text(.adminHost), port: port), board, tokens)
-        logger.info("administration", metadata: ["address": "\(admin.address)"])
+        logger.info("administration", metadata: Self.addresses(admin.address, admin.boundAddresses))
+    }
+
+    /// For the log: where something listens, as it was asked for, and what is bound if that is not the same.
+    static func addresses(_ address: Endpoint, _ bound: [Endpoint]) -> Logger.Metadata {
+        var fields: Logger.Metadata = ["address": "\(address)"]
+        if bound != [address] { fields["bound"] = "\(bound.map { "\($0)" }.joined(separator: ", "))" }
+        return fields
+    }
+
+    /// Tells systemd something. The role goes on if systemd cannot be told.
+    func tell(_ message: (Notify) throws(Failure) -> Void) {
+        do throws(Failure) {
+            try message(notify)
+        } catch {
+            logger.warning("systemd is not told", metadata: error.metadata)
+        }
+    }
+
+    /// Starting or stopping takes longer.
+    func askForPatience() {
+        tell { notify throws(Failure) in try notify.extendTimeout(milliseconds: Self.patienceMilliseconds) }
     }
 
     /// Begins to watch.

@@ -41,6 +41,11 @@ struct Tallymill: ParsableCommand {
         ])
 
     static func main() {
+        StandardDescriptors.openClosed()
+        // A signal that comes before a role waits for it is kept until then.
+        if let name = CommandLine.arguments.dropFirst().first, ["up", "web", "consume"].contains(name) {
+            SignalWaiter.block()
+        }
         refuseUnknownCommand()
         main(nil)
     }

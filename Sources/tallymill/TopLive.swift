@@ -57,11 +57,14 @@ struct TopLive {
     private mutating func draw(_ screen: FullScreen) {
         let size = screen.size
         let lines = TopScreen(width: size.width, height: size.height, bars: bars).lines(model, &view)
-        screen.show(lines.map { hasColour ? $0.coloured : $0.text })
+        screen.show(lines.map { hasColour ? $0.coloured : $0.shown })
     }
 }
 
 extension TopLine {
+    /// Names of hosts and consumers are what others have written into Redis.
+    fileprivate var shown: String { TerminalText.shown(text) }
+
     /// With the escape sequences of its kind.
     fileprivate var coloured: String {
         let code =
@@ -72,6 +75,6 @@ extension TopLine {
             case .problem: "31"
             case .keys: "2"
             }
-        return code.isEmpty || text.isEmpty ? text : "\u{1B}[\(code)m\(text)\u{1B}[0m"
+        return code.isEmpty || text.isEmpty ? shown : "\u{1B}[\(code)m\(shown)\u{1B}[0m"
     }
 }

@@ -54,13 +54,13 @@ struct WebCommand: ParsableCommand {
         let access = try session.redis(clientName: "tallymill-web")
         _ = try access.connect(waitingMilliseconds: RedisAccess.startMilliseconds)
         let node = try WebNode.start(configuration(session.settings, access, tokens), logger: logger)
-        logger.info("listening", metadata: ["address": "\(node.address)"])
+        logger.info("listening", metadata: RoleWatch.addresses(node.address, node.boundAddresses))
         tokens?.log(to: logger)
         watch.start { NodeObserver(node, access, RoleWatch.build) }
         var isTold = false
         while true {
-            // Only the start is polled: afterwards, nothing but a signal ends the wait.
-            let event = try signals.wait(timeoutMilliseconds: isTold ? nil : 10)
+            let event = try signals.wait(timeoutMilliseconds: isTold ? 100 : 10)
+            try endIfCloned(node, &watch)
             if event?.kind == .hangup {
                 reload.run { settings throws(Failure) in
                     node.setBounds(outboxBytes: settings.bytes(.outboxBytes), queueBytes: settings.bytes(.queueBytes))
@@ -71,23 +71,37 @@ struct WebCommand: ParsableCommand {
             }
             if !isTold, node.isReady {
                 isTold = true
-                Output.line("ready http://\(node.address)")
-                try watch.notify.ready(status: "listening on \(node.address)")
+                Output.announce("ready http://\(node.listening)", watch.logger)
+                watch.tell { notify throws(Failure) in try notify.ready(status: "listening on \(node.listening)") }
             }
         }
+    }
+
+    /// A node that meets batches of its own identity that it has not made ends: a supervisor starts it with a new one.
+    private func endIfCloned(_ node: WebNode, _ watch: inout RoleWatch) throws(Failure) {
+        guard let stream = node.conflict else { return }
+        watch.stop()
+        node.abandon()
+        throw Failure(
+            .failure,
+            "another process uses the identity of this node, producer \(stream.producer) in partition"
+                + " \(stream.partition.number): this one was resumed from a snapshot of its memory, or cloned",
+            advice: "It has stopped pushing; what it had not acknowledged its clients do not know. Started again it has"
+                + " a new identity.")
     }
 
     private func stop(
         _ node: WebNode, _ watch: inout RoleWatch, _ signals: SignalWaiter
     ) throws(Failure) -> ServiceKit.ExitCode {
         watch.logger.info("stopping: no new connections, what was admitted is pushed")
-        try watch.notify.stopping(status: "pushing what was admitted")
+        watch.tell { notify throws(Failure) in try notify.stopping(status: "pushing what was admitted") }
         node.drain()
         var patience = StopPatience()
         while !node.isDrained {
             if let event = try signals.wait(timeoutMilliseconds: 20), event.stopRequests > 1 { break }
+            try endIfCloned(node, &watch)
             if patience.isDeserved(heldBytes: node.heldBytes) {
-                try watch.notify.extendTimeout(milliseconds: RoleWatch.patienceMilliseconds)
+                watch.askForPatience()
             }
         }
         watch.stop()

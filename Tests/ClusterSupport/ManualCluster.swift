@@ -10,19 +10,26 @@ public final class ManualCluster {
     public let redisFolder: String
     public let partitions: Int
     public private(set) var redis: RunningProcess?
+    /// What Redis gets that acknowledged counts need.
+    public static let durable = ["--appendonly", "yes", "--appendfsync", "always", "--maxmemory-policy", "noeviction"]
     public private(set) var webs: [RunningProcess] = []
     public private(set) var ports: [UInt16] = []
     public private(set) var consumers: [RunningProcess] = []
     private var starts = 0
 
     /// A Redis that runs and a data folder that is set up.
-    public init(_ folder: TestFolder, partitions: Int = 4) throws(HarnessError) {
+    ///
+    /// - Parameter prepare: called when Redis runs, before `init` sets up what is not there.
+    public init(
+        _ folder: TestFolder, partitions: Int = 4, prepare: (ManualCluster) throws(HarnessError) -> Void = { _ in }
+    ) throws(HarnessError) {
         self.folder = folder
         self.partitions = partitions
         dataFolder = folder.path + "/data"
         redisFolder = folder.path + "/redis"
         try Files.makeFolder(redisFolder)
         try startRedis()
+        try prepare(self)
         let result = try Command.tallymill(["init", "--partitions", "\(partitions)"] + place)
         guard result.code == 0 else { throw HarnessError("init ended with \(result.code): \(result.errorText)") }
     }
@@ -32,7 +39,8 @@ public final class ManualCluster {
     /// The options that every command of this cluster takes.
     public var place: [String] { ["--redis", redisURL, "--data-dir", dataFolder] }
 
-    private func log(_ name: String) -> String {
+    /// Where the next process of that name writes, without its ending.
+    func log(_ name: String) -> String {
         starts += 1
         return "\(folder.path)/\(name)-\(starts)"
     }
@@ -40,13 +48,19 @@ public final class ManualCluster {
     // MARK: Redis
 
     /// Starts Redis and waits until it has loaded its data.
-    public func startRedis() throws(HarnessError) {
+    ///
+    /// - Parameters:
+    ///   - settings: in place of the durable ones.
+    ///   - options: they win over all others.
+    public func startRedis(
+        settings: [String] = ManualCluster.durable, options: [String] = [], environment: [String: String] = [:]
+    ) throws(HarnessError) {
         let process = try RunningProcess(
             TestEnvironment.program("redis-server"),
             [
-                "--port", "0", "--unixsocket", "\(folder.path)/redis.sock", "--dir", redisFolder, "--appendonly", "yes",
-                "--appendfsync", "always", "--maxmemory-policy", "noeviction", "--save", "", "--daemonize", "no",
-            ], log: log("redis"))
+                "--port", "0", "--unixsocket", "\(folder.path)/redis.sock", "--dir", redisFolder, "--save", "",
+                "--daemonize", "no",
+            ] + settings + options, environment: environment, log: log("redis"))
         redis = process
         try eventually("Redis answers", within: 20) { () throws(HarnessError) in
             if let ending = try process.poll() { throw HarnessError("Redis \(ending): \(tail(process.output))") }
@@ -71,13 +85,13 @@ public final class ManualCluster {
 
     /// Starts a web node without waiting for it; its number.
     @discardableResult
-    public func startWeb(options: [String] = []) throws(HarnessError) -> Int {
+    public func startWeb(options: [String] = [], environment: [String: String] = [:]) throws(HarnessError) -> Int {
         let port = try Loopback.freePort()
         ports.append(port)
         webs.append(
             try RunningProcess(
                 TestEnvironment.binary(), ["web", "--listen", "127.0.0.1:\(port)"] + place + options,
-                log: log("web")))
+                environment: environment, log: log("web")))
         return webs.count - 1
     }
 
@@ -92,6 +106,20 @@ public final class ManualCluster {
                 TestEnvironment.binary(), ["consume", "--partitions", list] + place + options,
                 environment: environment, log: log("consume")))
         return consumers.count - 1
+    }
+
+    /// How many batches wait in the lists of an epoch, of up to 64 partitions.
+    public func waiting(epoch: UInt32 = 1) throws(HarnessError) -> Int {
+        let script = """
+            local all = 0
+            for number = 0, 63 do
+              all = all + redis.call('LLEN', 'tallymill:{e\(epoch).p' .. number .. '}:queue')
+            end
+            return all
+            """
+        let answer = try redisCommand(["EVAL", script, "0"])
+        guard let all = Int(answer) else { throw HarnessError("Redis says \(answer)") }
+        return all
     }
 
     public func waitUntilReady(_ web: Int, within seconds: Double = 20) throws(HarnessError) {

@@ -15,11 +15,23 @@ public struct RequestMaker {
     /// Tracer keys that one request may touch, so that it reaches several partitions.
     private static let lanes = 4
     private static let bulkKeys = 400
+    private let hasBulk: Bool
+    private let waitSeconds: Int?
+    private let storedOnceIn: Int
     private let name: String
     private var random: SeededRandom
     private var count = 0
 
-    public init(seed: UInt64, writer: Int) {
+    /// - Parameters:
+    ///   - hasBulk: whether there are increments on shared keys, too.
+    ///   - waitSeconds: for the level, in every request; nil for the product's default.
+    ///   - storedOnceIn: one request in so many waits until it is stored.
+    public init(
+        seed: UInt64, writer: Int, hasBulk: Bool = true, waitSeconds: Int? = nil, storedOnceIn: Int = 10
+    ) {
+        self.storedOnceIn = storedOnceIn
+        self.hasBulk = hasBulk
+        self.waitSeconds = waitSeconds
         name = "\(seed).\(writer)"
         random = SeededRandom(seed: seed, part: writer)
     }
@@ -30,10 +42,12 @@ public struct RequestMaker {
         var request = isSingle ? single(posting.increments[0]) : several(posting.increments)
         let isIdempotent = random.once(in: 5)
         if isIdempotent { request.headers.append(("Idempotency-Key", "\"\(name).\(count)\"")) }
-        if random.once(in: 10) {
+        if random.once(in: storedOnceIn) {
             request.target += request.target.contains("?") ? "&level=stored" : "?level=stored"
             // Short, because while a consumer is dead each of these takes all of it.
             request.headers.append(("Prefer", "wait=1"))
+        } else if let waitSeconds {
+            request.headers.append(("Prefer", "wait=\(waitSeconds)"))
         }
         count += 1
         return Made(request: request, posting: posting, isIdempotent: isIdempotent)
@@ -45,7 +59,7 @@ public struct RequestMaker {
         let generation = count / Ledger.digitsOfKey
         let lanes = isSingle ? 1 : RequestMaker.lanes
         posting.tracerKeys = (0..<lanes).map { "t \(name)/\($0) é \(generation)" }
-        if !isSingle {
+        if !isSingle, hasBulk {
             for _ in 0..<Int.random(in: 0...20, using: &random) {
                 let key = "b ü+/\(Int.random(in: 0..<RequestMaker.bulkKeys, using: &random))"
                 posting.bulk.append(Posting.Increment(key, Int64.random(in: 1...9, using: &random)))

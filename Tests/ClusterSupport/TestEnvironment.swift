@@ -6,6 +6,10 @@
 //     TALLYMILL_OUTAGE      seconds for which the outage test leaves Redis dead, 3 unless given
 //     TALLYMILL_INCREMENTS  increments of the throughput test; 1,000,000 in a release build, else 100,000
 //     TALLYMILL_KILLS       `all` for every strike of the kill matrix, else a third of them
+//     TALLYMILL_SEQUENCES   sequences of the operators' campaign, 15 unless given
+//     TALLYMILL_CLOCKS      `right` if the campaign is to step no clock
+//     TALLYMILL_CUT_DOWN    how many failing sequences are cut down to the shortest, 3 unless given
+//     TALLYMILL_JOURNAL     `all` to print what the campaign ran also of sequences that hold
 //     TMPDIR                where the folders of the tests are made, /tmp unless given
 //
 // None of them reaches a child: the product refuses variables that it does not know.
@@ -18,6 +22,12 @@ public enum TestEnvironment {
     public static let outageSeconds = integer("TALLYMILL_OUTAGE") ?? 3
     public static let seed = integer("TALLYMILL_SEED").map { UInt64(bitPattern: Int64($0)) } ?? clockSeed
     public static let increments = integer("TALLYMILL_INCREMENTS") ?? defaultIncrements
+
+    public static let sequences = integer("TALLYMILL_SEQUENCES") ?? 15
+
+    public static let stepsClocks = variable("TALLYMILL_CLOCKS") != "right"
+    public static let cutDown = integer("TALLYMILL_CUT_DOWN") ?? 3
+    public static let isTalkative = variable("TALLYMILL_JOURNAL") == "all"
 
     public static let runsAllKills = variable("TALLYMILL_KILLS") == "all"
 
@@ -59,6 +69,17 @@ public enum TestEnvironment {
         }
         return kept
     }()
+
+    /// What sets a process' clock off by so much, such as `+30d`, but not its monotonic one; nil if libfaketime is not
+    /// installed.
+    public static func faketime(_ offset: String) -> [String: String]? {
+        let folders = ["/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib64", "/usr/lib"]
+        let paths = folders.map { "\($0)/faketime/libfaketimeMT.so.1" }
+        guard let path = paths.first(where: { access($0, R_OK) == 0 }) else { return nil }
+        return [
+            "LD_PRELOAD": path, "FAKETIME": offset, "DONT_FAKE_MONOTONIC": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        ]
+    }
 
     /// The first file of that name along PATH.
     public static func program(_ name: String) throws(HarnessError) -> String {

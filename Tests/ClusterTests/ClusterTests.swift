@@ -48,9 +48,12 @@ import Testing
     }
 
     /// Posts an object of increments, which must reach `level` in time.
-    static func post(_ port: UInt16, _ json: String, level: String = "stored") throws(HarnessError) {
+    static func post(
+        _ port: UInt16, _ json: String, level: String = "stored", idempotencyKey: String? = nil
+    ) throws(HarnessError) {
         var request = HTTPRequest("/increments?level=\(level)")
         request.headers = [("Content-Type", "application/json")]
+        if let idempotencyKey { request.headers.append(("Idempotency-Key", idempotencyKey)) }
         request.body = Array(json.utf8)
         let answer = Loopback.ask(port, request)
         let text = answer.map { "\($0.status) \($0.text)" } ?? "no answer"

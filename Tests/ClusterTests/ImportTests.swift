@@ -3,6 +3,7 @@
 
 import ClusterSupport
 import Glibc
+import ServiceKit
 import Testing
 
 extension ClusterTests {
@@ -21,7 +22,10 @@ extension ClusterTests {
                 // Beside other counts: through the queues.
                 let more = Lines(count: 5_000, keys: 12_000, seed: TestEnvironment.seed &+ 1)
                 let second = try more.write(to: cluster.folder.path + "/more.txt")
-                for _ in 1...2 { try Self.run(cluster, [second], says: "imported 5,000 lines") }
+                let distinct = Humanized.count(more.sums.count)
+                try Self.run(cluster, [second], says: "imported 5,000 lines: \(distinct) sums counted\n")
+                try Self.run(cluster, [second], says: "imported already")
+                try Self.run(cluster, [second, "--queued"], says: "imported already")
                 sums.merge(more.sums, uniquingKeysWith: +)
                 try Self.expect(cluster, sums, epoch: 2)
                 try Self.run(cluster, [second, "--again", "second time"], says: "imported 5,000 lines")
@@ -70,8 +74,33 @@ extension ClusterTests {
                 try Self.run(cluster, [file], says: "imported 4,000 lines")
                 let sums = lines.sums.merging(["beside": 1], uniquingKeysWith: +)
                 try Self.expect(cluster, sums, epoch: step == 1 ? 1 : 2)
-                try Self.run(cluster, [file], says: step == 1 ? "imported 4,000 lines" : "imported already")
+                try Self.run(cluster, [file], says: "imported already")
+                try Self.run(cluster, [file, "--queued"], says: "imported already")
                 try Self.expect(cluster, sums, epoch: step == 1 ? 1 : 2)
+                try ClusterTests.interrupt(cluster)
+            }
+        }
+
+        /// Killed again and again at any point, and repeated the one way and the other.
+        @Test func killedAtAnyPointAndRepeatedEitherWay() throws {
+            try ClusterTests.withUp("import-kills") { cluster in
+                let lines = Lines(count: 20_000, keys: 15_000, seed: TestEnvironment.seed)
+                let file = try lines.write(to: cluster.folder.path + "/lines.txt")
+                var random = SeededRandom(seed: TestEnvironment.seed)
+                for round in 0..<6 {
+                    let way = round % 2 == 0 ? ["--queued"] : []
+                    let tool = try RunningProcess(
+                        TestEnvironment.binary(),
+                        ["import", "--format", "text", "--data-dir", cluster.dataFolder, file] + way,
+                        log: "\(cluster.folder.path)/import-kill-\(round)")
+                    usleep(UInt32.random(in: 50_000...900_000, using: &random))
+                    try tool.kill9()
+                }
+                try Self.run(cluster, [file], says: "imported")
+                for way in [["--queued"], []] { try Self.run(cluster, [file] + way, says: "imported already") }
+                let found = try cluster.report().counters
+                try ClusterTests.check(
+                    found == lines.sums, "TALLYMILL_SEED=\(TestEnvironment.seed): \(found.count) keys, not the sums")
                 try ClusterTests.interrupt(cluster)
             }
         }

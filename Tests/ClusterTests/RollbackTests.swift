@@ -60,6 +60,43 @@ extension ClusterTests {
             }
         }
 
+        /// Nobody pushes, nothing waits: the consumer tells Redis what the shard holds as soon as it is connected
+        /// again, so no node is ever refused because of it.
+        @Test func anIdleConsumerHealsARedisThatWentBack() throws {
+            try ClusterTests.withPieces("rollback-idle", partitions: 1) { cluster in
+                try cluster.startWeb(options: ["--event-loops", "1"])
+                try cluster.startConsumer("0")
+                try cluster.waitUntilReady(0)
+                try count(5, cluster)
+                let copy = cluster.folder.path + "/copy"
+                try Files.copyTree(cluster.redisFolder + "/appendonlydir", to: copy)
+                try count(3, cluster)
+                let key = "tallymill:{e1.p0}:"
+                let applied = try cluster.redisCommand(["HVALS", key + "applied"])
+                try cluster.killRedis()
+                Files.removeTree(cluster.redisFolder + "/appendonlydir")
+                try Files.move(copy, to: cluster.redisFolder + "/appendonlydir")
+                try cluster.startRedis()
+                try eventually("Redis knows again what the shard holds", within: 20) { () throws(HarnessError) in
+                    try cluster.redisCommand(["HVALS", key + "applied"]) == applied
+                }
+                #expect(try cluster.redisCommand(["HEXISTS", key + "meta", "behind"]) == "0")
+                try cluster.waitUntilReady(0)
+                try count(2, cluster)
+            }
+        }
+
+        /// Requests of one increment, each answered when it is in the shard.
+        private func count(_ requests: Int, _ cluster: ManualCluster) throws(HarnessError) {
+            for _ in 0..<requests {
+                var request = HTTPRequest("/increment?level=stored")
+                request.headers.append((name: "Content-Type", value: "application/json"))
+                request.body = Array(#"{"key":"k","value":1}"#.utf8)
+                let status = Loopback.ask(cluster.ports[0], request)?.status
+                try ClusterTests.check(status == 200, "an increment was answered \(status ?? 0)")
+            }
+        }
+
         /// `up`, its children and a second node, all with one blow; then `up` on the same folder.
         @Test func everythingIsKilledAtOnce() throws {
             try ClusterTests.withUp("blow") { cluster in

@@ -48,7 +48,9 @@ extension ClusterTests {
                     supervisor.hears("STATUS=partition 0: waiting: the partition has no keys in Redis")
                 }
                 try eventually("the watchdog is fed all the same", within: 20) { supervisor.hears("WATCHDOG=1") }
-                #expect(supervisor.hears("EXTEND_TIMEOUT_USEC="))
+                try eventually("systemd is asked for more time", within: 20) {
+                    supervisor.hears("EXTEND_TIMEOUT_USEC=")
+                }
                 #expect(!supervisor.hears("READY=1"))
                 let repair = try Command.tallymill(["repair", "--yes"] + cluster.place)
                 #expect(repair.code == 0, "\(repair.errorText)")

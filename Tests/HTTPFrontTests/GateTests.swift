@@ -9,7 +9,7 @@ import Tokens
 @testable import HTTPFront
 
 /// A front that demands tokens. The names of its tokens are the tokens.
-private final class GuardedFront {
+final class GuardedFront {
     private static let lines = [
         ("writer", "write unlimited"), ("reader", "admin unlimited"), ("both", "write,admin unlimited"),
         ("slow", "write 2/s"),
@@ -245,16 +245,16 @@ private func increment(_ token: String, _ fields: String = "") -> String {
 
     @Test(arguments: ["127.0.0.1", "127.9.9.9", "localhost", "::1"])
     func loopbackNeedsNoTokens(host: String) throws {
-        let socket = try ListeningSocket(Endpoint(host: host, port: 0), isGuarded: false)
-        #expect(socket.address.port > 0)
-        close(socket.descriptor)
+        let sockets = try ListeningSockets(Endpoint(host: host, port: 0), isGuarded: false)
+        #expect(sockets.address.port > 0)
+        for descriptor in sockets.descriptors { close(descriptor) }
     }
 
     @Test(arguments: ["0.0.0.0", "::"])
     func everyOtherAddressDoes(host: String) throws {
         let endpoint = Endpoint(host: host, port: 0)
         do throws(Failure) {
-            close(try ListeningSocket(endpoint, isGuarded: false).descriptor)
+            _ = try ListeningSockets(endpoint, isGuarded: false)
             Issue.record("it listens")
         } catch {
             #expect(
@@ -265,6 +265,6 @@ private func increment(_ token: String, _ fields: String = "") -> String {
                     """)
             #expect(error.code == .configuration)
         }
-        close(try ListeningSocket(endpoint, isGuarded: true).descriptor)
+        for descriptor in try ListeningSockets(endpoint, isGuarded: true).descriptors { close(descriptor) }
     }
 }

@@ -55,19 +55,16 @@ private final class SocketService: IncrementService {
 private final class Peer: @unchecked Sendable {
     private let descriptor: Int32
 
-    init(port: Int) throws {
-        descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-        var address = sockaddr_in()
-        address.sin_family = sa_family_t(AF_INET)
-        address.sin_port = UInt16(port).bigEndian
-        address.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
+    convenience init(port: Int) throws {
+        try self.init(Endpoint(host: "127.0.0.1", port: port))
+    }
+
+    init(_ endpoint: Endpoint) throws {
+        let address = try #require(try SocketAddress.resolve(endpoint).first)
+        descriptor = socket(address.family, Int32(SOCK_STREAM.rawValue), 0)
         var patience = timeval(tv_sec: 60, tv_usec: 0)
         setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &patience, socklen_t(MemoryLayout<timeval>.size))
-        let result = withUnsafePointer(to: &address) {
-            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
-            }
-        }
+        let result = address.withPointer { connect(descriptor, $0, $1) }
         try #require(result == 0, "connect: errno \(errno)")
     }
 
@@ -157,12 +154,95 @@ private final class Peer: @unchecked Sendable {
         }
     }
 
+    @Test func aNameIsAllItsAddressesAtOnePort() throws {
+        let name = Endpoint(host: "localhost", port: 0)
+        let both = try ["127.0.0.1", "::1"].flatMap { try SocketAddress.resolve(Endpoint(host: $0, port: 0)) }
+        let sockets = try ListeningSockets(both, of: name, isGuarded: false)
+        let port = sockets.address.port
+        #expect(sockets.address == Endpoint(host: "localhost", port: port))
+        #expect(sockets.bound == [Endpoint(host: "127.0.0.1", port: port), Endpoint(host: "::1", port: port)])
+        for host in ["127.0.0.1", "::1"] { _ = try Peer(Endpoint(host: host, port: port)) }
+        do throws(Failure) {
+            var later = both
+            for index in later.indices { later[index].port = port }
+            _ = try ListeningSockets(later.reversed(), of: sockets.address, isGuarded: false)
+            Issue.record("two listen on \(port)")
+        } catch {
+            #expect(error.what == "cannot listen on localhost:\(port): [::1]:\(port): Address already in use")
+        }
+        for descriptor in sockets.descriptors { close(descriptor) }
+    }
+
+    /// Such as ::1 in the file of hosts of a machine without IPv6.
+    @Test func anAddressThatThisMachineHasNotIsLeftOut() throws {
+        let name = Endpoint(host: "name", port: 0)
+        let foreign = try SocketAddress.resolve(Endpoint(host: "192.0.2.1", port: 0))
+        let own = try SocketAddress.resolve(Endpoint(host: "127.0.0.1", port: 0))
+        let sockets = try ListeningSockets(foreign + own, of: name, isGuarded: true)
+        #expect(sockets.bound == [Endpoint(host: "127.0.0.1", port: sockets.address.port)])
+        for descriptor in sockets.descriptors { close(descriptor) }
+        do throws(Failure) {
+            _ = try ListeningSockets(foreign, of: name, isGuarded: true)
+            Issue.record("it listens")
+        } catch {
+            #expect(error.what == "cannot listen on name:0: Cannot assign requested address")
+        }
+        do throws(Failure) {
+            _ = try ListeningSockets(own + foreign, of: name, isGuarded: false)
+            Issue.record("it listens without tokens")
+        } catch {
+            #expect(error.code == .configuration, "who else the name stands for is not left out in silence")
+        }
+    }
+
+    @Test func theUnspecifiedAddressOfIPv6ServesBothFamilies() throws {
+        let sockets = try ListeningSockets(Endpoint(host: "::", port: 0), isGuarded: true)
+        let port = sockets.address.port
+        #expect(sockets.bound == [Endpoint(host: "::", port: port), Endpoint(host: "0.0.0.0", port: port)])
+        for host in ["127.0.0.1", "::1"] { _ = try Peer(Endpoint(host: host, port: port)) }
+        for descriptor in sockets.descriptors { close(descriptor) }
+    }
+
+    @Test func bothFamiliesOfAServerAnswer() throws {
+        let server = try HTTPServer(on: Endpoint(host: "localhost", port: 0), eventLoops: 2) {
+            SocketService($0, holds: .never)
+        }
+        let bound = server.boundAddresses
+        #expect(server.listening == "\(server.address) (\(bound.map { "\($0)" }.joined(separator: ", ")))")
+        for address in bound {
+            let peer = try Peer(address)
+            peer.send(one)
+            #expect(try peer.answers(1).map(\.status) == [200])
+        }
+        server.stopAccepting()
+        // Nothing listens there any more.
+        for descriptor in try ListeningSockets(server.address, isGuarded: false).descriptors { close(descriptor) }
+        server.shutdown()
+    }
+
     @Test func aRefusedUploadStillReadsItsAnswer() throws {
         let server = try start()
         let peer = try Peer(port: server.address.port)
         peer.send("POST /increments HTTP/1.1\r\nHost: h\r\nContent-Type: text/plain\r\nContent-Length: 3000000\r\n\r\n")
         peer.send(String(repeating: "a 1\n", count: 700_000))
         #expect(try peer.answers().map(\.status) == [413])
+        server.shutdown()
+    }
+
+    /// A client that writes head and body apart, with Nagle's algorithm, sends the body when the head is acknowledged.
+    @Test func aHeadIsAcknowledgedBeforeItsBodyIsThere() throws {
+        let server = try start()
+        let peer = try Peer(port: server.address.port)
+        var times: [Duration] = []
+        for _ in 0..<40 {
+            let start = ContinuousClock.now
+            peer.send(String(one.dropLast(13)))
+            peer.send("key=a&value=1")
+            #expect(try peer.answers(1).map(\.status) == [200])
+            times.append(start.duration(to: .now))
+        }
+        // The first ones are quick in any case; afterwards none is, without it. Other work may hold up some.
+        #expect(try #require(times.suffix(20).min()) < .milliseconds(20))
         server.shutdown()
     }
 

@@ -94,8 +94,9 @@ final class EmbeddedFront {
         }
         loop.turn(isWaiting: false)
         handle = LoopHandle(index: 0, loop: loop)
-        front = LoopFront(
-            loop: loop, limits: limits, connectionsMax: connectionsMax, access: access, service: service)
+        var limits = limits
+        limits.connections = connectionsMax
+        front = LoopFront(loop: loop, of: 1, limits: limits, access: access, service: service)
         handle.attach(front)
         front.startSweeping()
     }
@@ -161,6 +162,13 @@ final class Client {
 
     func send(_ text: String) throws {
         try send(Array(text.utf8))
+    }
+
+    /// Sends although the front has sent its last answer; false if it has closed the connection.
+    func push(_ bytes: [UInt8]) -> Bool {
+        let count = Glibc.send(descriptor, bytes, bytes.count, Int32(MSG_NOSIGNAL))
+        embedded.turn()
+        return count == bytes.count
     }
 
     func close() {

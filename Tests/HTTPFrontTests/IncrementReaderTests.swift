@@ -58,6 +58,8 @@ private let accepted: [BodyCase] = [
     .form("key=café&value=1&", "café=1"),
     .form("&&%6bey=a%26b%3D&value=%31", "a&b==1"),
     .form("key=a=b&value=1", "a=b=1"),
+    .form("key=a&value=1\n", "a=1"),
+    .form("value=1&key=a\r\n", "a=1"),
     .form("key=a&value=9223372036854775807", "a=9223372036854775807"),
     .form("key=a&value=-9223372036854775808", "a=-9223372036854775808"),
     .form("key=\(key512)&value=1", "\(key512)=1"),
@@ -67,6 +69,12 @@ private let accepted: [BodyCase] = [
     BodyCase("/increment?level=queued", formType, "key=a&value=1", "a=1"),
     .json(#"{"key":"a","value":1}"#, "a=1"),
     .json(#" { "value" : -5 , "k\u0065y" : "e\u0301\ud83d\ude00\"" } "#, "e\u{301}😀\"=-5"),
+    .json(#"{"key":"a","value":"1"}"#, "a=1"),
+    .json(#"{"value":"-9223372036854775808","key":"a"}"#, "a=-9223372036854775808"),
+    .json(#"{"key":"a","value":"\u0031\u0032"}"#, "a=12"),
+    .many(#"{"a":"9223372036854775807","b":2}"#, "a=9223372036854775807 b=2"),
+    .many(#"[{"key":"a","value":"007"}]"#, "a=7"),
+    .ndjson("{\"key\":\"a\",\"value\":\"5\"}\n", "a=5"),
     .many(#"{"a":1,"b":-2,"a":3}"#, "a=1 b=-2 a=3"),
     .many("{\"e\u{301}\":1,\"é\":2}", "e\u{301}=1 é=2"),
     .many(#"[{"key":"a","value":1},{"value":2,"key":"a"}]"#, "a=1 a=2"),
@@ -74,11 +82,15 @@ private let accepted: [BodyCase] = [
     .many(" {} ", ""),
     .ndjson(
         "{\"key\":\"a\",\"value\":1}\n\r\n {\"key\":\"b\",\"value\":2} \r\n{\"key\":\"c\",\"value\":3}", "a=1 b=2 c=3"),
-    .ndjson("", ""),
     .lines("a 1\nb c -2\r\n\nd 3", "a=1 b c=-2 d=3"),
     .lines("a  1\n", "a =1"),
     .lines("é 0", "é=0"),
-    .lines("", ""),
+    .form("\u{FEFF}key=a&value=1", "a=1"),
+    .json("\u{FEFF}{\"key\":\"a\",\"value\":1}", "a=1"),
+    .many("\u{FEFF}{\"a\":1}", "a=1"),
+    .ndjson("\u{FEFF}{\"key\":\"a\",\"value\":1}\n", "a=1"),
+    .lines("\u{FEFF}a 1\n", "a=1"),
+    .lines("\u{FEFF}\u{FEFF}a 1\n", "\u{FEFF}a=1"),
     .lines("\n\r\n", ""),
 ]
 
@@ -86,6 +98,10 @@ private let refused: [BodyCase] = [
     .form("key=a", "422 the value is missing key=a"),
     .form("value=1", "422 the key is missing"),
     .form("", "422 the key is missing"),
+    // What is left of a pipe that was read for an earlier try.
+    .lines("", "422 the body is empty"),
+    .lines("\u{FEFF}", "422 the body is empty"),
+    .ndjson("", "422 the body is empty"),
     .form("key=&value=1", "422 the key is empty"),
     .form("key&value=1", "422 the key is empty"),
     .form("key=a&value=", "422 the value is empty key=a"),
@@ -93,6 +109,9 @@ private let refused: [BodyCase] = [
     .form("key=a&value=%2B5", "422 the value is not an integer key=a"),
     .form("key=a&value=+5", "422 the value is not an integer key=a"),
     .form("key=a&value=5+", "422 the value is not an integer key=a"),
+    .form("key=a&value=1\n\n", "422 the value is not an integer key=a"),
+    .form("key=a&value=1\r", "422 the value is not an integer key=a"),
+    .form("\n", "422 the key is missing"),
     .form("key=a&value=9223372036854775808", "422 the value is outside the range of 64 bits key=a"),
     .form("key=a&value=-9223372036854775809", "422 the value is outside the range of 64 bits key=a"),
     .form("key=\(key512)k&value=1", "422 the key has 513 bytes; 512 are allowed"),
@@ -122,7 +141,13 @@ private let refused: [BodyCase] = [
     .json("{}", "422 the key is missing"),
     .json(#"{"key":"a"}"#, "422 the value is missing key=a"),
     .json(#"{"key":1,"value":1}"#, "422 a string was expected and a number found at byte 7"),
-    .json(#"{"key":"a","value":"1"}"#, "422 a number was expected and a string found at byte 19 key=a"),
+    .json(#"{"key":"a","value":""}"#, "422 the value is empty key=a"),
+    .json(#"{"key":"a","value":"1.5"}"#, "422 the value is not an integer key=a"),
+    .json(#"{"key":"a","value":" 1"}"#, "422 the value is not an integer key=a"),
+    .json(#"{"key":"a","value":"+1"}"#, "422 the value is not an integer key=a"),
+    .json(#"{"key":"a","value":"9223372036854775808"}"#, "422 the value is outside the range of 64 bits key=a"),
+    .json(#"{"key":"a","value":"1","value":1}"#, #"422 the field \"value\" is repeated key=a"#),
+    .many(#"{"a":1,"b":"-9223372036854775809"}"#, "422 the value is outside the range of 64 bits index=1 key=b"),
     .json(#"{"key":"a","value":null}"#, "422 a number was expected and null found at byte 19 key=a"),
     .json(#"{"key":"a","value":1.0}"#, "422 a number that is not an integer at byte 19 key=a"),
     .json(#"{"key":"a","value":9223372036854775808}"#, "422 an integer outside the range of 64 bits at byte 19 key=a"),
@@ -197,6 +222,52 @@ private let refused: [BodyCase] = [
         #expect(client.isOpen, "the body was read, so the connection can go on")
     }
 
+    /// Somebody on the way may have ended a broken body properly: only a body that shows its end is whole.
+    @Test(arguments: [
+        ("/increments", "text/plain", "a 1\npage 1", "400 line 2: the line has no end"),
+        ("/increments", "text/plain", "a 1\r\npage 1\r", "400 line 2: the line has no end"),
+        ("/increments", "text/plain", "page", "400 line 1: the line has no end"),
+        (
+            "/increments", "application/x-ndjson", "{\"key\":\"a\",\"value\":1}\n{\"key\":\"b\",\"value\":1}",
+            "400 line 2: the line has no end"
+        ),
+        ("/increment", formType, "key=page&value=1", "411 a form in chunked coding has no end"),
+        ("/increment", formType, "value=1&key=pa", "411 a form in chunked coding has no end"),
+        ("/increment", formType, "key=page&value=1\r", "411 a form in chunked coding has no end"),
+    ])
+    func aChunkedBodyThatMayBeCutIsRefused(target: String, type: String, body: String, expected: String) throws {
+        let embedded = EmbeddedFront()
+        let client = try embedded.connect()
+        try client.send(chunkedPost(target, type, body))
+        let answer = try #require(try client.answers().first)
+        #expect("\(answer.status)" == expected.prefix(3))
+        #expect(answer.body.contains("\"detail\":\"\(expected.dropFirst(4)): "), "\(answer)")
+        #expect(embedded.service.counted == [])
+        #expect(client.isOpen)
+    }
+
+    @Test(arguments: [
+        ("/increments", "text/plain", "a 1\nb 2\n", "a=1 b=2"), ("/increments", "text/plain", "a 1\r\n", "a=1"),
+        ("/increments", "text/plain", "\n", ""),
+        ("/increments", "application/x-ndjson", "{\"key\":\"a\",\"value\":1}\n", "a=1"),
+        ("/increments", jsonType, #"{"a":1}"#, "a=1"), ("/increment", jsonType, #"{"key":"a","value":1}"#, "a=1"),
+        ("/increment", formType, "key=a&value=1&", "a=1"), ("/increment", formType, "key=a&value=1\r\n", "a=1"),
+        ("/increment?key=a&value=1", formType, "", "a=1"),
+    ])
+    func aChunkedBodyThatShowsItsEndCounts(target: String, type: String, body: String, expected: String) throws {
+        let embedded = EmbeddedFront()
+        let client = try embedded.connect()
+        try client.send(chunkedPost(target, type, body))
+        #expect(try client.answers().map(\.status) == [200])
+        #expect(embedded.service.counted.joined(separator: " ") == expected)
+    }
+
+    private func chunkedPost(_ target: String, _ type: String, _ body: String) -> String {
+        let chunk = body.isEmpty ? "" : "\(String(body.utf8.count, radix: 16))\r\n\(body)\r\n"
+        return "POST \(target) HTTP/1.1\r\nHost: h\r\nContent-Type: \(type)\r\nTransfer-Encoding: chunked\r\n\r\n"
+            + "\(chunk)0\r\n\r\n"
+    }
+
     @Test func rawInvalidUTF8IsRefusedEverywhere() throws {
         for (target, type, head, tail) in [
             ("/increment", formType, "key=", "&value=1"), ("/increment", jsonType, #"{"key":""#, #"","value":1}"#),
@@ -207,6 +278,27 @@ private let refused: [BodyCase] = [
             try client.send("POST \(target) HTTP/1.1\r\nHost: h\r\nContent-Type: \(type)\r\n")
             try client.send(Array("Content-Length: \(body.count)\r\n\r\n".utf8) + body)
             #expect(try client.answers().map(\.status) == [400], "\(target) \(type)")
+        }
+    }
+
+    /// Imports and replays of dead letters are known by the form of their keys.
+    @Test(arguments: [
+        ("import:0123456789abcdef0123456789abcdef", true), ("import:0123456789abcdef0123456789abcdef:2", true),
+        (#""dead-letter:0123456789abcdef0123456789abcdef:7""#, true), ("import:0123456789abcdef", false),
+        ("import:0123456789abcdef0123456789abcdef0", false), ("dead-letter:x", false), ("imports", false),
+    ])
+    func keysOfTools(field: String, isRefused: Bool) throws {
+        let embedded = EmbeddedFront()
+        let client = try embedded.connect()
+        try client.send(post("/increment", formType, "key=a&value=1", "Idempotency-Key: \(field)\r\n"))
+        let answer = try #require(try client.answers().first)
+        #expect(answer.status == (isRefused ? 422 : 200))
+        #expect(embedded.service.requests.isEmpty == isRefused)
+        if isRefused {
+            #expect(
+                answer.body.contains(
+                    "an Idempotency-Key of this form is a tool's: choose one that is not `import:` or `dead-letter:`"
+                        + " and 32 hex digits"))
         }
     }
 

@@ -30,15 +30,15 @@ import Testing
         #expect(audit.exitCode == .ok)
         #expect(
             audit.text(all: true) == """
-                PARTITION  STREAMS  PUSHED  APPLIED  REPEATED  DEAD  QUEUED  RESIDUAL  COUNTERS  TOTAL
-                        0        0       0        0         0     0       0         0         0      0
-                        1        1       6        2         0     0       4         0         1      2
+                PARTITION  STREAMS  PUSHED  APPLIED  REPEATED  DEAD  LOST  QUEUED  RESIDUAL  COUNTERS  TOTAL
+                        0        0       0        0         0     0     0       0         0         0      0
+                        1        1       6        2         0     0     0       4         0         1      2
 
-                PARTITION  PRODUCER                          SEQS  WATERMARK  PUSHED  APPLIED  REPEATED  DEAD  QUEUED  \
-                RESIDUAL
-                        1  \(node.name)     6          2       6        2         0     0       4         0
+                PARTITION  PRODUCER                          SEQS  WATERMARK  PUSHED  APPLIED  REPEATED  DEAD  LOST  \
+                QUEUED  RESIDUAL
+                        1  \(node.name)     6          2       6        2         0     0     0       4         0
 
-                pushed 6 = applied 2 + repeated 0 + dead 0 + queued 4, residual 0; total 2 = applied 2 + \
+                pushed 6 = applied 2 + repeated 0 + dead 0 + lost 0 + queued 4, residual 0; total 2 = applied 2 + \
                 carried over and imported 0
 
                 """)
@@ -82,8 +82,8 @@ import Testing
                 "note producer \(node.name): --node asks whether a web node still holds its missing batches"))
         #expect(
             audit.summary
-                == "pushed 6 = applied 2 + repeated 0 + dead 0 + queued 3, residual 1, 1 batch missing; total 2 "
-                + "= applied 2 + carried over and imported 0, 2 findings")
+                == "pushed 6 = applied 2 + repeated 0 + dead 0 + lost 0 + queued 3, residual 1, 1 batch missing; total "
+                + "2 = applied 2 + carried over and imported 0, 2 findings")
         #expect(audit.text(all: false).contains(node.name))
     }
 

@@ -3,6 +3,7 @@
 
 import ClusterSupport
 import Glibc
+import Logging
 import RedisQueue
 import ServiceKit
 import ShardConsumer
@@ -22,7 +23,7 @@ final class CountingCluster {
     let server: RedisServer
     let folder: DataFolder
     let access: RedisAccess
-    let topology: Topology
+    private(set) var topology: Topology
     /// For commands that no part of the product sends.
     let redis: RedisConnection
     private let temporary: TestFolder
@@ -81,7 +82,10 @@ final class CountingCluster {
         let file = try location.open()
         let queue = PartitionQueue(
             connection: try server.connect(), names: access.names, partition: location.partition)
-        guard case .granted(let claim) = try queue.claim(host: "host", owner: "test", milliseconds: 60_000) else {
+        guard
+            case .granted(let claim) = try queue.claim(
+                host: "host", owner: "test", milliseconds: 60_000, cluster: .ofTests)
+        else {
             throw HarnessError("no lease for partition \(number)")
         }
         while case .batches(let peeked) = try queue.peek(bytes: 1 << 20, batches: 100), !peeked.batches.isEmpty {
@@ -94,6 +98,79 @@ final class CountingCluster {
         }
         try file.checkpoint()
         #expect(try queue.release(token: claim.token) == .ok)
+    }
+
+    // MARK: Epochs
+
+    /// Another number of partitions, with the product's own steps.
+    func rebalance(to partitions: Int) throws {
+        try change { rebalance throws(Failure) in try rebalance.run(to: partitions) }
+    }
+
+    func resume() throws {
+        try change { rebalance throws(Failure) in _ = try rebalance.resume() }  // there is something
+    }
+
+    private func change(_ body: (Rebalance) throws(Failure) -> Void) throws {
+        let rebalance = Rebalance(
+            folder, access, logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }, stopRequest: StopRequest(),
+            tell: { _ in })
+        let lock = try folder.lockForChange()
+        defer { withExtendedLifetime(lock) {} }
+        try body(rebalance)
+        topology = try #require(try folder.readClusterFile()).topology
+    }
+
+    // MARK: Going back in time
+
+    /// A file and the keys of its partition as they were.
+    struct Moment {
+        let partition: UInt32
+        let file: [UInt8]
+        let keys: [(name: String, dump: [UInt8])]
+    }
+
+    func moment(_ partition: UInt32) throws -> Moment {
+        try foldLog(partition)
+        var keys: [(name: String, dump: [UInt8])] = []
+        for name in group(partition).all {
+            if case .bytes(let dump) = try command("DUMP", name) { keys.append((name, dump)) }
+        }
+        return Moment(partition: partition, file: try #require(Files.read(path(partition))), keys: keys)
+    }
+
+    func putBack(file moment: Moment) throws {
+        for end in ["", "-wal", "-shm"] { unlink(path(moment.partition) + end) }
+        try Files.write(moment.file, to: path(moment.partition))
+        // As a consumer would open it, which makes the log's files.
+        try folder.shard(moment.partition, of: topology).open().checkpoint()
+    }
+
+    func putBack(keys moment: Moment) throws {
+        for name in group(moment.partition).all { try command("DEL", name) }
+        for key in moment.keys { try command("RESTORE", key.name, "0", bytes: key.dump) }
+    }
+
+    /// What `repair` does with these options: its plan, what it will not mend, what it has done, and how it ended.
+    func repair(
+        accepting choices: String..., collects: Bool = false
+    ) throws -> (plan: [String], unmended: [String], done: [String], failure: Failure?) {
+        var options = Repair.Options()
+        options.collects = collects
+        options.patience = .short
+        options.accepted = try choices.map { text throws(Failure) in try LossChoice(text) }
+        var done: [String] = []
+        do throws(Failure) {
+            let repair = try Repair(folder, access, options)
+            do throws(Failure) {
+                try repair.run { done.append($0) }
+                return (repair.plan, repair.unmended, done, nil)
+            } catch {
+                return (repair.plan, repair.unmended, done, error)
+            }
+        } catch {
+            return ([], [], [], error)
+        }
     }
 
     // MARK: Planting
@@ -170,10 +247,14 @@ final class CountingNode {
     private(set) var producer: Producer
     private let queue: ProducerQueue
     private var now: UInt64 = 1_000
+    /// Its batches are of 2023, whatever Redis' clock says.
+    private let isOfThePast: Bool
 
-    init(_ cluster: CountingCluster, id: UInt64) throws {
+    init(_ cluster: CountingCluster, id: UInt64, isOfThePast: Bool = false) throws {
+        self.isOfThePast = isOfThePast
         producer = Producer(
-            id: ProducerID(Bytes16(high: 0xF00D, low: id)), configuration: Producer.Configuration())
+            id: ProducerID(Bytes16(high: 0xF00D, low: id)), configuration: Producer.Configuration(),
+            clock: RedisClock(guess: 1_700_000_000_000, at: now))
         queue = try ProducerQueue(connection: try cluster.server.connect(), names: cluster.access.names)
         producer.connection(isUp: true, now: now)
         fly()
@@ -202,7 +283,7 @@ final class CountingNode {
     /// One flight.
     func fly() {
         now += 10_000
-        let commands = producer.nextFlight(now: now, wallClock: 1_700_000_000_000)
+        let commands = producer.nextFlight(now: now)
         if commands.isEmpty { return }
         var landed = queue.send(commands)
         while landed == nil {
@@ -215,8 +296,8 @@ final class CountingNode {
             }
         }
         guard let landed else { return }
-        for (command, answer) in zip(landed.commands, landed.answers) {
-            producer.received(answer, to: command, now: now, wallClock: 1_700_000_000_000)
+        for (command, answer) in zip(landed.commands, landed.answers) where !(isOfThePast && command == .readTime) {
+            producer.received(answer, to: command, now: now)
         }
         producer.flightEnded()
     }

@@ -87,9 +87,10 @@ import Testing
         let producer = "000000000000f00d0000000000000001"
         #expect(
             DeadLetterWriter.json(found[0]) == #"""
-                {"id":"0:1","time_ms":\#(found[0].letter.timeMilliseconds),"reason":"overflow","detail":"adding 7 \#
-                would leave the range of Int64","key":"\#(Self.a)","increments":1,"sum":7,"idempotency_key":null,\#
-                "batch":{"producer":"\#(producer)","epoch":1,"partition":0,"sequence":1},"payload_bytes":0}
+                {"id":"0:1","time_ms":\#(found[0].letter.timeMilliseconds),"reason":"overflow","counted":"no",\#
+                "detail":"adding 7 would leave the range of Int64","key":"\#(Self.a)","increments":1,"sum":7,\#
+                "idempotency_key":null,"batch":{"producer":"\#(producer)","epoch":1,"partition":0,"sequence":1},\#
+                "payload_bytes":0}
                 """#)
         #expect(DeadLetterWriter.json(found[1], payload: damaged).hasSuffix(#","payload":"\#(Hex.text(damaged))"}"#))
         #expect(
@@ -103,6 +104,7 @@ import Testing
                 id               0:1
                 time             \(time)
                 reason           overflow: adding 7 would leave the range of Int64
+                meaning          it was not counted: the counter would leave the range of a 64-bit number
                 key              "\(Self.a)"
                 increments       1
                 sum              7
@@ -256,5 +258,143 @@ import Testing
         let location = cluster.folder.shard(0, of: try cluster.topology)
         let records = try ShardReader(at: location.path).records(of: Self.left)
         #expect(records.values.reduce(Amount.zero) { $0 + $1.dead }.sum == 307)
+    }
+
+    // MARK: Claims
+
+    /// The times of all claims of a partition.
+    private func claimTimes(_ cluster: TestCluster) throws -> [Int64] {
+        let location = cluster.folder.shard(0, of: try cluster.topology)
+        let cursor = try ShardReader(at: location.path).rows(of: .idempotency)
+        var times: [Int64] = []
+        while let row = try cursor.next() { times += [row.claimTime].compactMap(\.self) }
+        return times.sorted()
+    }
+
+    private func forgetWhatExpires(_ cluster: TestCluster) throws {
+        let location = cluster.folder.shard(0, of: try cluster.topology)
+        Spawn.run("sqlite3", location.path, "DELETE FROM idempotency WHERE seen_ms < \(Int64.max)")
+    }
+
+    /// Finding 5: a replay that gave up and was counted later is not counted again, however much later it is repeated.
+    @Test func aReplayThatGaveUpCountsOnce() throws {
+        let cluster = try overflown()
+        let courier = Courier(cluster.access)
+        try courier.deliver([(Self.a, -100)])
+        try courier.settle()
+        cluster.stopConsumers()
+        let refusal = failure { () throws(Failure) in _ = try replay(cluster, .all(nil)) }
+        #expect(refusal?.code == .unavailable)
+        try cluster.startConsumers()
+        try drain(cluster)
+        #expect(try cluster.counters() == [Self.a: .max - 93])
+        #expect(try claimTimes(cluster) == [.max])
+        try forgetWhatExpires(cluster)
+        let first = DeadLetterID(partition: 0, row: 1)
+        #expect(try replay(cluster, .all(nil)) == [first: .counted])
+        #expect(try cluster.counters() == [Self.a: .max - 93])
+        #expect(try list(cluster).isEmpty)
+        // From now on it is as any other.
+        let times = try claimTimes(cluster)
+        #expect(times.count == 1 && times[0] < .max)
+    }
+
+    @Test func theClaimOfALetterThatIsDroppedExpires() throws {
+        let cluster = try overflown()
+        let letter = try #require(try list(cluster).first).letter
+        let courier = Courier(cluster.access)
+        try courier.deliver([(Self.a, 0)], idempotencyKey: "client")
+        _ = try courier.deliver(increments([(Self.a, 7)]), idempotencyKey: letter.replayKey)  // `settle` waits
+        try courier.settle()
+        #expect(try claimTimes(cluster).last == .max)
+        let first = try #require(try list(cluster).first).id
+        #expect(try DeadLetters(cluster.folder).drop(.these([first])) { _, _ in } == 1)
+        let times = try claimTimes(cluster)
+        #expect(times.count == 2 && times.allSatisfy { $0 < .max })
+    }
+
+    /// Twins have one name: as long as one of them is left, no claim of theirs expires.
+    @Test func theClaimsOfTwinsStayWithTheLastOfThem() throws {
+        let cluster = try cluster([
+            (Self.left, batch([(Self.a, .max), (Self.a, .max), (Self.a, .max)], producer: 1, of: Self.left))
+        ])
+        let found = try list(cluster)
+        let courier = Courier(cluster.access)
+        try courier.deliver([(Self.a, -.max)])
+        try courier.settle()
+        for ordinal in ["", ":1"] {
+            let name = found[0].letter.replayKey + Array(ordinal.utf8)
+            _ = try courier.deliver(increments([(Self.a, 1)]), idempotencyKey: name)  // `settle` waits
+        }
+        try courier.settle()
+        let letters = try DeadLetters(cluster.folder)
+        #expect(try letters.drop(.these([found[0].id])) { _, _ in } == 1)
+        #expect(try claimTimes(cluster) == [.max, .max])
+        #expect(try letters.drop(.these([found[1].id])) { _, _ in } == 1)
+        #expect(try claimTimes(cluster).allSatisfy { $0 < .max })
+    }
+
+    // MARK: Letters that may have been counted
+
+    /// One letter that does not fit, one that is late and one that is forgotten.
+    private func doubtful() throws -> TestCluster {
+        let cluster = try overflown()
+        let courier = Courier(cluster.access)
+        try courier.deliver([(Self.a, -1_000)])
+        try courier.settle()
+        cluster.stopConsumers()
+        let location = cluster.folder.shard(0, of: try cluster.topology)
+        for (sequence, reason) in [(8, "late"), (9, "forgotten")] {
+            Spawn.run(
+                "sqlite3", location.path,
+                """
+                INSERT INTO dead_letter(time_ms, reason, detail, epoch, partition, producer, sequence,
+                    idempotency_id, key, increments, sum, payload)
+                VALUES(1700000000000, '\(reason)', 'why', 1, 0, X'00000000000000000000000000000007', \(sequence),
+                    'request', '\(Self.a)', 1, '\(sequence)', X'')
+                """)
+        }
+        try cluster.startConsumers()
+        return cluster
+    }
+
+    @Test func lateAndForgottenLettersAreReplayedOnlyIfTheyAreNamed() throws {
+        let cluster = try doubtful()
+        let letters = try DeadLetters(cluster.folder)
+        let (first, late, forgotten) = (
+            DeadLetterID(partition: 0, row: 1), DeadLetterID(partition: 0, row: 2), DeadLetterID(partition: 0, row: 3)
+        )
+        #expect(letters.count(reason: .late).letters == 1 && letters.count(reason: .forgotten).letters == 1)
+        #expect(try replay(cluster, .all(nil)) == [first: .counted])
+        #expect(try list(cluster).map(\.id) == [late, forgotten])
+        #expect(try replay(cluster, .all(.damaged)).isEmpty)
+        #expect(try replay(cluster, .all(.late)) == [late: .counted])
+        #expect(try cluster.counters() == [Self.a: .max - 1_000 + 7 + 8])
+        #expect(try replay(cluster, .these([forgotten])) == [forgotten: .counted])
+        #expect(try cluster.counters() == [Self.a: .max - 1_000 + 7 + 8 + 9])
+        #expect(try list(cluster).isEmpty)
+    }
+
+    @Test func whatIsSaidOfLettersThatMayHaveBeenCounted() throws {
+        let cluster = try doubtful()
+        let found = try list(cluster)
+        #expect(
+            found.map { DeadLetterWriter.json($0).split(separator: ",")[2...3].joined(separator: ",") } == [
+                #""reason":"overflow","counted":"no""#, #""reason":"late","counted":"unknown""#,
+                #""reason":"forgotten","counted":"unknown""#,
+            ])
+        #expect(
+            DeadLetterWriter.details(found[1], payload: []).contains(
+                """
+                reason           late: why
+                meaning          it was sent longer ago than idempotency keys are kept: nobody knows whether an \
+                earlier request with its key was counted; replay counts it, drop does not
+
+                """))
+        #expect(DeadLetterWriter.table(found).contains("forgotten"))
+        var dropped: [DeadLetter.Reason] = []
+        #expect(
+            try DeadLetters(cluster.folder).drop(.all(nil)) { found, _ in dropped.append(found.letter.reason) } == 3)
+        #expect(dropped == [.overflow, .late, .forgotten])
     }
 }

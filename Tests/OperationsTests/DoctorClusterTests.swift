@@ -32,7 +32,8 @@ import Testing
         let queue = PartitionQueue(
             connection: try cluster.server.connect(), names: cluster.access.names,
             partition: PartitionID(epoch: 1, number: partition))
-        guard case .granted = try queue.claim(host: host, owner: "\(host):1", milliseconds: 60_000) else {
+        guard case .granted = try queue.claim(host: host, owner: "\(host):1", milliseconds: 60_000, cluster: .ofTests)
+        else {
             Issue.record("no lease for partition \(partition)")
             return
         }
@@ -90,6 +91,26 @@ import Testing
             doctor().findings == [
                 "warning: 1 dead letter holds what could not be counted", "$ tallymill dead-letters list",
             ])
+    }
+
+    /// What a shard had, and does not have any more: a node that has released it is refused.
+    @Test func aShardThatIsBehind() throws {
+        let node = try CountingNode(cluster, id: 1)
+        let key = cluster.keys(in: 0)[0]
+        try node.post(["\(key)": 1])
+        try cluster.consume()
+        node.fly()
+        #expect(doctor().seen(.behind) == "no web node misses what a shard had")
+        for name in [cluster.group(0).applied, cluster.group(0).seqs] { try cluster.command("DEL", name) }
+        try node.post(["\(key)": 1])
+        #expect(
+            doctor().found(.behind) == [
+                "error: partition 0: its shard seems to lack what it had of producer \(node.name), up to batch 1:"
+                    + " web nodes refuse requests for it",
+                "$ tallymill verify --data-dir \(cluster.folder.path)",
+            ])
+        // Its consumer has it, and says so.
+        try cluster.consume()
     }
 
     // MARK: Topology and epochs
@@ -168,9 +189,9 @@ import Testing
                 == "$ systemctl enable --now tallymill-consumer@1.service")
     }
 
-    /// One that has a consumer, and is as old as the clock of these batches, which says 2023.
+    /// One that has a consumer, and is of 2023.
     @Test func batchesThatWaitTooLong() throws {
-        try CountingNode(cluster, id: 1).post(["\(cluster.keys(in: 1)[0])": 7])
+        try CountingNode(cluster, id: 1, isOfThePast: true).post(["\(cluster.keys(in: 1)[0])": 7])
         for partition in 0..<UInt32(4) { try lease(partition, host: "web2") }
         let lines = doctor().found(.queues)
         #expect(lines.first?.hasPrefix("warning: partition 1: the oldest batch waits for ") == true)
@@ -432,7 +453,7 @@ import Testing
         chmod(cluster.path(0), 0o660)
         let doctor = doctor()
         #expect(doctor.text.hasPrefix("WARNING  permissions: \(cluster.path(0)) and 1 more: the group may change it"))
-        #expect(doctor.text.hasSuffix("\n25 checks: 0 errors, 1 warning, 1 not made\n"))
+        #expect(doctor.text.hasSuffix("\n26 checks: 0 errors, 1 warning, 1 not made\n"))
         #expect(
             doctor.json.hasPrefix(#"{"errors":0,"warnings":1,"checks":[{"check":"redis-connection","outcome":"ok""#))
         #expect(doctor.exitCode == .partial)

@@ -31,7 +31,7 @@ import Testing
         #expect(doctor.seen(.redisOvercommit) == "vm.overcommit_memory = 1")
         #expect(doctor.seen(.clock)?.hasPrefix("Redis and this host differ by") == true)
         #expect(doctor.seen(.units) == "skipped: no systemd in this test")
-        #expect(doctor.summary == "25 checks: 0 errors, 0 warnings, 1 not made")
+        #expect(doctor.summary == "26 checks: 0 errors, 0 warnings, 1 not made")
     }
 
     /// The settings go wrong after `init`, which would refuse them.
@@ -55,6 +55,15 @@ import Testing
                 "\(cli) CONFIG SET maxmemory-policy noeviction", "\(cli) CONFIG REWRITE",
             ])
         #expect(first.found(.redisMemory) == [])
+        try cluster.command("CONFIG", "SET", "appendfsync", "always")
+        try cluster.command("CONFIG", "SET", "no-appendfsync-on-rewrite", "yes")
+        let third = doctor(cluster)
+        #expect(
+            third.found(.redisPersistence) == [
+                "error: it confirms writes before they are on disk while it rewrites its file"
+                    + " (no-appendfsync-on-rewrite yes)",
+                "\(cli) CONFIG SET no-appendfsync-on-rewrite no", "\(cli) CONFIG REWRITE",
+            ])
         try cluster.command("CONFIG", "SET", "maxmemory", "512mb")
         try cluster.command("CONFIG", "SET", "appendonly", "no")
         let second = doctor(cluster)
@@ -65,7 +74,8 @@ import Testing
             second.found(.redisPersistence).first
                 == "error: it does not log writes (appendonly no): a restart loses what was acknowledged")
         // What it prints is what mends it.
-        for line in first.findings + second.findings where line.hasPrefix("$ ") && line.contains("CONFIG SET") {
+        let lines = first.findings + second.findings + third.findings
+        for line in lines where line.hasPrefix("$ ") && line.contains("CONFIG SET") {
             Spawn.run("sh", "-c", String(line.dropFirst(2)))
         }
         #expect(doctor(cluster).findings == [])

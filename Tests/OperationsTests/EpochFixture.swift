@@ -96,18 +96,22 @@ final class EpochFixture {
         for location in locations { try location.open().retire() }
     }
 
-    func build(to partitions: Int, importing: EpochBuild.Import? = nil, time: UInt64 = 9_000) -> EpochBuild {
+    func build(
+        to partitions: Int, importing: EpochBuild.Import? = nil, knownImports: [Bytes16] = [], time: UInt64 = 9_000
+    ) -> EpochBuild {
         let next = Topology(cluster: Self.cluster, epoch: topology.epoch + 1, partitions: partitions)
         return EpochBuild(
             from: locations, to: next, staging: folder.stagingPath(next.epoch), importing: importing,
-            timeMilliseconds: time)
+            knownImports: knownImports, timeMilliseconds: time)
     }
 
     /// Retires the shards, builds the next epoch and goes over to it.
     @discardableResult
-    func rebuild(to partitions: Int, importing: EpochBuild.Import? = nil) throws -> EpochBuild.Outcome {
+    func rebuild(
+        to partitions: Int, importing: EpochBuild.Import? = nil, knownImports: [Bytes16] = []
+    ) throws -> EpochBuild.Outcome {
         try retire()
-        let outcome = try build(to: partitions, importing: importing).run()
+        let outcome = try build(to: partitions, importing: importing, knownImports: knownImports).run()
         let epoch = topology.epoch + 1
         try #require(rename(folder.stagingPath(epoch), folder.epochPath(epoch)) == 0)
         topology = Topology(cluster: Self.cluster, epoch: epoch, partitions: partitions)

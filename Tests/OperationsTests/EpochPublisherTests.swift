@@ -14,7 +14,11 @@ import Testing
         _ = try FunctionLibrary.load(into: try server.connect())  // a server of its own: it was not there
         var random = SystemRandomNumberGenerator()
         let topology = Topology(cluster: .random(using: &random), epoch: 2, partitions: 3)
-        let publisher = EpochPublisher(topology, access, intervalMilliseconds: 10)
+        let file = ClusterFile(
+            topology: topology, state: .building, earlier: [ClusterFile.Epoch(epoch: 1, partitions: 2)])
+        let scratch = ScratchFolder()
+        let folder = DataFolder(scratch.path)
+        let publisher = EpochPublisher(file, in: folder, access, intervalMilliseconds: 10)
         defer { publisher.end() }
         let keys = ClusterKeys(connection: try server.connect(), names: access.names)
         let isPublished = {

@@ -73,6 +73,8 @@ import Testing
         (#" { "key" : "é" , "value" : 0 } "#, "é=0"), (#"{"key":"\u00e9\"\\\/","value":3}"#, #"é"\/=3"#),
         (#"{"key":"{\"key\":","value":-0}"#, #"{"key":=0"#),
         (#"{"key":"a","value":-9223372036854775808}"#, "a=-9223372036854775808"),
+        (#"{"key":"a","value":"-9223372036854775808"}"#, "a=-9223372036854775808"),
+        (#"{"value":"007","key":"a"}"#, "a=7"),
     ])
     func goodJSON(text: String, expected: String) throws {
         #expect(try read(.ndjson, Array("\(text)\n".utf8)) == Outcome(lines: [expected]))
@@ -85,7 +87,10 @@ import Testing
         (#"{"key":"a","key":"b","value":1}"#, "a member comes twice"),
         (#"{"key":"a","value":1,"value":1}"#, "a member comes twice"),
         (#"{"key":"a","value":1.5}"#, "the value is not an integer"),
-        (#"{"key":"a","value":"1"}"#, "a number was expected and a string found at byte 19"),
+        (#"{"key":"a","value":"1.5"}"#, "the value is not an integer"),
+        (#"{"key":"a","value":""}"#, "the value is not an integer"),
+        (#"{"key":"a","value":"9223372036854775808"}"#, "the value is outside the range of 64 bits"),
+        (#"{"key":"a\u0085b","value":1}"#, "the key has the control character U+0085 at offset 1"),
         (#"{"key":"a","value":01}"#, "a JSON number with a leading zero at byte 19"),
         (#"{"key":"a","value":9223372036854775808}"#, "the value is outside the range of 64 bits"),
         (#"{"key":"a","value":1}}"#, "bytes after the end of the JSON at byte 21"),

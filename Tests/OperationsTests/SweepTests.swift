@@ -127,7 +127,8 @@ import Testing
         try cluster.append(straggler, to: Self.right)
         let queue = PartitionQueue(
             connection: try cluster.server.connect(), names: cluster.access.names, partition: Self.right)
-        _ = try queue.claim(host: "elsewhere", owner: "elsewhere:7", milliseconds: 60_000)  // and never trims
+        // And never trims.
+        _ = try queue.claim(host: "elsewhere", owner: "elsewhere:7", milliseconds: 60_000, cluster: .ofTests)
         try cluster.startConsumers()
         let refusal = failure { () throws(Failure) in _ = try sweep(cluster) }
         #expect(

@@ -108,7 +108,8 @@ final class TestCluster {
         let keys = try keys()
         let new = change.building.topology
         for partition in new.partitionIDs {
-            _ = try keys.create(partition, shard: ShardUUID(derivedFor: partition, of: new.cluster))  // new
+            let uuid = ShardUUID(derivedFor: partition, of: new.cluster)
+            _ = try keys.create(partition, shard: uuid, cluster: new.cluster, applied: [:])  // new
         }
         #expect(try keys.publish(new) == .published)
         for partition in old.topology.partitionIDs { #expect(try keys.seal(partition) == .sealed) }

@@ -61,7 +61,8 @@ struct Filler {
         _ configuration: Producer.Configuration, _ identities: inout SystemRandomNumberGenerator
     ) -> Producer {
         let id = ProducerID(Bytes16(high: identities.next(), low: identities.next()))
-        var producer = Producer(id: id, configuration: configuration)
+        let clock = RedisClock(guess: milliseconds(CLOCK_REALTIME), at: milliseconds(CLOCK_MONOTONIC))
+        var producer = Producer(id: id, configuration: configuration, clock: clock)
         producer.connection(isUp: true, now: milliseconds(CLOCK_MONOTONIC))
         return producer
     }
@@ -82,13 +83,13 @@ struct Filler {
     }
 
     private mutating func fly() {
-        let commands = producer.nextFlight(now: milliseconds(CLOCK_MONOTONIC), wallClock: milliseconds(CLOCK_REALTIME))
+        let commands = producer.nextFlight(now: milliseconds(CLOCK_MONOTONIC))
         if commands.isEmpty { fail("the partition takes nothing more") }
         let landed = deliver(commands)
         if let failure = landed.failure { fail("\(failure)") }
         for (command, answer) in zip(commands, landed.answers) {
             producer.received(
-                answer, to: command, now: milliseconds(CLOCK_MONOTONIC), wallClock: milliseconds(CLOCK_REALTIME))
+                answer, to: command, now: milliseconds(CLOCK_MONOTONIC))
         }
         producer.flightEnded()
     }

@@ -15,7 +15,10 @@ import Testing
         #expect(try scene.keys.create(Scene.partition, shard: Scene.shard) == .created)
         #expect(
             try scene.dump().meta
-                == ["state": "open", "shard": "0123456789abcdeffedcba9876543210", "bytes": "0", "token": "0"])
+                == [
+                    "state": "open", "shard": "0123456789abcdeffedcba9876543210", "bytes": "0", "token": "0",
+                    "cluster": ClusterID.ofTests.description,
+                ])
         let other = ShardUUID(Bytes16(high: 7, low: 7))
         try scene.expectUnchanged(.existing(Scene.shard, sealed: false)) {
             try scene.keys.create(Scene.partition, shard: other)
@@ -65,24 +68,27 @@ import Testing
         try scene.expectUnchanged(.group(empty)) { try scene.keys.inspect(Scene.partition) }
 
         #expect(try scene.push(stream[1]) == .ok(applied: 0))
-        #expect(try scene.push(stream[1]) == .duplicate(applied: 0))
-        #expect(try scene.queue.claim(host: "h", owner: "me", milliseconds: 60_000) != .noTopology)
+        #expect(try scene.push(stream[1]) == stream.duplicate(last: 1))
+        guard
+            case .granted(let claim) = try scene.queue.claim(
+                host: "h", owner: "me", milliseconds: 60_000, cluster: .ofTests)
+        else { throw Unanswered(text: "not granted") }
         #expect(try scene.keys.seal(Scene.partition) == .sealed)
         guard case .group(let found) = try scene.keys.inspect(Scene.partition), let lease = found.lease else {
             throw Unanswered(text: "no lease")
         }
         #expect(lease.owner == "me" && lease.host == "h" && (1...60_000).contains(lease.millisecondsLeft))
         let expected = Inspection(
-            shard: Scene.shard, sealed: true, length: 1, bytes: 200, duplicates: 1, token: 1, lease: lease,
+            shard: Scene.shard, sealed: true, length: 1, bytes: 200, duplicates: 1, token: claim.token, lease: lease,
             head: Array(stream[1].bytes.prefix(128)))
         #expect(found == expected)
         let header = try found.head.withUnsafeBytes { try BatchHeader(reading: $0) }
         #expect(header.frozenAt == 1_700_000_000_001)
-        #expect(try scene.queue.release(token: 1) == .ok)
+        #expect(try scene.queue.release(token: claim.token) == .ok)
         guard case .group(let released) = try scene.keys.inspect(Scene.partition) else {
             throw Unanswered(text: "no group")
         }
-        #expect(released.lease == nil && released.token == 1)
+        #expect(released.lease == nil && released.token == claim.token)
     }
 
     @Test func theTopologyIsNeverLowered() throws {

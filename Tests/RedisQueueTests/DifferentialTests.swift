@@ -35,7 +35,8 @@ import Testing
 
 /// One seed's commands to both sides. Answers are compared as text, the same words from both.
 private struct DifferentialRun {
-    private static let cluster = ClusterID(Bytes16(high: 1, low: 1))
+    /// Whose groups they are, and one that shares the namespace by mistake.
+    private static let clusters = [ClusterID.ofTests, ClusterID(Bytes16(high: 2, low: 2))]
     private var random: SplitMix64
     private var model = ModelRedis()
     private let scene: Scene
@@ -58,11 +59,14 @@ private struct DifferentialRun {
         let partition = partitions[index]
         let done: (String, String, String)
         switch random.below(100) {
-        case 0..<45: done = try push(partition)
-        case 45..<52: done = try heartbeat(partition)
-        case 52..<62: done = try peek(partition, queues[index])
-        case 62..<78: done = try trim(partition, queues[index])
-        case 78..<84: done = try claim(partition, queues[index])
+        case 0..<42: done = try push(partition)
+        case 42..<48: done = try pushAsBefore(partition)
+        case 48..<52: done = try heartbeat(partition)
+        case 52..<60: done = try peek(partition, queues[index])
+        case 60..<62: done = try inspect(partition)
+        case 62..<76: done = try trim(partition, queues[index])
+        case 76..<81: done = try claim(partition, queues[index])
+        case 81..<84: done = try claimAsBefore(partition)
         case 84..<88: done = try renew(partition, queues[index])
         case 88..<94: done = try create(partition)
         case 94..<96: done = try seal(partition)
@@ -82,10 +86,13 @@ private struct DifferentialRun {
             }
             #expect(real.queue == group.queue, "\(context): queue of \(partition)")
             #expect(real.seqs == group.seqs, "\(context): seqs of \(partition)")
+            #expect(real.chains == group.chains, "\(context): chains of \(partition)")
             #expect(real.applied == group.applied, "\(context): applied of \(partition)")
+            #expect(real.behind == group.behind, "\(context): behind of \(partition)")
             let meta = [
                 "state": group.isSealed ? "sealed" : "open", "bytes": "\(group.bytes)", "token": "\(group.token)",
                 "duplicates": "\(group.duplicates)", "shard": group.shard.description,
+                "cluster": group.cluster?.description ?? "0",
             ]
             let known = real.meta.filter { meta[$0.key] != nil }
             #expect(
@@ -97,16 +104,63 @@ private struct DifferentialRun {
     private mutating func producer() -> UInt64 { 1 + UInt64(random.below(3)) }
 
     private mutating func push(_ partition: PartitionID) throws -> (String, String, String) {
-        let stream = Stream(partition, producer: producer(), bytes: 150 + random.below(3) * 100)
-        let last = model.groups[partition]?.seqs[stream.producer] ?? 0
-        // Mostly the next one; sometimes one that is known, or that leaves a hole.
-        let sequence = max(1, Int(last) + [1, 1, 1, 1, 0, -1, 2, 4][random.below(8)])
-        let floor = random.chance(0.2) ? last + UInt64(random.below(4)) : 0
+        // Sometimes another process under the same id: it has another history.
+        let stream = Stream(
+            partition, producer: producer(), bytes: 150 + random.below(3) * 100, history: random.chance(0.9) ? 0 : 77)
+        let (batch, floor, limit) = next(of: stream)
+        let cluster = Self.clusters[random.chance(0.95) ? 0 : 1]
+        let expected = model.push(
+            batch.bytes, as: batch.id, chain: batch.chain, cluster: cluster, floor: floor, limitBytes: limit)
+        let real = try scene.push(batch, floor: floor, limitBytes: limit, cluster: cluster)
+        return ("push \(batch.id) floor \(floor) limit \(limit) of \(cluster)", "\(expected)", "\(real)")
+    }
+
+    /// Mostly the next batch, with a floor that is known; sometimes one that Redis has, or that leaves a hole.
+    private mutating func next(of stream: Stream) -> (Batch, floor: UInt64, limit: Int) {
+        let group = model.groups[stream.id.partition]
+        let last = group?.seqs[stream.producer] ?? 0
+        let applied = group?.applied[stream.producer] ?? 0
+        let floor = random.chance(0.3) ? max(last, applied) + UInt64(random.below(4)) : 0
+        let base = random.chance(0.5) ? last : max(last, floor, applied)
+        let sequence = max(1, Int(base) + [1, 1, 1, 1, 0, -1, 2, 4][random.below(8)])
         let limit = random.chance(0.15) ? random.below(3_000) : 1 << 20
-        let batch = stream[UInt64(sequence)]
-        let expected = model.push(batch.bytes, as: batch.id, floor: floor, limitBytes: limit)
-        let real = try scene.push(batch, floor: floor, limitBytes: limit)
-        return ("push \(batch.id) floor \(floor) limit \(limit)", "\(expected)", "\(real)")
+        return (stream[UInt64(sequence)], floor, limit)
+    }
+
+    /// Five arguments, as release 0.1.0 gives them. It reads an answer's first fields alone.
+    private mutating func pushAsBefore(_ partition: PartitionID) throws -> (String, String, String) {
+        let (batch, floor, limit) = next(of: Stream(partition, producer: producer()))
+        let before = model.groups[partition]?.behind
+        var expected = model.push(
+            batch.bytes, as: batch.id, chain: nil, cluster: nil, floor: floor, limitBytes: limit)
+        if case .behind(let applied) = expected {
+            // It trusts the floor: the model is asked again as if the shard had confirmed it.
+            model.groups[partition]?.behind = before ?? [:]
+            model.groups[partition]?.applied[batch.id.stream.producer] = floor
+            expected = model.push(
+                batch.bytes, as: batch.id, chain: nil, cluster: nil, floor: floor, limitBytes: limit)
+            model.groups[partition]?.applied[batch.id.stream.producer] = applied == 0 ? nil : applied
+            expected = expected.replacingApplied(applied)
+        }
+        let reply = try scene.call(
+            "push", on: partition,
+            [
+                batch.id.stream.producer.bytes.array, Array("\(batch.id.sequence)".utf8), Array("\(floor)".utf8),
+                Array("\(limit)".utf8), batch.bytes,
+            ])
+        return ("old push \(batch.id) floor \(floor) limit \(limit)", expected.words, reply.words)
+    }
+
+    private mutating func inspect(_ partition: PartitionID) throws -> (String, String, String) {
+        guard case .group(let real) = try scene.keys.inspect(partition) else {
+            return ("inspect", model.groups[partition] == nil ? "none" : "a group", "none")
+        }
+        let group = model.groups[partition]
+        let expected = group?.behind.map { "\($0.key)=\($0.value)" }.sorted()
+        return (
+            "inspect", "group \(group?.queue.count ?? 0) \(group?.duplicates ?? 0) \(expected ?? [])",
+            "group \(real.length) \(real.duplicates) \(real.behind.map { "\($0.key)=\($0.value)" }.sorted())"
+        )
     }
 
     private mutating func heartbeat(_ partition: PartitionID) throws -> (String, String, String) {
@@ -119,9 +173,16 @@ private struct DifferentialRun {
     private mutating func peek(_ partition: PartitionID, _ queue: PartitionQueue) throws -> (String, String, String) {
         let (bytes, batches) = (1 + random.below(2_000), 1 + random.below(40))
         let skip = random.chance(0.5) ? random.below(20) : 0
-        let expected = model.peek(partition, skip: skip, bytesMax: bytes, batchesMax: batches)
+        let expected = model.peek(partition, skip: skip, bytesMax: bytes, batchesMax: batches, time: 0)
         let real = try queue.peek(skip: skip, bytes: bytes, batches: batches)
-        return ("peek \(bytes) \(batches) behind \(skip)", "\(expected)", "\(real)")
+        return ("peek \(bytes) \(batches) behind \(skip)", Self.text(expected), Self.text(real))
+    }
+
+    /// Time passes, and the order of those behind is nobody's concern.
+    private static func text(_ reply: PeekReply) -> String {
+        guard case .batches(let peeked) = reply else { return "\(reply)" }
+        return "batches \(peeked.shard) \(peeked.sealed) \(peeked.batches) \(peeked.length) "
+            + "\(peeked.behind.map(\.description).sorted())"
     }
 
     /// What lies at the head, less, more, or something else; under the token, or another one.
@@ -136,6 +197,11 @@ private struct DifferentialRun {
         }
         if random.chance(0.1) { committed.append(BatchID(stream: Stream(partition, producer: 9).id, sequence: 1)) }
         if random.chance(0.1) { applied[Stream(partition).producer] = 1 }
+        // What a consumer finds that looks a refused producer up: all that it released, or less.
+        let first = group?.behind.min { ($0.value, $0.key.description) < ($1.value, $1.key.description) }
+        if random.chance(0.3), let (producer, floor) = first, floor > 1 {
+            applied[producer] = max(applied[producer] ?? 0, floor - UInt64(random.below(2)))
+        }
         let token = (group?.token ?? 1) + (random.chance(0.1) ? 1 : 0)
         let request = TrimRequest(token: token, committed: committed, applied: applied)
         let expected = model.trim(partition, request)
@@ -144,9 +210,32 @@ private struct DifferentialRun {
 
     private mutating func claim(_ partition: PartitionID, _ queue: PartitionQueue) throws -> (String, String, String) {
         let host = random.pick(["host-a", "host-a", "host-b"])
-        let expected = model.claim(partition, holder: host, leaseMilliseconds: 3_600_000, now: 0)
-        let real = try queue.claim(host: host, owner: host, milliseconds: 3_600_000)
-        return ("claim \(host)", Self.text(expected), Self.text(real))
+        let cluster = Self.clusters[random.chance(0.9) ? 0 : 1]
+        let real = try queue.claim(host: host, owner: host, milliseconds: 3_600_000, cluster: cluster)
+        // The token is the caller's choice.
+        var token: UInt64 = 1
+        if case .granted(let claim) = real { token = claim.token }
+        let expected = model.claim(
+            partition, holder: host, leaseMilliseconds: 3_600_000, token: token, cluster: cluster, now: 0)
+        return ("claim \(host) for \(cluster)", Self.text(expected), Self.text(real))
+    }
+
+    /// Three arguments, as release 0.1.0 gives them: Redis counts the token up, and learns no cluster.
+    private mutating func claimAsBefore(_ partition: PartitionID) throws -> (String, String, String) {
+        let host = random.pick(["host-a", "host-b"])
+        let before = model.groups[partition]
+        let token = (before?.token ?? 0) % Limits.sequenceMax + 1
+        let expected = model.claim(
+            partition, holder: host, leaseMilliseconds: 3_600_000, token: token, cluster: .ofTests, now: 0)
+        model.groups[partition]?.cluster = before?.cluster
+        let real = try scene.call("claim", on: partition, [Array(host.utf8), Array(host.utf8), Array("3600000".utf8)])
+        let words =
+            switch expected {
+            case .granted(let claim): "GRANTED \(claim.token) \(claim.shard)"
+            case .held(let owner, _): "HELD \(owner)"
+            case .noTopology: "NOTOPO"
+            }
+        return ("old claim \(host)", words, real.words(words.split(separator: " ").count))
     }
 
     /// The time left of a lease differs by the time that passes.
@@ -170,10 +259,20 @@ private struct DifferentialRun {
     private mutating func create(_ partition: PartitionID) throws -> (String, String, String) {
         let shard = ShardUUID(Bytes16(high: 7, low: UInt64(random.below(2))))
         let before = model.groups[partition]
-        let isNew = model.create(partition, shard: shard)
+        let cluster = Self.clusters[random.chance(0.9) ? 0 : 1]
+        let watermarks = [Stream(producer: producer()).producer: UInt64(random.below(3))]
+        let isAsBefore = random.chance(0.3)
+        let isNew = model.create(partition, shard: shard, cluster: cluster, applied: isAsBefore ? [:] : watermarks)
         let expected: CreateReply =
             isNew ? .created : .existing(before?.shard ?? shard, sealed: before?.isSealed ?? false)
-        return ("create \(shard)", "\(expected)", "\(try scene.keys.create(partition, shard: shard))")
+        guard isAsBefore else {
+            let real = try scene.keys.create(partition, shard: shard, cluster: cluster, applied: watermarks)
+            return ("create \(shard) of \(cluster) at \(watermarks)", "\(expected)", "\(real)")
+        }
+        // Release 0.1.0 names no cluster.
+        model.groups[partition]?.cluster = before?.cluster
+        let real = try scene.call("create", on: partition, [Array(shard.description.utf8)])
+        return ("old create \(shard)", isNew ? "CREATED" : "EXISTING", real.words(1))
     }
 
     private mutating func seal(_ partition: PartitionID) throws -> (String, String, String) {
@@ -190,10 +289,49 @@ private struct DifferentialRun {
     private mutating func publish() throws -> (String, String, String) {
         // K follows from the epoch: another K for a known epoch is an error, which has a test of its own.
         let epoch = UInt32(1 + random.below(4))
-        let topology = Topology(cluster: Self.cluster, epoch: epoch, partitions: 2 + Int(epoch))
+        let topology = Topology(cluster: .ofTests, epoch: epoch, partitions: 2 + Int(epoch))
         let isHigher = epoch >= model.topology?.epoch ?? 0
         let newest = model.publish(topology)
         let expected: PublishReply = isHigher ? .published : .newer(newest)
         return ("publish \(epoch)", "\(expected)", "\(try scene.keys.publish(topology))")
+    }
+}
+
+/// The words that a release 0.1.0 reads in an answer.
+extension PushReply {
+    fileprivate var words: String {
+        switch self {
+        case .ok(let applied): "OK \(applied)"
+        case .duplicate(_, _, let applied): "DUP \(applied)"
+        case .sealed(let applied): "SEALED \(applied)"
+        case .gap(let last, let applied): "GAP \(last) \(applied)"
+        case .full(let applied): "FULL \(applied)"
+        case .noTopology: "NOTOPO"
+        case .behind, .conflict, .refused: "what it does not know: \(self)"
+        }
+    }
+
+    fileprivate func replacingApplied(_ applied: UInt64) -> PushReply {
+        switch self {
+        case .ok: .ok(applied: applied)
+        case .gap(let last, _): .gap(last: last, applied: applied)
+        case .full: .full(applied: applied)
+        default: self
+        }
+    }
+}
+
+extension RedisReply {
+    /// Of a push.
+    fileprivate var words: String {
+        let word = words(1)
+        return words(word == "GAP" ? 3 : word == "NOTOPO" ? 1 : 2)
+    }
+
+    fileprivate func words(_ count: Int) -> String {
+        guard case .array(let parts) = self else { return "\(self)" }
+        return parts.prefix(count).map { part in
+            if case .integer(let number) = part { "\(number)" } else { part.text ?? "\(part)" }
+        }.joined(separator: " ")
     }
 }

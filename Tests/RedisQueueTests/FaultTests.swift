@@ -10,7 +10,7 @@ import Testing
     let stream = Stream()
 
     private func pushes(_ range: ClosedRange<UInt64>) -> [QueueCommand] {
-        range.map { .push(stream[$0], floor: 0, limitBytes: 1 << 30) }
+        range.map { .push(stream[$0], floor: 0, limitBytes: 1 << 30, cluster: .ofTests) }
     }
 
     @Test func nobodyListens() {
@@ -76,14 +76,14 @@ import Testing
         // The late execution of the first try is as good as any: the second is a duplicate.
         let isThere = try waitUntil { try scene.dump().seqs == [stream.producer: 2] }
         #expect(isThere)
-        #expect(try scene.push(stream[1]) == .duplicate(applied: 0))
+        #expect(try scene.push(stream[1]) == stream.duplicate(last: 2))
     }
 
     @Test func aFullRedisRefusesPushesAndLetsConsumersDrain() throws {
         let server = try RedisServer()
         let scene = try Scene(on: server)
         let stream = Stream(bytes: 1 << 20)
-        let first = (1...4).map { QueueCommand.push(stream[$0], floor: 0, limitBytes: 1 << 30) }
+        let first = (1...4).map { QueueCommand.push(stream[$0], floor: 0, limitBytes: 1 << 30, cluster: .ofTests) }
         #expect(scene.producer.deliver(first).answers.allSatisfy { $0 == .push(.ok(applied: 0)) })
         _ = try scene.connection.command(RedisCommand("CONFIG", "SET", "maxmemory", "3mb"))  // always OK
         let refusal =
@@ -109,13 +109,13 @@ import Testing
         let server = try RedisServer()
         let scene = try Scene(on: server)
         #expect(try scene.push(stream[1]) == .ok(applied: 0))
-        #expect(try scene.claim().token == 1)
+        let token = try scene.claim().token
         _ = try scene.connection.command(
             RedisCommand("ACL", "SETUSER", "bob", "on", ">pw", "~*", "+@all", rule))  // always OK
         let url = RedisURL(address: .unix(path: server.socket), user: "bob", password: Secret("pw"))
         let connection = try RedisConnection(RedisLink(url: url))
         let queue = PartitionQueue(connection: connection, names: scene.names, partition: Scene.partition)
-        let trim = TrimRequest(token: 1, committed: [stream[1].id], applied: [stream.producer: 1])
+        let trim = TrimRequest(token: token, committed: [stream[1].id], applied: [stream.producer: 1])
         let before = try scene.image()
         let producer = try ProducerQueue(connection: RedisConnection(RedisLink(url: url)), names: scene.names)
         let landed = producer.deliver(pushes(2...2))
@@ -159,7 +159,7 @@ import Testing
         let connection = try RedisConnection(RedisLink(url: url))
         let producer = try ProducerQueue(connection: RedisConnection(RedisLink(url: url)), names: scene.names)
         let expected: [QueueAnswer] = [
-            .push(.ok(applied: 0)), .push(.duplicate(applied: 0)), .heartbeat(.progress(last: 1, applied: 0)),
+            .push(.ok(applied: 0)), .push(stream.duplicate(last: 1)), .heartbeat(.progress(last: 1, applied: 0)),
             .topology(nil),
         ]
         #expect(
@@ -167,7 +167,7 @@ import Testing
                 == expected)
         let queue = PartitionQueue(connection: connection, names: scene.names, partition: Scene.partition)
         #expect(try queue.waitForBatch(milliseconds: 1_000))
-        guard case .granted(let claim) = try queue.claim(host: "h", owner: "o", milliseconds: 1_000),
+        guard case .granted(let claim) = try queue.claim(host: "h", owner: "o", milliseconds: 1_000, cluster: .ofTests),
             case .batches(let peeked) = try queue.peek(bytes: 1, batches: 1)
         else { throw Unanswered(text: "no lease or no batch") }
         #expect(peeked.batches == [stream[1].bytes])

@@ -48,8 +48,10 @@ struct Scene {
     }
 
     /// One push, which must be answered.
-    func push(_ batch: Batch, floor: UInt64 = 0, limitBytes: Int = Limits.queueBytes) throws -> PushReply {
-        let landed = producer.deliver([.push(batch, floor: floor, limitBytes: limitBytes)])
+    func push(
+        _ batch: Batch, floor: UInt64 = 0, limitBytes: Int = Limits.queueBytes, cluster: ClusterID = .ofTests
+    ) throws -> PushReply {
+        let landed = producer.deliver([.push(batch, floor: floor, limitBytes: limitBytes, cluster: cluster)])
         guard landed.answers.count == 1, case .push(let reply) = landed.answers[0] else {
             throw Unanswered(text: "\(landed)")
         }
@@ -82,17 +84,39 @@ struct Scene {
     }
 
     func claim() throws -> Claim {
-        guard case .granted(let claim) = try queue.claim(host: "host-a", owner: "a", milliseconds: 60_000) else {
+        guard
+            case .granted(let claim) = try queue.claim(
+                host: "host-a", owner: "a", milliseconds: 60_000, cluster: .ofTests)
+        else {
             throw Unanswered(text: "the lease is not granted")
         }
         return claim
     }
 
+    /// Without Redis' time.
     func peeked(skip: Int = 0, bytes: Int = 1 << 20, batches: Int = 1000) throws -> Peeked {
         guard case .batches(let peeked) = try queue.peek(skip: skip, bytes: bytes, batches: batches) else {
             throw Unanswered(text: "nothing to peek at")
         }
-        return peeked
+        return Peeked(
+            shard: peeked.shard, sealed: peeked.sealed, batches: peeked.batches, length: peeked.length,
+            behind: peeked.behind, time: 0)
+    }
+
+    /// Raises `applied`, as a consumer does that looked into its file.
+    func raise(_ applied: [ProducerID: UInt64], token: UInt64) throws {
+        #expect(try queue.trim(TrimRequest(token: token, committed: [], applied: applied)) == .trimmed(batches: 0))
+    }
+
+    /// A function of the library with the keys of the partition and these arguments, as any release may call it.
+    func call(
+        _ function: String, on partition: PartitionID = partition, over other: RedisConnection? = nil,
+        _ arguments: [[UInt8]]
+    ) throws -> RedisReply {
+        var command = RedisCommand("FCALL", "\(FunctionLibrary.name)_\(function)", "4")
+        for key in names.group(of: partition).all { command.append(key) }
+        for argument in arguments { command.append(argument) }
+        return try (other ?? connection).command(command)
     }
 }
 
@@ -104,10 +128,19 @@ struct Unanswered: Error {
 struct Stream {
     let id: StreamID
     let bytes: Int
+    private let history: UInt64
 
-    init(_ partition: PartitionID = Scene.partition, producer: UInt64 = 1, bytes: Int = 200) {
+    /// - Parameter history: another one stands for another process that uses the same id.
+    init(_ partition: PartitionID = Scene.partition, producer: UInt64 = 1, bytes: Int = 200, history: UInt64 = 0) {
+        self.history = history
         id = StreamID(partition: partition, producer: ProducerID(Bytes16(high: producer, low: ~producer)))
         self.bytes = bytes
+    }
+
+    init(_ id: StreamID) {
+        self.id = id
+        bytes = 200
+        history = 0
     }
 
     var producer: ProducerID { id.producer }
@@ -120,7 +153,30 @@ struct Stream {
         content.reserveCapacity(bytes)
         header.append(to: &content, length: bytes)
         while content.count < bytes { content.append(UInt8(truncatingIfNeeded: content.count &* 31)) }
-        return Batch(id: id, bytes: content)
+        return Batch(id: id, bytes: content, chain: chain(sequence))
+    }
+
+    /// Redis does not know how a history is made: any number does that belongs to the stream and the sequence alone.
+    func chain(_ sequence: UInt64) -> BatchChain {
+        func link(_ sequence: UInt64) -> UInt64 { sequence == 0 ? 0 : (sequence &* 0x9E37_79B9_7F4A_7C15) ^ history }
+        return BatchChain(before: sequence == 0 ? 0 : link(sequence - 1), through: link(sequence))
+    }
+
+    /// The answer to a push of what Redis has, which is `last` of this stream.
+    func duplicate(last: UInt64, applied: UInt64 = 0) -> PushReply {
+        .duplicate(last: last, chain: chain(last).through, applied: applied)
+    }
+}
+
+extension Batch {
+    /// Its push into a list that is never full.
+    var pushed: QueueCommand { .push(self, floor: 0, limitBytes: 1 << 40, cluster: .ofTests) }
+}
+
+extension ClusterKeys {
+    /// As a new cluster does: of nobody's watermarks.
+    func create(_ partition: PartitionID, shard: ShardUUID) throws(RedisError) -> CreateReply {
+        try create(partition, shard: shard, cluster: .ofTests, applied: [:])
     }
 }
 

@@ -12,13 +12,13 @@ import Testing
     private func filled(_ count: Int, bytes: Int = 200) throws -> (scene: Scene, stream: Stream) {
         let scene = try Scene()
         let stream = Stream(bytes: bytes)
-        let pushes = (1...UInt64(count)).map { QueueCommand.push(stream[$0], floor: 0, limitBytes: 1 << 40) }
+        let pushes = (1...UInt64(count)).map { stream[$0].pushed }
         #expect(scene.producer.deliver(pushes).answers.allSatisfy { $0 == .push(.ok(applied: 0)) })
         return (scene, stream)
     }
 
     private func claimed(_ scene: Scene, host: String, milliseconds: UInt64 = 60_000) throws -> ClaimReply {
-        try scene.queue.claim(host: host, owner: "owner of \(host)", milliseconds: milliseconds)
+        try scene.queue.claim(host: host, owner: "owner of \(host)", milliseconds: milliseconds, cluster: .ofTests)
     }
 
     // MARK: Lease
@@ -36,8 +36,8 @@ import Testing
 
     @Test func theLeaseIsHeldAgainstOtherHosts() throws {
         let scene = try Scene()
-        let first = Claim(token: 1, shard: Scene.shard, sealed: false, applied: [:])
-        #expect(try claimed(scene, host: "a") == .granted(first))
+        guard case .granted(let first) = try claimed(scene, host: "a") else { throw Unanswered(text: "held") }
+        #expect(first == Claim(token: first.token, shard: Scene.shard, sealed: false, applied: [:]))
         try scene.expectUnchanged {
             guard case .held(let owner, let left) = try claimed(scene, host: "b") else {
                 throw Unanswered(text: "granted twice")
@@ -47,17 +47,18 @@ import Testing
         }
         // The same host may: the lock on the file decides there.
         guard case .granted(let second) = try claimed(scene, host: "a") else { throw Unanswered(text: "held") }
-        #expect(second.token == 2)
-        #expect(try scene.queue.renew(token: 1, milliseconds: 1_000) == .fenced)
-        #expect(try scene.queue.release(token: 1) == .fenced)
-        #expect(try scene.queue.release(token: 2) == .ok)
+        #expect(try scene.queue.renew(token: first.token, milliseconds: 1_000) == .fenced)
+        #expect(try scene.queue.release(token: first.token) == .fenced)
+        #expect(try scene.queue.release(token: second.token) == .ok)
         guard case .granted(let third) = try claimed(scene, host: "b") else { throw Unanswered(text: "held") }
-        #expect(third.token == 3)
+        #expect(Set([first.token, second.token, third.token]).count == 3)
     }
 
     @Test func anExpiredLeaseIsNobodys() throws {
         let scene = try Scene()
-        guard case .granted = try claimed(scene, host: "a", milliseconds: 30) else { throw Unanswered(text: "held") }
+        guard case .granted(let first) = try claimed(scene, host: "a", milliseconds: 30) else {
+            throw Unanswered(text: "held")
+        }
         var answer = ClaimReply.noTopology
         let isGranted = try waitUntil {
             answer = try claimed(scene, host: "b")
@@ -66,7 +67,7 @@ import Testing
         }
         #expect(isGranted)
         guard case .granted(let claim) = answer else { throw Unanswered(text: "\(answer)") }
-        #expect(claim.token == 2)
+        #expect(claim.token != first.token)
     }
 
     @Test func aRenewedLeaseLastsLonger() throws {
@@ -89,8 +90,8 @@ import Testing
         #expect(
             try scene.queue.trim(TrimRequest(token: token, committed: ids, applied: applied)) == .trimmed(batches: 4))
         #expect(try scene.keys.seal(Scene.partition) == .sealed)
-        let expected = Claim(token: 2, shard: Scene.shard, sealed: true, applied: applied)
-        #expect(try claimed(scene, host: "host-a") == .granted(expected))
+        let claim = try scene.claim()
+        #expect(claim == Claim(token: claim.token, shard: Scene.shard, sealed: true, applied: applied))
     }
 
     @Test func namesAreBounded() throws {
@@ -99,7 +100,7 @@ import Testing
             try scene.expectUnchanged { () throws in
                 #expect(
                     throws: RedisError.server(code: "TALLYMILL", message: "host and owner have 1 to 255 bytes")
-                ) { try scene.queue.claim(host: name, owner: "o", milliseconds: 1) }
+                ) { try scene.queue.claim(host: name, owner: "o", milliseconds: 1, cluster: .ofTests) }
             }
         }
         guard case .granted = try claimed(scene, host: String(repeating: "x", count: 245)) else {
@@ -118,7 +119,7 @@ import Testing
         #expect(try scene.peeked(bytes: 600).batches == Array(all[..<3]))
         #expect(try scene.peeked(batches: 7).batches == Array(all[..<7]))
         let peeked = try scene.peeked(bytes: 200 * 150)
-        #expect(peeked == Peeked(shard: Scene.shard, sealed: false, batches: Array(all[..<150]), length: 300))
+        #expect(peeked == Peeked(shard: Scene.shard, sealed: false, batches: Array(all[..<150]), length: 300, time: 0))
     }
 
     @Test func aPeekReadsOnBehindWhatItSkips() throws {
@@ -130,13 +131,14 @@ import Testing
         #expect(try scene.peeked(skip: 299, bytes: 1).batches == [all[299]])
         for skip in [300, 301, 1 << 52] {
             #expect(
-                try scene.peeked(skip: skip) == Peeked(shard: Scene.shard, sealed: false, batches: [], length: 300))
+                try scene.peeked(skip: skip)
+                    == Peeked(shard: Scene.shard, sealed: false, batches: [], length: 300, time: 0))
         }
     }
 
     @Test func anEmptyQueueIsAnAnswer() throws {
         let scene = try Scene()
-        #expect(try scene.peeked() == Peeked(shard: Scene.shard, sealed: false, batches: [], length: 0))
+        #expect(try scene.peeked() == Peeked(shard: Scene.shard, sealed: false, batches: [], length: 0, time: 0))
         #expect(try scene.keys.seal(Scene.partition) == .sealed)
         #expect(try scene.peeked().sealed)
     }
@@ -200,7 +202,7 @@ import Testing
     @Test func aTrimOfLargeBatchesInLargeNumbers() throws {
         let (scene, stream) = try filled(40, bytes: 100_000)
         let small = Stream(producer: 2, bytes: 130)
-        let pushes = (1...UInt64(3000)).map { QueueCommand.push(small[$0], floor: 0, limitBytes: 1 << 40) }
+        let pushes = (1...UInt64(3000)).map { small[$0].pushed }
         #expect(scene.producer.deliver(pushes).answers.allSatisfy { $0 == .push(.ok(applied: 0)) })
         let token = try scene.claim().token
         let ids = (1...40).map { stream[$0].id } + (1...2999).map { small[$0].id }
@@ -227,9 +229,12 @@ import Testing
         scene = try Scene(reconnecting: scene)
         let other = Stream(producer: 2)
         #expect(try scene.push(other[1]) == .ok(applied: 0))
-        // Released up to 2: the floor lets the producer go on.
-        #expect(try scene.push(stream[3], floor: 2) == .ok(applied: 0))
+        // Released up to 2: the producer goes on when the consumer has said that the shard holds as much.
+        #expect(try scene.push(stream[3], floor: 2) == .behind(applied: 0))
+        #expect(try scene.peeked().behind == [stream.producer])
         #expect(try scene.queue.trim(request) == .trimmed(batches: 1))
+        #expect(try scene.push(stream[3], floor: 2) == .ok(applied: 2))
+        #expect(try scene.peeked().behind == [])
         #expect(try scene.queue.trim(request) == .trimmed(batches: 0))
         #expect(try scene.dump().queue == [other[1].bytes, stream[3].bytes])
         #expect(try scene.dump().meta["bytes"] == "400")
@@ -238,27 +243,36 @@ import Testing
 
     @Test func everyFunctionRefusesKeysOfAnotherType() throws {
         let (_, stream) = try filled(1)
-        let trim = TrimRequest(token: 1, committed: [stream[1].id], applied: [stream.producer: 1])
-        let calls: [(String, [Int], (Scene) throws -> Void)] = [
-            ("claim", [2, 3], { _ = try $0.queue.claim(host: "host-a", owner: "a", milliseconds: 1) }),
-            ("renew", [3], { _ = try $0.queue.renew(token: 1, milliseconds: 1) }),
-            ("release", [3], { _ = try $0.queue.release(token: 1) }),
-            ("peek", [0, 3], { _ = try $0.queue.peek(bytes: 1, batches: 1) }),
-            ("trim", [0, 2, 3], { _ = try $0.queue.trim(trim) }),
-            ("seal", [3], { _ = try $0.keys.seal(Scene.partition) }),
-            ("collect", [0, 3], { _ = try $0.keys.collect(Scene.partition) }),
-            ("inspect", [0, 3], { _ = try $0.keys.inspect(Scene.partition) }),
-            ("create", [3], { _ = try $0.keys.create(Scene.partition, shard: Scene.shard) }),
+        let calls: [(String, [Int], (Scene, UInt64) throws -> Void)] = [
+            (
+                "claim", [2, 3],
+                { scene, _ in _ = try scene.queue.claim(host: "host-a", owner: "a", milliseconds: 1, cluster: .ofTests)
+                }
+            ),
+            ("renew", [3], { _ = try $0.queue.renew(token: $1, milliseconds: 1) }),
+            ("release", [3], { _ = try $0.queue.release(token: $1) }),
+            ("peek", [0, 3], { scene, _ in _ = try scene.queue.peek(bytes: 1, batches: 1) }),
+            (
+                "trim", [0, 2, 3],
+                {
+                    _ = try $0.queue.trim(
+                        TrimRequest(token: $1, committed: [stream[1].id], applied: [stream.producer: 1]))
+                }
+            ),
+            ("seal", [3], { scene, _ in _ = try scene.keys.seal(Scene.partition) }),
+            ("collect", [0, 3], { scene, _ in _ = try scene.keys.collect(Scene.partition) }),
+            ("inspect", [0, 3], { scene, _ in _ = try scene.keys.inspect(Scene.partition) }),
+            ("create", [3], { scene, _ in _ = try scene.keys.create(Scene.partition, shard: Scene.shard) }),
         ]
         for (name, touched, call) in calls {
             for index in touched {
                 let (scene, _) = try filled(1)
-                _ = try scene.claim()  // token 1
+                let token = try scene.claim().token
                 if name == "collect" { _ = try scene.keys.seal(Scene.partition) }  // only then the list is read
                 let key = scene.names.group(of: Scene.partition).all[index]
                 _ = try scene.connection.command(RedisCommand("SET", key, "x"))  // always OK
                 try scene.expectUnchanged { () throws in
-                    #expect(try refusalCode { try call(scene) } == "WRONGTYPE", "\(name) \(key)")
+                    #expect(try refusalCode { try call(scene, token) } == "WRONGTYPE", "\(name) \(key)")
                 }
             }
         }

@@ -33,8 +33,8 @@ import Testing
         let scene = try Scene()
         #expect(try scene.push(stream[1]) == .ok(applied: 0))
         let before = try scene.dump()
-        #expect(try scene.push(stream[1]) == .duplicate(applied: 0))
-        #expect(try scene.push(stream[1]) == .duplicate(applied: 0))
+        #expect(try scene.push(stream[1]) == stream.duplicate(last: 1))
+        #expect(try scene.push(stream[1]) == stream.duplicate(last: 1))
         var after = try scene.dump()
         #expect(after.meta.removeValue(forKey: "duplicates") == "2")
         #expect(after == before)
@@ -44,7 +44,7 @@ import Testing
         let scene = try Scene()
         #expect(try scene.push(stream[1]) == .ok(applied: 0))
         #expect(try scene.keys.seal(Scene.partition) == .sealed)
-        #expect(try scene.push(stream[1]) == .duplicate(applied: 0))
+        #expect(try scene.push(stream[1]) == stream.duplicate(last: 1))
         try scene.expectUnchanged(.sealed(applied: 0)) { try scene.push(stream[2]) }
         try scene.expectUnchanged(.sealed(applied: 0)) { try scene.push(stream[9]) }
     }
@@ -56,14 +56,15 @@ import Testing
         try scene.expectUnchanged(.gap(last: 1, applied: 0)) { try scene.push(stream[3]) }
     }
 
-    /// A Redis that went back below the released part of an outbox.
+    /// A Redis that went back below the released part of an outbox, and whose consumer has said what the shard holds.
     @Test func theFloorBridgesWhatWasApplied() throws {
         let scene = try Scene()
-        try scene.expectUnchanged(.gap(last: 0, applied: 0)) { try scene.push(stream[6], floor: 4) }
-        #expect(try scene.push(stream[5], floor: 4) == .ok(applied: 0))
-        #expect(try scene.push(stream[6], floor: 4) == .ok(applied: 0))
-        try scene.expectUnchanged(.gap(last: 6, applied: 0)) { try scene.push(stream[8], floor: 4) }
-        #expect(try scene.push(stream[3], floor: 0) == .duplicate(applied: 0))
+        try scene.raise([stream.producer: 4], token: scene.claim().token)
+        try scene.expectUnchanged(.gap(last: 0, applied: 4)) { try scene.push(stream[6], floor: 4) }
+        #expect(try scene.push(stream[5], floor: 4) == .ok(applied: 4))
+        #expect(try scene.push(stream[6], floor: 4) == .ok(applied: 4))
+        try scene.expectUnchanged(.gap(last: 6, applied: 4)) { try scene.push(stream[8], floor: 4) }
+        #expect(try scene.push(stream[3], floor: 0) == stream.duplicate(last: 6, applied: 4))
     }
 
     @Test func theByteLimitIsAThreshold() throws {
@@ -81,7 +82,7 @@ import Testing
         let trim = TrimRequest(token: token, committed: [stream[1].id, stream[2].id], applied: [stream.producer: 2])
         #expect(try scene.queue.trim(trim) == .trimmed(batches: 2))
         #expect(try scene.push(stream[4]) == .ok(applied: 2))
-        #expect(try scene.push(stream[4]) == .duplicate(applied: 2))
+        #expect(try scene.push(stream[4]) == stream.duplicate(last: 4, applied: 2))
         #expect(try scene.push(stream[6]) == .gap(last: 4, applied: 2))
         #expect(try scene.push(stream[5], limitBytes: 1) == .full(applied: 2))
         #expect(try scene.keys.seal(Scene.partition) == .sealed)
@@ -93,14 +94,16 @@ import Testing
     @Test func sequencesAreNumbersBelowTwoToThe53() throws {
         let scene = try Scene()
         let most = Limits.sequenceMax
-        #expect(try scene.push(stream[most - 1], floor: most - 2) == .ok(applied: 0))
-        #expect(try scene.push(stream[most], floor: 0) == .ok(applied: 0))
+        let token = try scene.claim().token
+        try scene.raise([stream.producer: most - 2], token: token)
+        #expect(try scene.push(stream[most - 1], floor: most - 2) == .ok(applied: most - 2))
+        #expect(try scene.push(stream[most], floor: 0) == .ok(applied: most - 2))
         #expect(try scene.dump().seqs == [stream.producer: most])
-        #expect(try scene.push(stream[most - 1]) == .duplicate(applied: 0))
+        #expect(try scene.push(stream[most - 1]) == stream.duplicate(last: most, applied: most - 2))
         try scene.expectUnchanged { () throws in
             #expect(
                 try scene.push(stream[most + 1])
-                    == .refused("Redis refused: TALLYMILL sequence is not below 2^53"))
+                    == .refused("Redis refused: TALLYMILL a sequence is not below 2^53"))
         }
     }
 
@@ -109,10 +112,11 @@ import Testing
         let refusal = PushReply.refused(
             "Redis refused: TALLYMILL the payload does not carry this producer and sequence")
         try scene.expectUnchanged { () throws in
-            #expect(try scene.push(Batch(id: stream[1].id, bytes: stream[2].bytes)) == refusal)
-            #expect(try scene.push(Batch(id: stream[1].id, bytes: Stream(producer: 2)[1].bytes)) == refusal)
-            #expect(try scene.push(Batch(id: stream[1].id, bytes: Array(stream[1].bytes.prefix(27)))) == refusal)
-            #expect(try scene.push(Batch(id: stream[0].id, bytes: stream[0].bytes)) == refusal)
+            func with(_ bytes: [UInt8], as id: BatchID) -> Batch { Batch(id: id, bytes: bytes, chain: stream.chain(1)) }
+            #expect(try scene.push(with(stream[2].bytes, as: stream[1].id)) == refusal)
+            #expect(try scene.push(with(Stream(producer: 2)[1].bytes, as: stream[1].id)) == refusal)
+            #expect(try scene.push(with(Array(stream[1].bytes.prefix(27)), as: stream[1].id)) == refusal)
+            #expect(try scene.push(with(stream[0].bytes, as: stream[0].id)) == refusal)
         }
     }
 
@@ -152,7 +156,7 @@ import Testing
         let streams = partitions.map { Stream($0, bytes: 3_000) }
         var commands: [QueueCommand] = []
         for sequence in 1...UInt64(16) {
-            for stream in streams { commands.append(.push(stream[sequence], floor: 0, limitBytes: 1 << 30)) }
+            for stream in streams { commands.append(stream[sequence].pushed) }
         }
         commands.append(.heartbeat(streams[3].id))
         commands.append(.readTopology)
@@ -170,7 +174,7 @@ import Testing
     @Test func aPipelineOfLargePayloads() throws {
         let scene = try Scene()
         let stream = Stream(bytes: 1 << 20)
-        let commands = (1...12).map { QueueCommand.push(stream[$0], floor: 0, limitBytes: 1 << 30) }
+        let commands = (1...12).map { stream[$0].pushed }
         #expect(scene.producer.deliver(commands).answers.allSatisfy { $0 == .push(.ok(applied: 0)) })
         let peeked = try scene.peeked(bytes: 3 << 20)
         #expect(peeked.batches == (1...3).map { stream[$0].bytes })

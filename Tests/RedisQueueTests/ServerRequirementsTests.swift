@@ -26,6 +26,7 @@ import Testing
         #expect(try problems() == [])
         #expect(try problems(["--appendfsync", "everysec"], allowVolatile: true) == [])
         #expect(try problems(["--appendonly", "no"], allowVolatile: true) == [])
+        #expect(try problems(["--no-appendfsync-on-rewrite", "yes"], allowVolatile: true) == [])
     }
 
     @Test func eviction() throws {
@@ -41,6 +42,12 @@ import Testing
     @Test func durability() throws {
         #expect(try problems(["--appendonly", "no"]) == [.notAppendOnly])
         #expect(try problems(["--appendfsync", "everysec"]) == [.notSynchronous(appendfsync: "everysec")])
+        #expect(try problems(["--no-appendfsync-on-rewrite", "yes"]) == [.notSynchronousDuringRewrite])
+        #expect(
+            ServerProblem.notSynchronousDuringRewrite.description
+                == "this Redis confirms writes before they are on disk while it rewrites its file "
+                + "(no-appendfsync-on-rewrite yes): write `no-appendfsync-on-rewrite no` into redis.conf and run "
+                + "`CONFIG SET no-appendfsync-on-rewrite no`, or pass --allow-volatile-redis")
         #expect(
             ServerProblem.notAppendOnly.description
                 == "this Redis does not log writes (appendonly no), a restart would lose increments: write "
@@ -51,6 +58,23 @@ import Testing
                 == "this Redis confirms writes before they are on disk (appendfsync everysec): write "
                 + "`appendfsync always` into redis.conf and run `CONFIG SET appendfsync always`, "
                 + "or pass --allow-volatile-redis")
+    }
+
+    /// A connection over which something is counted begins with the check, and its failure names all that is wrong.
+    @Test func aConnectionToOneThatIsFit() throws {
+        let server = try RedisServer(["--maxmemory-policy", "volatile-ttl", "--appendfsync", "no"])
+        let found: [ServerProblem] = [.evicting(policy: "volatile-ttl"), .notSynchronous(appendfsync: "no")]
+        var link = server.link()
+        #expect(throws: RedisError.unfit(found)) { try RedisConnection(toFit: link) }
+        #expect(RedisError.unfit(found).description == "\(found[0]); \(found[1])")
+        #expect(RedisError.unfit(found).problems == found)
+        #expect(RedisError.timedOut(milliseconds: 1).problems == nil)
+        link.allowVolatile = true
+        #expect(throws: RedisError.unfit([found[0]])) { try RedisConnection(toFit: link) }
+        let admin = try server.connect()
+        try run(["CONFIG", "SET", "maxmemory-policy", "noeviction"], over: admin)
+        // The functions are not asked for: a node waits for its topology anyway.
+        #expect(try RedisConnection(toFit: link).failure == nil)
     }
 
     @Test func allAtOnce() throws {
@@ -128,7 +152,8 @@ import Testing
                 == "this Redis has no functions of tallymill: run `tallymill init`")
         #expect(
             ServerProblem.libraryOutdated(revision: 0).description
-                == "the functions in this Redis have revision 0, this program needs 4: run `tallymill init`")
+                == "the functions in this Redis have revision 0, this program needs \(FunctionLibrary.revision): "
+                + "run `tallymill init`")
     }
 
     @Test func anOldVersion() {

@@ -152,9 +152,12 @@ import Testing
         #expect(binary?.problems.first?.sentence == "t.conf: not valid UTF-8")
     }
 
-    @Test func unknownNamesElsewhere() {
+    @Test func unknownNamesElsewhere() throws {
+        let variables = ["TALLYMILL_REDDIS": "x", "TALLYMILL_PARENT_PID": "1", "TALLYMILL_PORT": "1", "PATH": "/"]
+        let settings = try Settings.resolve(command: .web, flags: [:], environment: variables, file: nil)
+        #expect(settings.warnings.map(\.sentence).count == 2)
         #expect(
-            report(environment: ["TALLYMILL_REDDIS": "x", "TALLYMILL_PARENT_PID": "1", "PATH": "/"])?.text == """
+            settings.warnings.last?.report == """
                 tallymill: environment: unknown key "TALLYMILL_REDDIS"
                   Did you mean TALLYMILL_REDIS?
                 """)
@@ -166,6 +169,13 @@ import Testing
                   `tallymill report --help` lists them.
                 """)
         #expect(report(flags: ["listne": "h:1"])?.text.hasSuffix("Did you mean --listen?") == true)
+    }
+
+    /// A line that is not understood hides no value that is wrong.
+    @Test func everyMistakeOfAFileIsTold() {
+        let found = report(file: "outbox\nTALLYMILL_LOG_LEVEL=x\nTALLYMILL_LOG_LEVEL=info\nCOLOUR=1\n")
+        let places = found?.text.split(separator: "\n").filter { $0.hasPrefix("tallymill: ") }.map { $0.prefix(19) }
+        #expect(places?.sorted() == [1, 2, 3, 4].map { "tallymill: t.conf:\($0)" })
     }
 
     @Test func allProblemsAreTold() {

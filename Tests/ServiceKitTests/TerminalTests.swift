@@ -110,3 +110,48 @@ import Testing
         close(ends[0])
     }
 }
+
+@Suite struct TerminalTextTests {
+    @Test(arguments: [
+        ("page:/home", "page:/home"), ("café 慢 🦀 \u{A0}“x”", "café 慢 🦀 \u{A0}“x”"), ("", ""),
+        ("a\u{1B}[2Jb", #"a\u001b[2Jb"#), ("a\u{9B}2J\u{7F}", #"a\u009b2J\u007f"#),
+        ("\r\n\t", #"\u000d\u000a\u0009"#), ("\u{80}\u{9F}", #"\u0080\u009f"#),
+        ("\u{202E}txt\u{2066}\u{2069}\u{2028}", #"\u202etxt\u2066\u2069\u2028"#), ("שלום\u{200F}", "שלום\u{200F}"),
+    ])
+    func whatATerminalObeysIsEscaped(text: String, shown: String) {
+        #expect(TerminalText.shown(text) == shown)
+    }
+
+    @Test func linesStayWhereTheyAreMeant() {
+        #expect(TerminalText.shown("a\tb\u{9B}\r\n", keepsLines: true) == "a\tb\\u009b\r\n")
+        #expect(TerminalText.shown([0x61, 0x9B, 0x0A]) == Array("a\u{FFFD}\n".utf8), "8 bits a character")
+    }
+
+    @Test func tablesShowCells() {
+        var table = TextTable([.left("NAME"), .right("N")])
+        table.add(["a\u{85}\nb", "1"])
+        #expect(table.text == "NAME            N\na\\u0085\\u000ab  1\n")
+    }
+
+    /// What `export` writes is a file of keys as they are, but for a terminal.
+    @Test func outputIsEscapedForATerminalAlone() throws {
+        let leader = open("/dev/ptmx", O_RDWR | O_NOCTTY)
+        try #require(leader >= 0)
+        defer { close(leader) }
+        var number: Int32 = 0
+        #expect(ioctl(leader, 0x4004_5431, &number) == 0)
+        #expect(ioctl(leader, 0x8004_5430, &number) == 0)
+        let line = Array("a\u{9B}2J\t1\n".utf8)
+        let output = try FileOutput("/dev/pts/\(number)", .replace)
+        try line.withUnsafeBytes { try output.write($0) }
+        #expect(output.bytes == line.count)
+        guard case .done(let shown) = SystemCall.readUpTo(13, from: leader) else { return }
+        #expect(String(decoding: shown, as: UTF8.self) == "a\\u009b2J\t1\r\n")
+
+        try withFolder { folder in
+            let file = try FileOutput("\(folder)/plain", .refuse)
+            try line.withUnsafeBytes { try file.write($0) }
+            #expect(try FileContent.readIfPresent("\(folder)/plain", maximumBytes: 100) == line)
+        }
+    }
+}

@@ -3,6 +3,8 @@
 //
 //   shard-probe apply SHARD BATCHES   applies each batch of the file in a transaction of its own, prints its number
 //   shard-probe hold SHARD            opens the shard, prints "open", closes it at the end of its input
+//   shard-probe forget SHARD TIME RETENTION
+//                                     sets the claim clock and forgets claims, seven in a transaction, prints how many
 //   shard-probe read SHARD            prints the number of keys, their sum and the first key
 //
 // BATCHES holds, for each batch, 8 bytes of length (little-endian) and the batch.
@@ -54,6 +56,19 @@ func apply(_ path: String, _ list: String) throws(StoreError) {
     }
 }
 
+func forget(_ path: String, _ time: String, _ retention: String) throws(StoreError) {
+    let shard = try open(path)
+    shard.advanceClaimClock(to: UInt64(time) ?? 0, elapsed: 1 << 40)
+    say("open")
+    var all = 0
+    while true {
+        let removed = try shard.forgetClaims(retention: UInt64(retention) ?? 0, oldestWaiting: nil, limit: 7)
+        if removed == 0 { return }
+        all += removed
+        say("\(all)")
+    }
+}
+
 func hold(_ path: String) throws(StoreError) {
     let shard = try open(path)
     say("open")
@@ -73,6 +88,7 @@ let arguments = CommandLine.arguments
 do throws(StoreError) {
     switch (arguments.dropFirst().first, arguments.count) {
     case ("apply", 4): try apply(arguments[2], arguments[3])
+    case ("forget", 5): try forget(arguments[2], arguments[3], arguments[4])
     case ("hold", 3): try hold(arguments[2])
     case ("read", 3): try show(arguments[2])
     default: exit(64)

@@ -22,6 +22,8 @@ struct BatchMaker {
     let stream: StreamID
     private(set) var sequence: UInt64 = 0
     private(set) var cumulative = Amount.zero
+    /// When the increments of the next batches were sent.
+    var frozenAt: UInt64 = 7
 
     init(_ producer: UInt64, partition: PartitionID = ShardIdentity.sample.partition) {
         stream = StreamID(partition: partition, producer: Self.producer(producer))
@@ -38,7 +40,7 @@ struct BatchMaker {
         _ entries: [TestEntry], groups: [(id: String, entries: [TestEntry])] = [], origin: BatchID? = nil
     ) -> [UInt8] {
         var writer = BatchWriter(
-            stream: stream, nextSequence: sequence + 1, cumulative: cumulative, frozenAt: 7, origin: origin,
+            stream: stream, nextSequence: sequence + 1, cumulative: cumulative, frozenAt: frozenAt, origin: origin,
             limitBytes: .max, sizeHint: 1 << 10)
         for entry in entries { append(entry, to: &writer) }
         for group in groups {

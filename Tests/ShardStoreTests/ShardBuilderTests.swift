@@ -56,7 +56,7 @@ import Testing
         #expect(keys.reduce(0) { $0 + $1.utf8.count } > 1 << 20)
         try builder.finish(
             start: ShardStart(carried: Amount(increments: 5, sum: builder.totals.sum), imported: .zero))
-        for table in ["counters", "applied", "routed", "idempotency", "dead_letter"] {
+        for table in ["counters", "applied", "routed", "idempotency", "dead_letter", "lost"] {
             let rows = "SELECT * FROM \(table)"
             #expect(shell(built, rows) == shell(folder.shard, rows), "table \(table)")
         }
@@ -113,6 +113,54 @@ import Testing
         #expect(try shard.statistics().keys == 2)
         #expect(try shard.statistics().total == 8)
         try shard.checkpoint()
+    }
+
+    /// What shards remember of what they have forgotten goes where their rows go.
+    @Test func memoryIsCarriedOver() throws {
+        var memory = ShardMemory()
+        memory.claimClock = ClaimClock(
+            time: 9_000, decidesFrom: 5_000, shown: 50_000, start: 40_000, before: 40_000, startTime: 0)
+        memory.imports = [Bytes16(high: 1, low: 2), Bytes16(high: 3, low: 4)]
+        memory.forgottenEpoch = 2
+        try builder().finish(start: .nothing, memory: memory)
+        #expect(try ShardReader(at: built).memory() == memory)
+        let shard = try open()
+        #expect(shard.claimClock == memory.claimClock)
+        var one = BatchMaker(1)
+        one.frozenAt = 45_999
+        let old = PartitionID(epoch: 2, number: 1)
+        let origin = BatchID(stream: StreamID(partition: old, producer: BatchMaker.producer(9)), sequence: 1)
+        let batches = [
+            one.make([], groups: [("import:\(memory.imports[1])", [TestEntry("a", 1)]), ("id", [TestEntry("b", 2)])]),
+            one.make([TestEntry("c", 4)], origin: origin),
+        ]
+        let applied = try #require(try shard.apply(batches, timeMilliseconds: 1).applied)
+        #expect(applied.repeated == Amount(increments: 1, sum: 1))
+        #expect(applied.dead == Amount(increments: 2, sum: 6))
+        #expect(
+            try ShardReader(at: built).deadLetters(limit: 9).map(\.reason) == [.late, .forgotten])
+    }
+
+    @Test func memoriesAreJoined() {
+        var one = ShardMemory()
+        one.claimClock = ClaimClock(time: 1_000)
+        one.imports = [Bytes16(high: 1, low: 1)]
+        var two = ShardMemory()
+        two.claimClock = ClaimClock(time: 800, decidesFrom: 100)
+        two.imports = [Bytes16(high: 2, low: 2), Bytes16(high: 1, low: 1)]
+        two.forgottenEpoch = 4
+        let all = ShardMemory.joined([one, two, ShardMemory()])
+        #expect(all.claimClock == ClaimClock(time: 1_000, decidesFrom: 300, startTime: 1_000))
+        #expect(Set(all.imports) == Set(two.imports) && all.imports.count == 2)
+        #expect(all.forgottenEpoch == 4)
+        #expect(ShardMemory.joined([]) == ShardMemory())
+    }
+
+    @Test func aShardThatRemembersNothingSaysNothing() throws {
+        try builder().finish(start: .nothing)
+        try ShardFile.createSample(folder.shard)
+        let names = "SELECT name FROM meta"
+        #expect(shell(built, names) == shell(folder.shard, names))
     }
 
     @Test func anEmptyShard() throws {
@@ -177,6 +225,19 @@ import Testing
                 """)
         #expect(try builder.insert(CarriedRow(.idempotency, [.text([65]), .text([66]), .integer(1)])))
         #expect(try !builder.insert(CarriedRow(.idempotency, [.text([65]), .text([66]), .integer(2)])))
+        let loss = CarriedRow(
+            .losses,
+            [
+                .integer(1), .integer(0), .blob(Array(repeating: 9, count: 16)), .integer(4), .integer(6), .null, .null,
+                .integer(5),
+            ])
+        #expect(try builder.insert(loss))
+        #expect(try !builder.insert(loss))
+        try builder.finish(start: .nothing)
+        let losses = try ShardReader(at: built).losses()
+        #expect(losses.map(\.sequences) == [4...6] && losses.map(\.amount) == [nil])
+        #expect(losses.map(\.stream.partition) == [PartitionID(epoch: 1, number: 0)])
+        #expect(try ShardReader(at: built).count(of: .losses) == 1)
     }
 
     private func byte(_ path: String, at offset: Int) -> UInt8 {

@@ -42,7 +42,7 @@ import Testing
         try ShardFile.createSample(folder.shard)
         let pragmas = ["application_id", "user_version", "journal_mode", "page_size", "encoding", "auto_vacuum"]
         let values = pragmas.map { shell(folder.shard, "PRAGMA \($0)") }
-        #expect(values == ["1414361960", "1", "wal", "4096", "UTF-8", "0"])
+        #expect(values == ["1414361960", "2", "wal", "4096", "UTF-8", "0"])
     }
 
     @Test func shellReadsWhatWasApplied() throws {
@@ -68,6 +68,20 @@ import Testing
         try ShardFile.createSample(other)
         #expect(mode(other) == 0o640)
     }
+
+    static let goldenLost = """
+        CREATE TABLE lost(
+            epoch INTEGER NOT NULL,
+            partition INTEGER NOT NULL,
+            producer BLOB NOT NULL,
+            first INTEGER NOT NULL,
+            last INTEGER NOT NULL,
+            increments INTEGER,
+            sum TEXT,
+            time_ms INTEGER NOT NULL,
+            PRIMARY KEY(epoch, partition, producer, first)
+        ) STRICT, WITHOUT ROWID;
+        """
 
     static let golden = """
         CREATE TABLE counters(
@@ -121,6 +135,7 @@ import Testing
             payload BLOB NOT NULL
         ) STRICT;
         CREATE TABLE sqlite_sequence(name,seq);
+        \(goldenLost)
         CREATE TABLE meta(
             name TEXT PRIMARY KEY,
             value TEXT NOT NULL

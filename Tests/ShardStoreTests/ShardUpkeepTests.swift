@@ -27,8 +27,37 @@ import Testing
             error.description == """
                 \(folder.shard): the file is older than its queue, these batches (producer, sequences) were committed \
                 once and are missing: 000000000000f00d0000000000000001 2, 000000000000f00d0000000000000003 1-4; put \
-                back the newest copy of the file; if a consumer elsewhere works on another copy, that one is the newest
+                back the newest copy of the file; if a consumer elsewhere works on another copy, that one is the \
+                newest; if there is none any more, `tallymill repair \
+                --accept-loss 000000000000f00d0000000000000001:2-2 \
+                --accept-loss 000000000000f00d0000000000000003:1-4` goes on without them
                 """)
+    }
+
+    @Test func aLongListOfLossesIsLeftToVerify() {
+        let ranges = (1...4).map {
+            Consumer.MissingRange(producer: BatchMaker.producer($0), sequences: 1...$0)
+        }
+        #expect(
+            StoreError.acceptLoss(of: ranges)
+                == "`tallymill repair --accept-loss PRODUCER:FIRST-LAST ...` goes on without them")
+    }
+
+    @Test func watermarksOfSomeProducers() throws {
+        let shard = try ShardFile.sample(in: folder)
+        var one = BatchMaker(1)
+        var two = BatchMaker(2)
+        _ = try shard.apply(
+            [one.make([TestEntry("a", 1)]), two.make([TestEntry("a", 1)]), two.make([TestEntry("a", 1)])],
+            timeMilliseconds: 1)
+        let unknown = BatchMaker.producer(3)
+        #expect(try shard.watermarks(of: [two.stream.producer, unknown]) == [two.stream.producer: 2])
+        #expect(try shard.watermarks(of: []) == [:])
+        // Not those of another partition.
+        let id = Hex.text(unknown.bytes.array)
+        let sql = "INSERT INTO applied VALUES(2, 5, x'\(id)', 4, 0, '0', 0, '0', 0, '0', 0, '0')"
+        #expect(Child.run("/usr/bin/sqlite3", [folder.shard, sql]).result == 0)
+        #expect(try shard.watermarks(of: [unknown]) == [:])
     }
 
     @Test func statisticsAreRunningFigures() throws {
@@ -43,21 +72,6 @@ import Testing
         #expect(statistics.total == -3)
         #expect(statistics.lastCommitMilliseconds == 6)
         #expect(statistics.fileBytes == size(folder.shard) + size(folder.shard + "-wal"))
-    }
-
-    @Test func idempotencyIsPurgedInBoundedSteps() throws {
-        let shard = try ShardFile.sample(in: folder)
-        var one = BatchMaker(1)
-        let old = (0..<10).map { (id: "old\($0)", entries: [TestEntry("a", 1)]) }
-        _ = try shard.apply([one.make([], groups: old)], timeMilliseconds: 100)
-        _ = try shard.apply([one.make([], groups: [("new", [TestEntry("a", 1)])])], timeMilliseconds: 200)
-        #expect(try shard.purgeIdempotency(olderThan: 100, limit: 50) == 0)
-        #expect(try shard.purgeIdempotency(olderThan: 101, limit: 4) == 4)
-        #expect(try shard.purgeIdempotency(olderThan: 200, limit: 50) == 6)
-        #expect(shell(folder.shard, "SELECT id FROM idempotency") == "new")
-        let applied = try shard.apply(
-            [one.make([], groups: [old[0], ("new", [TestEntry("a", 1)])])], timeMilliseconds: 201)
-        #expect(applied.applied?.applied.increments == 1)
     }
 
     @Test func aCheckpointEmptiesTheLogIntoTheFile() throws {

@@ -17,6 +17,8 @@ struct Drain {
     private var machine: Consumer
     private var resumeAt: UInt64?
     private var peekedThrough = 0
+    /// When its file was compared with Redis last.
+    private var grantedAt: UInt64 = 0
 
     init(_ file: ModelShard) {
         self.file = file
@@ -27,7 +29,7 @@ struct Drain {
     /// What a kill interrupts.
     var point: String {
         switch machine.next(now: 0) {
-        case .claim, .inspect, .checkpoint: "drain: claim"
+        case .claim, .inspect, .lookUp, .checkpoint: "drain: claim"
         case .apply: "drain: apply"
         case .trim: "drain: trim"
         case .seal: "drain: seal"
@@ -45,13 +47,17 @@ struct Drain {
         case .renew(let token): return .send(.renew(token: token))
         case .trim(let request): return .send(.trim(request, upTo: peekedThrough))
         case .inspect(let claim):
-            let missing = world.mutation == .noBackupCheck ? [] : file.missing(from: claim.applied)
-            if missing.isEmpty { world.accept(file) }
-            machine.handle(.inspected(missing: missing), now: world.now)
+            machine.handle(world.inspect(file, claim), now: world.now)
+        case .lookUp(let producers):
+            machine.handle(.lookedUp(file.watermarks(of: producers)), now: world.now)
         case .checkpoint: machine.handle(.checkpointed, now: world.now)
         case .apply(let batches):
             world.log("drain \(file.partition) applies \(batches.count)")
-            machine.handle(.applied(file.apply(batches, time: world.now)), now: world.now)
+            world.logBatches(batches)
+            let letters = file.tables.deadLetters.count
+            let outcome = file.apply(batches, time: world.consumerTime)
+            world.examineLetters(of: file, from: letters)
+            machine.handle(.applied(outcome), now: world.now)
         case .waitForBatch: preconditionFailure("a drain waits for no batch")
         case .seal: return .send(.seal)
         case .stop(.drained): return .drained
@@ -71,7 +77,11 @@ struct Drain {
         switch reason {
         case .retired, .otherShard: break
         case .superseded, .drained: world.bad("a drain of \(file.partition) stopped as \(reason)")
+        case .alarm(.hole) where world.isUnchecked(since: grantedAt): break
         case .alarm(let alarm): world.bad("alarm in the drain of \(file.partition): \(alarm)")
+        case .fileTooOld(let missing) where world.remembersBatches:
+            // The rebalance ends with that, and goes on when the operator has accepted the loss.
+            world.accept(missing, in: file)
         case .fileTooOld(let missing): world.putBack(file, missing, host: "a")
         }
         return .startAgain
@@ -81,10 +91,15 @@ struct Drain {
         let now = world.now
         switch reply {
         case .claim(let reply, _):
+            grantedAt = now
             // The newest epoch is the tool's own doing.
             machine.handle(.claimed(reply, isRetired: false, newestEpoch: 0), now: now)
         case .peek(let reply, let position):
-            if case .batches(let peeked) = reply { peekedThrough = position + peeked.batches.count }
+            if case .batches(let peeked) = reply {
+                peekedThrough = position + peeked.batches.count
+                // It forgets nothing, but what it applies has to be dated.
+                if world.hasClocks, peeked.shard == file.uuid { file.keepTime(peeked, elapsed: 0) }
+            }
             machine.handle(.peeked(Self.shown(reply, world.mutation)), now: now)
         case .trim(let reply): machine.handle(.trimmed(reply), now: now)
         case .renew(let isFenced): machine.handle(.renewed(isFenced: isFenced), now: now)
@@ -98,7 +113,9 @@ struct Drain {
             return reply
         }
         return .batches(
-            Peeked(shard: peeked.shard, sealed: true, batches: peeked.batches, length: peeked.length))
+            Peeked(
+                shard: peeked.shard, sealed: true, batches: peeked.batches, length: peeked.length,
+                behind: peeked.behind, time: peeked.time))
     }
 
     mutating func commandFailed(now: UInt64) {

@@ -36,14 +36,14 @@ struct Forgery {
     mutating func filter(
         _ commands: [QueueCommand], _ answer: (QueueAnswer, QueueCommand) -> Void
     ) -> [QueueCommand] {
-        if mutation == .lowerEpoch {
-            for case .push(let batch, _, _) in commands {
+        if mutation == .lowerEpoch || mutation == .noHeartbeat {
+            for case .push(let batch, _, _, _) in commands {
                 newest[batch.id.stream] = max(newest[batch.id.stream] ?? 0, batch.id.sequence)
             }
         }
         guard mutation == .seqReuse else { return commands }
         return commands.filter { command in
-            guard case .push(let batch, _, _) = command, isGivenUp(batch) else { return true }
+            guard case .push(let batch, _, _, _) = command, isGivenUp(batch) else { return true }
             answer(.push(.ok(applied: 0)), command)
             return false
         }
@@ -68,33 +68,37 @@ struct Forgery {
     }
 
     /// What a push does.
-    func push(_ batch: Batch, floor: UInt64, limitBytes: Int, into redis: inout ModelRedis) -> PushReply {
+    func push(
+        _ batch: Batch, floor: UInt64, limitBytes: Int, cluster: ClusterID, into redis: inout ModelRedis
+    ) -> PushReply {
         let stream = batch.id.stream
+        let send = { (bytes: [UInt8], id: BatchID, floor: UInt64, redis: inout ModelRedis) in
+            redis.push(
+                bytes, as: id, chain: batch.chain, cluster: cluster, floor: floor, limitBytes: limitBytes)
+        }
         switch mutation {
         case .noOutbox:
-            let reply = redis.push(batch.bytes, as: batch.id, floor: floor, limitBytes: limitBytes)
+            let reply = send(batch.bytes, batch.id, floor, &redis)
             switch reply {
             case .ok, .duplicate: return .ok(applied: batch.id.sequence)
             default: return reply
             }
         case .noOrigin:
-            return redis.push(
-                Payload.withoutOrigin(batch.bytes), as: batch.id, floor: floor, limitBytes: limitBytes)
+            return send(Payload.withoutOrigin(batch.bytes), batch.id, floor, &redis)
         case .seqReuse:
             guard let done = givenUp[stream], batch.id.sequence > done.sequence else { break }
             let id = BatchID(stream: stream, sequence: batch.id.sequence - 1)
-            let reply = redis.push(
-                Payload.renumbered(batch.bytes, sequence: id.sequence, less: done.amount), as: id,
-                floor: floor >= done.sequence ? floor - 1 : floor, limitBytes: limitBytes)
+            let reply = send(
+                Payload.renumbered(batch.bytes, sequence: id.sequence, less: done.amount), id,
+                floor >= done.sequence ? floor - 1 : floor, &redis)
             return translated(reply, stream)
         case .lowerEpoch:
             let id = BatchID(stream: real(stream), sequence: batch.id.sequence)
             let payload = Payload.inEpochs(batch.bytes, of: stream.producer) { real($0) }
-            return translated(redis.push(payload, as: id, floor: floor, limitBytes: limitBytes), stream)
+            return translated(send(payload, id, floor, &redis), stream)
         default: break
         }
-        return translated(
-            redis.push(batch.bytes, as: batch.id, floor: floor, limitBytes: limitBytes), stream)
+        return translated(send(batch.bytes, batch.id, floor, &redis), stream)
     }
 
     /// What the machine is told.
@@ -103,7 +107,9 @@ struct Forgery {
         guard case .heartbeat(.progress(let last, let applied)) = answer,
             case .heartbeat(let stream) = command
         else { return answer }
-        if mutation == .noHeartbeat { return .heartbeat(.progress(last: .max, applied: applied)) }
+        if mutation == .noHeartbeat {
+            return .heartbeat(.progress(last: max(last, newest[stream] ?? 0), applied: applied))
+        }
         return .heartbeat(
             .progress(last: translated(last, stream), applied: translated(applied, stream)))
     }
@@ -111,12 +117,14 @@ struct Forgery {
     private func translated(_ reply: PushReply, _ stream: StreamID) -> PushReply {
         switch reply {
         case .ok(let applied): .ok(applied: translated(applied, stream))
-        case .duplicate(let applied): .duplicate(applied: translated(applied, stream))
+        case .duplicate(let last, let chain, let applied):
+            .duplicate(last: translated(last, stream), chain: chain, applied: translated(applied, stream))
         case .sealed(let applied): .sealed(applied: translated(applied, stream))
         case .gap(let last, let applied):
             .gap(last: translated(last, stream), applied: translated(applied, stream))
         case .full(let applied): .full(applied: translated(applied, stream))
-        case .noTopology, .refused: reply
+        case .behind(let applied): .behind(applied: translated(applied, stream))
+        case .noTopology, .conflict, .refused: reply
         }
     }
 

@@ -45,6 +45,24 @@ public struct Faults: OptionSet, Hashable, Sendable {
     public static let edges = Faults(rawValue: 1 << 16)
     /// A rebalance may delete the key groups that it leaves behind.
     public static let collect = Faults(rawValue: 1 << 17)
+    /// `rebalance purge` at any moment after `ready`.
+    public static let purge = Faults(rawValue: 1 << 18)
+    /// Imports both ways, killed and repeated the other way.
+    public static let imports = Faults(rawValue: 1 << 19)
+    /// Claims have a retention, hours pass, Redis' clock steps, and clients send again long after.
+    public static let clocks = Faults(rawValue: 1 << 20)
+    /// A backup stays in the place of a file, and the operator accepts what it lacks as lost.
+    public static let loss = Faults(rawValue: 1 << 21)
+    /// An older copy of the data folder is served for a while.
+    public static let copies = Faults(rawValue: 1 << 22)
+    /// An earlier state of a node's memory is resumed, with or without the node living on.
+    public static let rewind = Faults(rawValue: 1 << 23)
+    /// Redis is emptied and given to another cluster for a while.
+    public static let foreign = Faults(rawValue: 1 << 24)
+    /// Redis is restarted with settings under which it does not keep what it confirms.
+    public static let unfit = Faults(rawValue: 1 << 25)
+    /// Dead letters are replayed, by a command that may be killed and repeated much later.
+    public static let letters = Faults(rawValue: 1 << 26)
 }
 
 /// A named set of faults.
@@ -85,9 +103,31 @@ public struct Mix: Hashable, Sendable {
         "everything",
         usual.union([.kill, .full, .idempotent, .backPart, .backAll, .flush, .repair, .join, .edges]).union(changing))
 
+    public static let purge = Mix(
+        "purge", usual.union([.kill, .join, .idempotent, .backPart, .purge]).union(changing))
+    public static let imports = Mix(
+        "imports", usual.union([.imports, .clocks, .idempotent, .purge]).union(changing))
+    public static let importsBack = Mix(
+        "imports-back", usual.union([.imports, .backPart, .flush, .repair]).union(changing))
+    public static let clocks = Mix("clocks", usual.union([.idempotent, .clocks, .kill]))
+    public static let clocksRebalance = Mix(
+        "clocks-reb", usual.union([.idempotent, .clocks, .backPart, .repair, .letters, .edges]).union(changing))
+    public static let letters = Mix("letters", usual.union([.idempotent, .clocks, .edges, .letters, .crash]))
+    public static let loss = Mix(
+        "loss", usual.union([.idempotent, .restore, .loss, .leases, .backPart, .backAll, .flush, .repair]))
+    public static let lossRebalance = Mix(
+        "loss-reb", usual.union([.restore, .loss, .leases, .backPart, .flush, .repair]).union(changing))
+    public static let copies = Mix("copies", usual.union([.idempotent, .copies, .leases, .join]))
+    public static let copiesRebalance = Mix("copies-reb", usual.union([.copies, .leases, .join]).union(changing))
+    public static let tokens = Mix("tokens", usual.union([.restore, .loss, .leases, .backAll, .flush, .repair]))
+    public static let rewind = Mix("rewind", usual.union([.kill, .full, .idempotent, .rewind]))
+    public static let foreign = Mix("foreign", usual.union([.idempotent, .foreign, .rebalance]))
+    public static let unfit = Mix("unfit", usual.union([.kill, .idempotent, .unfit, .rebalance]))
+
     public static let all: [Mix] = [
         calm, process, rebalance, backPart, backAll, backPartRebalance, backAllRebalance, flush, flushRebalance,
-        restore, restoreRebalance, leases, zombie, liveBack, stragglers, everything,
+        restore, restoreRebalance, leases, zombie, liveBack, stragglers, everything, purge, imports, importsBack,
+        clocks, clocksRebalance, letters, loss, lossRebalance, copies, copiesRebalance, tokens, rewind, foreign, unfit,
     ]
 }
 
@@ -135,6 +175,38 @@ public enum Mutation: String, Hashable, Sendable, CaseIterable {
     case noSweep = "no-sweep"
     /// repair removes what it takes over from an old list, and forgets it, before it is stored
     case earlyPop = "early-pop"
+    /// push believes the floor of a producer, whatever the shard has
+    case trustFloor = "trust-floor"
+    /// push and its answers ignore the history of the stream
+    case noHistory = "no-history"
+    /// push does not look whose partition it is
+    case anyCluster = "any-cluster"
+    /// a lease's token is one more than the last
+    case countedToken = "counted-token"
+    /// a key group is created without the watermarks of its file
+    case blankCreate = "blank-create"
+    /// purge forgets the watermarks of the last epoch, too
+    case purgeAll = "purge-all"
+    /// purge does not write down what it forgot
+    case unmarkedPurge = "unmarked-purge"
+    /// a direct import looks at the shards' keys alone
+    case blindImport = "blind-import"
+    /// claims are dated when they are counted, and expire by the consumer's clock
+    case claimsByArrival = "claims-by-arrival"
+    /// claims expire although older requests wait, or are still held by a node
+    case eagerExpiry = "eager-expiry"
+    /// the clock of the claims follows Redis' at once
+    case blindClock = "blind-clock"
+    /// what was forgotten is not remembered: an increment without a claim is new, however old it is
+    case noLateCheck = "no-late-check"
+    /// an import that is complete is named nowhere, and its claims are gone
+    case unnamedImport = "unnamed-import"
+    /// claims of tools expire like those of clients
+    case toolClaimsExpire = "tool-claims-expire"
+    /// the last epoch's files are not compared with what Redis has seen committed
+    case noEpochCheck = "no-epoch-check"
+    /// a connection is used without a look at Redis' settings
+    case trustSettings = "trust-settings"
     /// push looks at the seal before it looks for a duplicate: harmless
     case sealBeforeDedupe = "seal-before-dedupe"
     /// the topology is overwritten without comparing epochs: harmless, a node ignores what is lower, and repair heals

@@ -13,9 +13,15 @@ public struct ModelRedis: Hashable, Sendable {
         /// Encoded batches, oldest first.
         public var queue: [[UInt8]] = []
         public var seqs: [ProducerID: UInt64] = [:]
+        /// The history of each stream through its last sequence; nil where an earlier release pushed.
+        public var chains: [ProducerID: UInt64] = [:]
         public var applied: [ProducerID: UInt64] = [:]
         public var isSealed = false
         public var shard: ShardUUID
+        /// nil in a group that an earlier release made.
+        public var cluster: ClusterID?
+        /// By producer, the floor with which it was refused.
+        public var behind: [ProducerID: UInt64] = [:]
         public var token: UInt64 = 0
         /// Who holds the lease, nil before the first claim.
         public var holder: String?
@@ -28,8 +34,9 @@ public struct ModelRedis: Hashable, Sendable {
         /// Batches ever popped: only the canary `offset-trim` looks at it.
         public var popped = 0
 
-        public init(shard: ShardUUID) {
+        public init(shard: ShardUUID, cluster: ClusterID?) {
             self.shard = shard
+            self.cluster = cluster
         }
     }
 
@@ -47,31 +54,59 @@ public struct ModelRedis: Hashable, Sendable {
     /// Appends a batch.
     ///
     /// - Parameters:
+    ///   - chain: nil as an earlier release pushes.
+    ///   - cluster: whose partition it is; nil as an earlier release pushes.
     ///   - floor: the highest `applied` that the producer ever saw here.
     ///   - limitBytes: a list that holds so many or more is full.
     public mutating func push(
-        _ payload: [UInt8], as id: BatchID, floor: UInt64, limitBytes: Int
+        _ payload: [UInt8], as id: BatchID, chain: BatchChain?, cluster: ClusterID?, floor: UInt64, limitBytes: Int
     ) -> PushReply {
         let partition = id.stream.partition
+        let producer = id.stream.producer
         if mutation == .autoCreate, groups[partition] == nil {
-            groups[partition] = KeyGroup(shard: ShardUUID(Bytes16(high: 0, low: 0)))
+            groups[partition] = KeyGroup(shard: ShardUUID(Bytes16(high: 0, low: 0)), cluster: nil)
         }
-        guard let group = groups[partition] else { return .noTopology }
-        let last = group.seqs[id.stream.producer] ?? 0
-        let applied = group.applied[id.stream.producer] ?? 0
+        guard let group = groups[partition], isMeant(group, by: cluster) else { return .noTopology }
+        let last = group.seqs[producer] ?? 0
+        let applied = group.applied[producer] ?? 0
         if mutation == .sealBeforeDedupe, group.isSealed { return .sealed(applied: applied) }
         if id.sequence <= last {
             groups[partition]?.duplicates += 1
-            return .duplicate(applied: applied)
+            return .duplicate(last: last, chain: checksHistory ? group.chains[producer] : nil, applied: applied)
         }
         if group.isSealed { return .sealed(applied: applied) }
+        if floor > max(last, applied), mutation != .trustFloor, mutation != .noFloor {
+            if group.behind[producer] != nil || group.behind.count < Limits.behindProducersMax {
+                groups[partition]?.behind[producer] = max(floor, group.behind[producer] ?? 0)
+            }
+            return .behind(applied: applied)
+        }
         let base = mutation == .noFloor ? last : max(last, floor)
         if id.sequence != base + 1, mutation != .noContiguity { return .gap(last: last, applied: applied) }
+        if checksHistory, id.sequence == last + 1, let chain, let known = group.chains[producer], known != chain.before
+        {
+            return .conflict
+        }
         if group.bytes >= limitBytes { return .full(applied: applied) }
         groups[partition]?.queue.append(payload)
-        groups[partition]?.seqs[id.stream.producer] = id.sequence
+        groups[partition]?.seqs[producer] = id.sequence
+        groups[partition]?.chains[producer] = chain?.through
         groups[partition]?.bytes += payload.count
         return .ok(applied: applied)
+    }
+
+    /// Whether the group is the one that a producer of `cluster` means.
+    private func isMeant(_ group: KeyGroup, by cluster: ClusterID?) -> Bool {
+        guard mutation != .anyCluster, let cluster, let own = group.cluster else { return true }
+        return own == cluster
+    }
+
+    /// Canaries that forge batches would be found by their history alone.
+    private var checksHistory: Bool {
+        switch mutation {
+        case .noHistory, .seqReuse, .lowerEpoch, .noOrigin: false
+        default: true
+        }
     }
 
     public func heartbeat(_ stream: StreamID) -> HeartbeatReply {
@@ -81,21 +116,27 @@ public struct ModelRedis: Hashable, Sendable {
 
     // MARK: Consumer
 
-    /// Takes the lease: a token never given before, and what the start check needs, in one step.
+    /// Takes the lease, and tells what the start check needs, in one step.
     ///
-    /// - Parameter now: milliseconds, Redis' own clock.
+    /// - Parameters:
+    ///   - token: a random number that no other lease has.
+    ///   - cluster: a group that an earlier release made becomes this cluster's.
+    ///   - now: milliseconds, Redis' own clock.
     public mutating func claim(
-        _ partition: PartitionID, holder: String, leaseMilliseconds: UInt64, now: UInt64
+        _ partition: PartitionID, holder: String, leaseMilliseconds: UInt64, token: UInt64, cluster: ClusterID,
+        now: UInt64
     ) -> ClaimReply {
         guard let group = groups[partition] else { return .noTopology }
         if enforcesLeases, let other = group.holder, other != holder, now < group.leaseUntil {
             return .held(by: other, milliseconds: group.leaseUntil - now)
         }
-        groups[partition]?.token += 1
+        let token = mutation == .countedToken ? group.token + 1 : token
+        groups[partition]?.token = token
+        groups[partition]?.cluster = group.cluster ?? cluster
         groups[partition]?.holder = holder
         groups[partition]?.leaseUntil = now + leaseMilliseconds
         return .granted(
-            Claim(token: group.token + 1, shard: group.shard, sealed: group.isSealed, applied: group.applied))
+            Claim(token: token, shard: group.shard, sealed: group.isSealed, applied: group.applied))
     }
 
     /// Extends the lease; true if it went to somebody else. A missing group counts as lost.
@@ -109,7 +150,11 @@ public struct ModelRedis: Hashable, Sendable {
     }
 
     /// The list behind `skip` batches: as many as fit into both bounds, at least one.
-    public func peek(_ partition: PartitionID, skip: Int = 0, bytesMax: Int, batchesMax: Int) -> PeekReply {
+    ///
+    /// - Parameter time: Redis' clock, in ms since 1970.
+    public func peek(
+        _ partition: PartitionID, skip: Int = 0, bytesMax: Int, batchesMax: Int, time: UInt64
+    ) -> PeekReply {
         guard let group = groups[partition] else { return .noTopology }
         var batches: [[UInt8]] = []
         var bytes = 0
@@ -119,7 +164,10 @@ public struct ModelRedis: Hashable, Sendable {
             batches.append(batch)
         }
         return .batches(
-            Peeked(shard: group.shard, sealed: group.isSealed, batches: batches, length: group.queue.count))
+            Peeked(
+                shard: group.shard, sealed: group.isSealed, batches: batches, length: group.queue.count,
+                behind: group.behind.keys.sorted { $0.bytes.array.lexicographicallyPrecedes($1.bytes.array) },
+                time: time))
     }
 
     /// Compare-and-pop: pops while the head is one of `committed`, and raises `applied`.
@@ -143,6 +191,7 @@ public struct ModelRedis: Hashable, Sendable {
         group.popped += popped
         for (producer, watermark) in request.applied {
             group.applied[producer] = max(watermark, group.applied[producer] ?? 0)
+            if let floor = group.behind[producer], watermark >= floor { group.behind[producer] = nil }
         }
         groups[partition] = group
         return .trimmed(batches: popped)
@@ -156,9 +205,17 @@ public struct ModelRedis: Hashable, Sendable {
     // MARK: Operator
 
     /// Creates a key group if there is none; true if it did.
-    public mutating func create(_ partition: PartitionID, shard: ShardUUID) -> Bool {
-        if groups[partition] != nil { return false }
-        groups[partition] = KeyGroup(shard: shard)
+    ///
+    /// - Parameter applied: the watermarks of the shard's file.
+    public mutating func create(
+        _ partition: PartitionID, shard: ShardUUID, cluster: ClusterID, applied: [ProducerID: UInt64] = [:]
+    ) -> Bool {
+        if groups[partition] != nil {
+            if groups[partition]?.cluster == nil { groups[partition]?.cluster = cluster }
+            return false
+        }
+        groups[partition] = KeyGroup(shard: shard, cluster: cluster)
+        if mutation != .blankCreate { groups[partition]?.applied = applied.filter { $0.value > 0 } }
         return true
     }
 

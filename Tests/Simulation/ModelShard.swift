@@ -14,11 +14,20 @@ public final class ModelShard {
         public var counters: [[UInt8]: Int64] = [:]
         public var records: [StreamID: StreamRecord] = [:]
         public var routed: Set<RoutedKey> = []
-        public var idempotency: Set<IdempotentKey> = []
+        /// With the time of each claim.
+        public var idempotency: [IdempotentKey: UInt64] = [:]
+        public var claimClock = ClaimClock()
+        /// Imports that were loaded as a whole.
+        public var imports: Set<Bytes16> = []
+        public var losses: [StreamLoss] = []
+        /// The newest epoch whose watermarks were purged.
+        public var forgotten: UInt32 = 0
         public var deadLetters: [DeadLetter] = []
         /// What the counters added up to when a rebalance made the file.
         public var carried: Int128 = 0
         public var mutation: Mutation?
+        /// The consumer's own clock: only the canary `claims-by-arrival` looks at it.
+        var consumerTime: UInt64 = 0
         /// Only for the canary `origin-batch`: origins claimed as a whole, and those claimed by this transaction.
         public var claimedOrigins: Set<BatchID> = []
         var claimedNow: Set<BatchID> = []
@@ -33,6 +42,7 @@ public final class ModelShard {
         case record(StreamID, StreamRecord?)
         case routed(RoutedKey)
         case idempotent(IdempotentKey)
+        case loss(Int)
         case origin(BatchID)
         case deadLetter
     }
@@ -82,6 +92,7 @@ public final class ModelShard {
 
     private func attempt(_ batches: [[UInt8]], time: UInt64, folding: Bool) -> ApplyOutcome {
         tables.begin()
+        tables.consumerTime = time
         let outcome = ApplyRules.apply(batches, to: &tables, partition: partition, time: time, folding: folding)
         if case .commit = outcome { tables.commit() } else { tables.rollBack() }
         return outcome
@@ -126,7 +137,8 @@ extension ModelShard.Tables {
             case .counter(let key, let old): counters[key] = old
             case .record(let stream, let old): records[stream] = old
             case .routed(let row): routed.remove(row)
-            case .idempotent(let row): idempotency.remove(row)
+            case .idempotent(let row): idempotency[row] = nil
+            case .loss(let index): losses[index].amount = nil
             case .origin(let origin): claimedOrigins.remove(origin)
             case .deadLetter: deadLetters.removeLast()
             }
@@ -169,11 +181,34 @@ extension ModelShard.Tables: ShardTables {
     }
 
     public mutating func claimIdempotent(
-        _ idempotencyKey: UnsafeRawBufferPointer, key: UnsafeRawBufferPointer, time: UInt64
-    ) -> Bool {
+        _ idempotencyKey: UnsafeRawBufferPointer, key: UnsafeRawBufferPointer, sent: UInt64
+    ) -> IdempotentClaim {
         let row = ModelShard.IdempotentKey(idempotencyKey: Array(idempotencyKey), key: Array(key))
-        guard idempotency.insert(row).inserted else { return false }
+        if idempotency[row] != nil { return .repeated }
+        let tool = ToolClaim(idempotencyKey)
+        if case .imported(let id) = tool, imports.contains(id) { return .repeated }
+        let expires = tool == nil || mutation == .toolClaimsExpire
+        let stamp = mutation == .claimsByArrival ? consumerTime : claimClock.stamp
+        idempotency[row] = expires ? stamp : .max
         journal.append(.idempotent(row))
+        return tool == nil && isTooLate(sent) ? .tooLate : .new
+    }
+
+    private func isTooLate(_ sent: UInt64) -> Bool {
+        switch mutation {
+        case .claimsByArrival, .eagerExpiry, .noLateCheck: false
+        default: claimClock.isTooLate(sent: sent)
+        }
+    }
+
+    public func forgottenEpoch() -> UInt32 { forgotten }
+
+    public mutating func settleLoss(before batch: BatchID, amount: Amount) -> Bool {
+        guard let index = losses.firstIndex(where: { $0.isDirectly(before: batch) && $0.amount == nil }) else {
+            return false
+        }
+        losses[index].amount = amount
+        journal.append(.loss(index))
         return true
     }
 

@@ -57,6 +57,12 @@ struct Network {
 
     mutating func addToLimbo(_ command: Command) { limbo.append(command) }
 
+    /// Whatever is under way is lost.
+    mutating func cut() {
+        messages = []
+        limbo = []
+    }
+
     mutating func take(_ random: inout SplitMix64) -> Message? {
         if messages.isEmpty { return nil }
         let index = random.below(messages.count)
@@ -121,9 +127,23 @@ extension World {
             let reply = execute(command, consumer.file.partition, host: consumer.host)
             log("c\(consumer.number) \(consumer.file.partition) \(Trace.text(command)) -> \(Trace.text(reply))")
             note(UInt64(consumer.number) << 32 ^ Trace.number(reply))
+            checkHolder(consumer.file, reply)
             return .consumerAnswer(consumer, tag: tag, reply)
         case .tool(let tool, let tag, let command):
             return .toolAnswer(tool, tag: tag, command, execute(command))
+        }
+    }
+
+    /// Whoever trims has the lease that was granted last: a token never comes again.
+    private func checkHolder(_ file: ModelShard, _ reply: ConsumerReply) {
+        switch reply {
+        case .claim(.granted, _): holders[file.partition] = file
+        case .trim(.trimmed(let batches)):
+            guard batches > 0, redis.enforcesLeases, let holder = holders[file.partition], holder !== file else {
+                return
+            }
+            bad("\(file.partition) was trimmed by a file that lost its lease")
+        default: break
         }
     }
 
@@ -134,6 +154,7 @@ extension World {
             return .done
         case .queue(let partition, let command):
             let reply = execute(command, partition, host: "a")
+            if case .claim(.granted, _) = reply { holders[partition] = nil }
             log("tool \(partition) \(Trace.text(command)) -> \(Trace.text(reply))")
             note(29 << 32 ^ Trace.number(reply))
             return .queue(reply)
@@ -152,27 +173,46 @@ extension World {
         }
     }
 
-    func create(_ partition: PartitionID) {
-        note(redis.create(partition, shard: ShardUUID(derivedFor: partition, of: clusterID)) ? 7 : 8)
+    private func newToken() -> UInt64 { .random(in: 1...Limits.sequenceMax, using: &random) }
+
+    func create(_ partition: PartitionID) { create(partition, files[partition]) }
+
+    func create(_ partition: PartitionID, _ file: ModelShard?) {
+        let isNew = redis.create(
+            partition, shard: ShardUUID(derivedFor: partition, of: clusterID), cluster: clusterID,
+            applied: file?.watermarks ?? [:])
+        note(isNew ? 7 : 8)
     }
 
     private func execute(_ command: QueueCommand, of node: SimulatedNode) -> QueueAnswer {
         switch command {
         case .readTopology: .topology(redis.topology)
+        case .readTime: .time(redisTime)
         case .heartbeat(let stream): .heartbeat(redis.heartbeat(node.forgery.real(stream)))
-        case .push(let batch, let floor, let limitBytes):
-            .push(node.forgery.push(batch, floor: floor, limitBytes: limitBytes, into: &redis))
+        case .push(let batch, let floor, let limitBytes, let cluster):
+            .push(push(batch, floor: floor, limitBytes: limitBytes, cluster: cluster, of: node))
         }
+    }
+
+    private func push(
+        _ batch: Batch, floor: UInt64, limitBytes: Int, cluster: ClusterID, of node: SimulatedNode
+    ) -> PushReply {
+        let reply = node.forgery.push(batch, floor: floor, limitBytes: limitBytes, cluster: cluster, into: &redis)
+        if case .ok = reply { remember(batch) }
+        return reply
     }
 
     private func execute(_ command: ConsumerCommand, _ partition: PartitionID, host: String) -> ConsumerReply {
         switch command {
         case .claim:
             let reply = redis.claim(
-                partition, holder: host, leaseMilliseconds: Limits.leaseMilliseconds, now: now)
+                partition, holder: host, leaseMilliseconds: Limits.leaseMilliseconds, token: newToken(),
+                cluster: clusterID,
+                now: now)
             return .claim(reply, newestEpoch: redis.topology?.epoch ?? 0)
         case .peek(let skip, let bytesMax, let batchesMax):
-            let reply = redis.peek(partition, skip: skip, bytesMax: bytesMax, batchesMax: batchesMax)
+            let reply = redis.peek(
+                partition, skip: skip, bytesMax: bytesMax, batchesMax: batchesMax, time: redisTime)
             return .peek(reply, position: (redis.groups[partition]?.popped ?? 0) + skip)
         case .trim(let request, let upTo):
             return .trim(redis.trim(partition, request, upTo: upTo))

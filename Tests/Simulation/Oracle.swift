@@ -17,6 +17,11 @@ struct Oracle {
         var ownKeys: Int
         var isIdempotent: Bool
         var admittedBy: [Int] = []
+        /// When it was admitted first.
+        var admittedAt: UInt64?
+        /// The lines of an import, not of a client.
+        var importID: Bytes16?
+        var wasAttempted = false
         var wasRefused = false
         /// The highest level that a client was told.
         var told = Level.memory
@@ -37,6 +42,12 @@ struct Oracle {
     var deadNodes: Set<Int> = []
     /// Keys that a rollback took from a list.
     var hit: Set<[UInt8]> = []
+    /// The batches of runs in which some may be lost for good, as Redis took them.
+    var contents: [BatchID: [UInt8]] = [:]
+    /// Own keys of batches that were named as lost, and the sums of shared ones.
+    private(set) var namedKeys: Set<[UInt8]> = []
+    private(set) var namedSums: [[UInt8]: (least: Int128, most: Int128)] = [:]
+    private var named: Set<BatchID> = []
     var refusals = 0
     var acknowledgedIncrements = 0
     var doubleFaults = 0
@@ -60,6 +71,45 @@ struct Oracle {
         return number
     }
 
+    /// The lines of an import; its number.
+    mutating func addImport(ownKeys: Int) -> Int {
+        let number = add(ownKeys: ownKeys, shared: [], isIdempotent: false)
+        requests[number].importID = Bytes16(high: 0x696d_706f_7274, low: UInt64(number))
+        return number
+    }
+
+    func importRequest(_ id: Bytes16) -> Int? { requests.firstIndex { $0.importID == id } }
+
+    mutating func attempt(_ request: Int) { requests[request].wasAttempted = true }
+
+    mutating func admitted(_ request: Int, by node: Int, now: UInt64) {
+        requests[request].admittedBy.append(node)
+        if requests[request].admittedAt == nil { requests[request].admittedAt = now }
+    }
+
+    func owner(of key: [UInt8]) -> Int? { owners[key] }
+
+    // MARK: Named losses
+
+    /// Somebody was told that the batch is lost.
+    mutating func name(_ id: BatchID) {
+        guard named.insert(id).inserted, let bytes = contents[id] else { return }
+        bytes.withUnsafeBytes { bytes in
+            guard let reader = try? BatchReader(bytes) else { return }  // a forger's
+            reader.forEach { entry in
+                let key = Array(entry.key)
+                namedKeys.insert(key)
+                let range = namedSums[key] ?? (0, 0)
+                let sum = Int128(entry.sum)
+                namedSums[key] = (range.least + min(sum, 0), range.most + max(sum, 0))
+            }
+        }
+    }
+
+    func amount(of id: BatchID) -> Amount? {
+        contents[id].flatMap { bytes in bytes.withUnsafeBytes { try? BatchReader($0).amount } }  // a forger's
+    }
+
     mutating func acknowledge(_ request: Int, _ level: Level) {
         requests[request].told = max(requests[request].told, level)
     }
@@ -78,6 +128,9 @@ struct Oracle {
     }
 
     func fate(of request: Request) -> Fate {
+        if request.importID != nil {
+            return request.told == .stored ? .counted : request.wasAttempted ? .unknown : .notCounted
+        }
         if request.admittedBy.isEmpty { return .notCounted }
         if request.isExcused { return .unknown }
         return request.told >= .queued || hasLivingHolder(request) ? .counted : .unknown
@@ -107,7 +160,7 @@ extension World {
         counts.duplicates += statistics.duplicates
     }
 
-    private func currentFile(of key: [UInt8]) -> ModelShard? {
+    func currentFile(of key: [UInt8]) -> ModelShard? {
         let number = topology.partitioner.partition(ofHash: XXH64.hash(key))
         return files[PartitionID(epoch: epoch, number: UInt32(number))]
     }
@@ -119,8 +172,15 @@ extension World {
         for increment in request.increments.prefix(request.ownKeys) {
             let isInFile = { (file: ModelShard) in file.tables.counters[increment.key] != nil }
             if files.values.contains(where: isInFile) || replaced.values.contains(where: isInFile) { continue }
+            // Where files are thrown away the end shows whether what they held was named.
+            if isBuried(increment.key) || remembersBatches { continue }
             bad("told stored, but in no file: \(String(decoding: increment.key, as: UTF8.self))")
         }
+    }
+
+    /// Visible in the dead letters, because nobody can decide about it.
+    private func isBuried(_ key: [UInt8]) -> Bool {
+        currentFile(of: key)?.tables.deadLetters.contains { $0.key == key && $0.isUndecided } == true
     }
 
     /// The number of the request's keys that have a counter.
@@ -130,8 +190,12 @@ extension World {
         if request.told >= .queued { oracle.acknowledgedIncrements += request.increments.count }
         for increment in request.increments.prefix(request.ownKeys) {
             let name = String(decoding: increment.key, as: UTF8.self)
-            guard let count = currentFile(of: increment.key)?.tables.counters[increment.key] else {
-                if fate == .counted { reportLoss(increment.key, of: request) }
+            let file = currentFile(of: increment.key)
+            let letters = file?.tables.deadLetters.count { $0.key == increment.key && $0.isUndecided } ?? 0
+            if letters > 1 { bad("duplicate: \(name) was buried \(letters) times") }
+            guard let count = file?.tables.counters[increment.key] else {
+                let isFound = letters > 0 || oracle.namedKeys.contains(increment.key)
+                if fate == .counted, !isFound { reportLoss(increment.key, of: request) }
                 continue
             }
             found += 1
@@ -171,10 +235,21 @@ extension World {
             }
         }
         var sum = Int128(currentFile(of: key)?.tables.counters[key] ?? 0)
-        for partition in allPartitions {
+        for partition in topology.partitionIDs {
             // A rebalance carries dead letters into the new files.
-            guard partition.epoch == epoch, let file = files[partition] else { continue }
-            for letter in file.tables.deadLetters where letter.key == key { sum += letter.amount.sum }
+            guard let file = files[partition] else { continue }
+            for letter in file.tables.deadLetters where letter.key == key && !file.tables.isReplayed(letter) {
+                if letter.isUndecided {
+                    least -= max(letter.amount.sum, 0)
+                    most -= min(letter.amount.sum, 0)
+                } else {
+                    sum += letter.amount.sum
+                }
+            }
+        }
+        if let named = oracle.namedSums[key] {
+            least -= named.most
+            most -= named.least
         }
         if sum < least || sum > most {
             bad("\(String(decoding: key, as: UTF8.self)) is \(sum), not \(least)...\(most)")
@@ -200,10 +275,11 @@ extension World {
             var applied: Int128 = file.tables.carried
             for (stream, record) in file.tables.records where stream.partition == partition {
                 applied += record.applied.sum
-                if record.through != record.applied + record.repeated + record.dead {
+                if record.unaccounted != file.tables.lost(of: stream) {
                     bad("the ledger of \(partition) does not balance")
                 }
             }
+            checkLosses(of: file)
             if applied != file.total { bad("the counters of \(partition) are \(file.total), applied was \(applied)") }
         }
     }

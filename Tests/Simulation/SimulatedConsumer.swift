@@ -16,6 +16,14 @@ final class SimulatedConsumer {
     /// When a wait or pause ends; nil if there is none.
     private var resumeAt: UInt64?
     private var peekedThrough = 0
+    /// Whether the last peek began at the head of the list.
+    private var isAtHead = false
+    /// When its file was compared with Redis last.
+    private(set) var grantedAt: UInt64 = 0
+    /// When it last looked at Redis' clock.
+    private var lookedAt: UInt64?
+    /// What it left of the clock of the claims then.
+    private var leftClock = ClaimClock()
     /// Steps for which it does not move.
     var frozenSteps = 0
     var isDone = false
@@ -72,11 +80,15 @@ final class SimulatedConsumer {
         isAwaiting = false
         switch reply {
         case .claim(let reply, let newestEpoch):
+            if case .granted = reply { grantedAt = world.now }
             let isRetired = file.tables.isRetired()
             machine.handle(
                 .claimed(reply, isRetired: isRetired, newestEpoch: newestEpoch), now: world.now)
         case .peek(let reply, let position):
-            if case .batches(let peeked) = reply { peekedThrough = position + peeked.batches.count }
+            if case .batches(let peeked) = reply {
+                peekedThrough = position + peeked.batches.count
+                if world.hasClocks, peeked.shard == file.uuid { keepTime(peeked, in: world) }
+            }
             machine.handle(.peeked(reply), now: world.now)
         case .trim(let reply): machine.handle(.trimmed(reply), now: world.now)
         case .renew(let isFenced): machine.handle(.renewed(isFenced: isFenced), now: world.now)
@@ -84,18 +96,27 @@ final class SimulatedConsumer {
         }
     }
 
+    /// Its connection has timed out.
+    func loseAnswer(in world: World) {
+        guard !isDone, isAwaiting else { return }
+        isAwaiting = false
+        tag += 1
+        machine.handle(.redisFailed("no answer"), now: world.now)
+    }
+
     private func perform(_ action: Consumer.Action, in world: World) {
         switch action {
         case .claim: send(.claim, in: world)
         case .peek(let skip, let bytes, let batches):
             let batchesMax = 1 + world.random.below(batches)
+            isAtHead = skip == 0
             send(.peek(skip: skip, bytesMax: bytes, batchesMax: batchesMax), in: world)
         case .renew(let token): send(.renew(token: token), in: world)
         case .trim(let request): send(.trim(request, upTo: peekedThrough), in: world)
         case .inspect(let claim):
-            let missing = world.mutation == .noBackupCheck ? [] : file.missing(from: claim.applied)
-            if missing.isEmpty { world.accept(file) }
-            machine.handle(.inspected(missing: missing), now: world.now)
+            machine.handle(world.inspect(file, claim), now: world.now)
+        case .lookUp(let producers):
+            machine.handle(.lookedUp(file.watermarks(of: producers)), now: world.now)
         case .checkpoint: machine.handle(.checkpointed, now: world.now)
         case .apply(let batches): apply(batches, in: world)
         case .seal: preconditionFailure("a consumer seals nothing")
@@ -112,13 +133,38 @@ final class SimulatedConsumer {
 
     private func apply(_ batches: [[UInt8]], in world: World) {
         if world.isLive, world.mix.faults.contains(.consumers), world.random.chance(0.02) {
-            file.applyAndFail(batches, time: world.now)
+            file.applyAndFail(batches, time: world.consumerTime)
             machine.handle(.applyDeferred("disk full"), now: world.now)
             return
         }
-        let outcome = file.apply(batches, time: world.now)
+        let letters = file.tables.deadLetters.count
+        world.logBatches(batches)
+        if world.hasClocks {
+            file.tables.claimClock.pass(elapsed(in: world))
+            lookedAt = world.now
+            leftClock = file.tables.claimClock
+        }
+        let outcome = file.apply(batches, time: world.consumerTime)
+        world.examineLetters(of: file, from: letters)
         world.log("c\(number) \(file.partition) applies \(batches.count)")
         machine.handle(.applied(outcome), now: world.now)
+    }
+
+    /// Since it looked last; nothing if somebody else has used the file meanwhile.
+    private func elapsed(in world: World) -> UInt64 {
+        guard let lookedAt, leftClock == file.tables.claimClock else { return 0 }
+        return world.now - lookedAt
+    }
+
+    private func keepTime(_ peeked: Peeked, in world: World) {
+        file.keepTime(peeked, elapsed: elapsed(in: world))
+        lookedAt = world.now
+        world.log("c\(number) \(file.partition) clock \(file.tables.claimClock) Redis \(peeked.time)")
+        if isAtHead {
+            world.counts.forgottenClaims += file.forgetClaims(
+                peeked, retention: Clocks.retention, consumerTime: world.consumerTime)
+        }
+        leftClock = file.tables.claimClock
     }
 
     private func wait(_ milliseconds: UInt64, _ event: Consumer.Event, in world: World) {
@@ -139,6 +185,20 @@ final class SimulatedConsumer {
 }
 
 extension World {
+    /// The start check of a consumer or a drain.
+    func inspect(_ file: ModelShard, _ claim: Claim) -> Consumer.Event {
+        let missing = mutation == .noBackupCheck ? [] : file.missing(from: claim.applied)
+        if missing.isEmpty { checkIsWhole(file) }
+        if missing.isEmpty { accept(file) }
+        return .inspected(missing: missing, unknown: Consumer.unknown(to: claim.applied, of: file.watermarks))
+    }
+
+    /// Whether a file may have become older than its queue since it was compared: another copy has consumed, or Redis
+    /// was put forward beneath a file that a backup replaced.
+    func isUnchecked(since time: UInt64) -> Bool {
+        mix.faults.contains(.copies) || mix.faults.contains(.loss) && wentBackAt >= time
+    }
+
     /// A consumer that cannot go on: right, if there is a reason.
     func consumerStopped(_ consumer: SimulatedConsumer, _ reason: Consumer.Stop) {
         let partition = consumer.file.partition
@@ -150,7 +210,11 @@ extension World {
             if epoch > self.epoch, mutation != .noPlanFile {
                 bad("\(partition) superseded by an epoch that is not there")
             }
+        case .alarm(.hole) where isUnchecked(since: consumer.grantedAt):
+            // Started again, it says what is missing.
+            if let next = newConsumer(partition, host: consumer.host) { consumers.append(next) }
         case .alarm(let alarm): bad("alarm: \(alarm)")
+        case .fileTooOld(let missing) where remembersBatches: refused(consumer.file, missing)
         case .fileTooOld(let missing):
             putBack(consumer.file, missing, host: consumer.host)
         }
@@ -183,6 +247,20 @@ extension World {
 }
 
 extension ModelShard {
+    /// Of the file's own streams.
+    var watermarks: [ProducerID: UInt64] {
+        var watermarks: [ProducerID: UInt64] = [:]
+        for (stream, record) in tables.records where stream.partition == partition {
+            watermarks[stream.producer] = record.watermark
+        }
+        return watermarks
+    }
+
+    func watermarks(of producers: [ProducerID]) -> [ProducerID: UInt64] {
+        let all = watermarks
+        return Dictionary(uniqueKeysWithValues: producers.compactMap { id in all[id].map { (id, $0) } })
+    }
+
     func watermark(of producer: ProducerID) -> UInt64 {
         tables.records[StreamID(partition: partition, producer: producer)]?.watermark ?? 0
     }

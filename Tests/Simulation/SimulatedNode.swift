@@ -15,6 +15,8 @@ final class SimulatedNode {
     private var inbox: [(answer: QueueAnswer, command: QueueCommand, flight: Int, position: Int)] = []
     private var isConnected = true
     private(set) var waiting: [Waiting] = []
+    /// It goes on from an earlier state: clients of that time are gone.
+    private var isResumed = false
     /// Batches that a tool's producer took over and that are not stored yet.
     private var adopted: Set<Ticket> = []
     private var buffer = IncrementBuffer()
@@ -34,9 +36,11 @@ final class SimulatedNode {
         let since: UInt64
     }
 
-    init(number: Int, id: ProducerID, configuration: Producer.Configuration, mutation: Mutation?) {
+    init(
+        number: Int, id: ProducerID, configuration: Producer.Configuration, clock: RedisClock, mutation: Mutation?
+    ) {
         self.number = number
-        producer = Producer(id: id, configuration: configuration)
+        producer = Producer(id: id, configuration: configuration, clock: clock)
         forgery = Forgery(mutation)
     }
 
@@ -52,7 +56,7 @@ final class SimulatedNode {
         let idempotencyKey = isIdempotent ? Array("id\(request)".utf8) : nil
         do {
             let ticket = try producer.admit(buffer, level: level, idempotencyKey: idempotencyKey, now: world.now)
-            world.oracle[request].admittedBy.append(number)
+            world.oracle.admitted(request, by: number, now: world.now)
             world.log("n\(number) admits r\(request) \(level)")
             world.note(UInt64(request) << 8 ^ 1)
             if let ticket {
@@ -71,6 +75,7 @@ final class SimulatedNode {
         for reached in acknowledged {
             if adopted.remove(reached.ticket) != nil { continue }
             guard let index = waiting.firstIndex(where: { $0.ticket == reached.ticket }) else {
+                if isResumed { continue }
                 world.bad("n\(number) acknowledges a ticket that nobody holds")
                 continue
             }
@@ -107,7 +112,7 @@ final class SimulatedNode {
     /// Takes over what lies in an old list; its identity there.
     func adopt(_ batch: [UInt8], in world: World) -> BatchID? {
         do {
-            if let ticket = try producer.adopt(batch, wallClock: world.now) { adopted.insert(ticket) }
+            if let ticket = try producer.adopt(batch) { adopted.insert(ticket) }
             let id = try batch.withUnsafeBytes { try BatchHeader(reading: $0) }.id
             world.log("n\(number) adopts \(id.stream.partition) #\(id.sequence)")
             return id
@@ -117,10 +122,78 @@ final class SimulatedNode {
         }
     }
 
+    /// A tool's increments, under its claim; false if they are refused for now.
+    func load(_ increments: [Oracle.Increment], as idempotencyKey: [UInt8], in world: World) -> Bool {
+        buffer.removeAll()
+        for increment in increments {
+            let error = increment.key.withUnsafeBytes { buffer.append(key: $0, delta: increment.delta) }
+            precondition(error == nil, "the simulator made a key that is none")
+        }
+        do {
+            let ticket = try producer.admit(buffer, level: .stored, idempotencyKey: idempotencyKey, now: world.now)
+            if let ticket { adopted.insert(ticket) }
+            return true
+        } catch {
+            world.log("n\(number) refuses a tool: \(error)")
+            return false
+        }
+    }
+
+    // MARK: Memory
+
+    /// What a snapshot of the machine holds of it.
+    func snapshot() -> SimulatedNode { copy(number: number, now: nil) }
+
+    /// A process that goes on from this state; its connections and clients are gone.
+    func copy(number: Int, now: UInt64?) -> SimulatedNode {
+        let copy = SimulatedNode(number: number, producer: producer, forgery: forgery)
+        copy.isResumed = true
+        copy.flight = flight
+        if let now { copy.abandonFlight(now: now) }
+        return copy
+    }
+
+    private init(number: Int, producer: Producer, forgery: Forgery) {
+        self.number = number
+        self.producer = producer
+        self.forgery = forgery
+    }
+
+    // MARK: Connection
+
+    /// A new connection begins with a look at Redis' settings.
+    func connect(in world: World) {
+        isConnected = world.unfitReason == nil
+        producer.connection(isUp: isConnected, unfit: world.unfitReason, now: world.now)
+    }
+
+    /// The server is gone, and everything under way with it.
+    func cut(in world: World) {
+        abandonFlight(now: world.now)
+        acknowledge(in: world)
+    }
+
+    private func abandonFlight(now: UInt64) {
+        inbox.removeAll()
+        if let open = flight {
+            flight = nil
+            for (position, command) in open.commands.enumerated() where !open.isAnswered[position] {
+                producer.received(.unknown, to: command, now: now)
+            }
+            producer.flightEnded()
+        }
+        isConnected = false
+        producer.connection(isUp: false, now: now)
+    }
+
     // MARK: Flights
 
     func act(in world: World) {
         if isDead { return }
+        if producer.conflict != nil {
+            world.conflicted(self)
+            return
+        }
         if stalledSteps > 0 {
             stalledSteps -= 1
             return
@@ -136,17 +209,16 @@ final class SimulatedNode {
             return
         }
         if !isConnected {
-            isConnected = world.random.chance(0.5)
-            if isConnected { producer.connection(isUp: true, now: world.now) }
+            if world.random.chance(0.5) { connect(in: world) }
             return
         }
         launch(in: world)
     }
 
     private func launch(in world: World) {
-        var commands = producer.nextFlight(now: world.now, wallClock: world.now)
+        var commands = producer.nextFlight(now: world.now)
         commands = forgery.filter(commands) { answer, command in
-            producer.received(answer, to: command, now: world.now, wallClock: world.now)
+            producer.received(answer, to: command, now: world.now)
         }
         for identity in forgery.takeExcused() { world.oracle.excuse(key: identity) }
         acknowledge(in: world)
@@ -167,7 +239,7 @@ final class SimulatedNode {
         guard let open = flight else { return }
         flight = nil
         for (position, command) in open.commands.enumerated() where !open.isAnswered[position] {
-            producer.received(.unknown, to: command, now: world.now, wallClock: world.now)
+            producer.received(.unknown, to: command, now: world.now)
         }
         producer.flightEnded()
         if world.random.chance(0.3) {
@@ -186,7 +258,7 @@ final class SimulatedNode {
             return
         }
         let answer = forgery.answer(answer, to: command)
-        producer.received(answer, to: command, now: world.now, wallClock: world.now)
+        producer.received(answer, to: command, now: world.now)
         if number == flightNumber, var open = flight, !open.isAnswered[position] {
             open.isAnswered[position] = true
             open.missing -= 1

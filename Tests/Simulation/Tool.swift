@@ -12,6 +12,13 @@ final class Tool {
         case rebalance(partitions: Int)
         case resume
         case repair
+        case purge
+        /// An import, by its request: with a change of epoch if nothing is there yet, else not at all.
+        case importDirectly(Int)
+        /// An import through the queues.
+        case importQueued(Int)
+        case replayLetter
+        case acceptLoss
     }
 
     let kind: Kind
@@ -22,6 +29,7 @@ final class Tool {
     private var change: EpochChange?
     private var drain: Drain?
     private var sweep: ListSweep?
+    private var errand: (any Errand)?
     /// Whether this change deletes the key groups that it leaves behind.
     private var isCollecting = false
     /// Counts commands: a reply to an earlier one is of no interest.
@@ -33,7 +41,7 @@ final class Tool {
     }
 
     /// The producer of the sweep, which acts beside the tool.
-    var sweeper: SimulatedNode? { sweep?.sweeper }
+    var sweeper: SimulatedNode? { sweep?.sweeper ?? errand?.node }
 
     /// Killed: nothing is left of it but what is on disk.
     func kill() {
@@ -41,10 +49,13 @@ final class Tool {
         sweeper?.isDead = true
     }
 
+    /// Whether it is about something that a kill hardly ever meets.
+    var isErrand: Bool { errand != nil }
+
     /// Where a kill meets it: what it would do next, or whose answer it waits for.
     var point: String {
         if let step = publishing.last ?? change?.next { return drain?.point ?? step.name }
-        return sweep?.point ?? "end"
+        return sweep?.point ?? errand?.point ?? "end"
     }
 
     /// Whether it is about to begin something, not waiting.
@@ -67,9 +78,20 @@ final class Tool {
             perform(step, in: world)
         } else if sweep?.isDone == false {
             act(on: &sweep, in: world)
-        } else {
-            isDone = true
+        } else if errand?.act(in: world) != false {
+            end(in: world)
         }
+    }
+
+    private func end(in world: World) {
+        // What the queues had brought some of goes through the queues.
+        if case .importDirectly(let request) = kind, change != nil, world.isReady, errand == nil,
+            let id = world.oracle[request].importID, !world.isImported(id)
+        {
+            errand = QueuedImport(request)
+            return
+        }
+        isDone = true
     }
 
     private func start(in world: World) {
@@ -82,9 +104,28 @@ final class Tool {
         case (.rebalance, .building), (.resume, .building), (.repair, .building):
             change = EpochChange(resuming: cluster)
         case (.repair, .ready): publishing = EpochChange.publishing(cluster.topology).reversed()
+        case (.purge, .ready): errand = Purge()
+        case (.importQueued(let request), .ready): errand = QueuedImport(request)
+        case (.importDirectly(let request), .ready): change = directImport(of: request, in: world)
+        case (.replayLetter, .ready): errand = LetterReplay()
+        case (.acceptLoss, .ready): world.acceptLosses()
+        case (.purge, .building), (.importQueued, .building), (.importDirectly, .building),
+            (.replayLetter, .building), (.acceptLoss, .building):
+            break
         }
+        if kind == .repair { world.compareEpochs() }
         // The lists of the epoch that a resumed change drains are among them: something may have come back.
         if kind == .repair, world.mutation != .noSweep { sweep = ListSweep(of: cluster, world.mutation) }
+    }
+
+    private func directImport(of request: Int, in world: World) -> EpochChange? {
+        guard let id = world.oracle[request].importID else { return nil }
+        if world.isImported(id) {
+            world.complete(request)
+            return nil
+        }
+        guard world.isEmpty(for: id) else { return nil }
+        return EpochChange(from: world.cluster, to: world.topology.partitions, importing: id)
     }
 
     private func perform(_ step: EpochChange.Step, in world: World) {
@@ -97,6 +138,7 @@ final class Tool {
         case .create, .publish, .seal, .collect: send(.step(step), in: world)
         case .drain(let partition): drain(partition, in: world)
         case .build:
+            leaveOutImport(in: world)
             if let building = change?.building { world.build(building) }
             finish(step, in: world)
         case .place:
@@ -105,7 +147,19 @@ final class Tool {
         case .ready(let file):
             if world.cluster.state == .building || world.mutation == .noPlanFile { world.counts.rebalances += 1 }
             world.cluster = file
+            for id in file.imports { world.oracle.importRequest(id).map { world.complete($0) } }
             finish(step, in: world)
+        }
+    }
+
+    /// What the drain brought may be the import itself.
+    private func leaveOutImport(in world: World) {
+        guard let id = change?.building.importing, let old = change?.building.earlier.last else { return }
+        world.oracle.importRequest(id).map { world.oracle.attempt($0) }
+        if world.hasArrived(id, from: old) {
+            change?.leaveOutImport()
+            change.map { world.cluster = $0.building }
+            world.log("LEAVE OUT the import")
         }
     }
 

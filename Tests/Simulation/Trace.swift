@@ -5,10 +5,11 @@ import TallyCore
 enum Trace {
     static func text(_ command: QueueCommand) -> String {
         switch command {
-        case .push(let batch, let floor, _):
+        case .push(let batch, let floor, _, _):
             "push \(batch.id.stream.partition) #\(batch.id.sequence) floor \(floor)"
         case .heartbeat(let stream): "heartbeat \(stream.partition)"
         case .readTopology: "topology"
+        case .readTime: "time"
         }
     }
 
@@ -17,6 +18,7 @@ enum Trace {
         case .push(let reply): "\(reply)"
         case .heartbeat(let reply): "\(reply)"
         case .topology(let topology): topology.map { "e\($0.epoch) K=\($0.partitions)" } ?? "none"
+        case .time(let time): "\(time ?? 0)"
         case .unknown: "unknown"
         }
     }
@@ -47,7 +49,7 @@ enum Trace {
     static func number(_ answer: QueueAnswer) -> UInt64 {
         switch answer {
         case .push(.ok(let applied)): 1 << 24 ^ applied
-        case .push(.duplicate(let applied)): 2 << 24 ^ applied
+        case .push(.duplicate(let last, _, let applied)): 2 << 24 ^ last << 12 ^ applied
         case .push(.sealed(let applied)): 3 << 24 ^ applied
         case .push(.gap(let last, let applied)): 4 << 24 ^ last << 12 ^ applied
         case .push(.full(let applied)): 5 << 24 ^ applied
@@ -58,6 +60,9 @@ enum Trace {
         case .heartbeat(.refused): 10 << 24
         case .topology(let topology): 11 << 24 ^ UInt64(topology?.epoch ?? 0)
         case .unknown: 12 << 24
+        case .push(.behind(let applied)): 23 << 24 ^ applied
+        case .push(.conflict): 24 << 24
+        case .time(let time): 25 << 24 ^ (time ?? 0)
         }
     }
 
@@ -73,6 +78,23 @@ enum Trace {
         case .trim(.noTopology): 20 << 24
         case .renew(let isFenced): 21 << 24 ^ (isFenced ? 1 : 0)
         case .seal(let reply): 22 << 24 ^ (reply == .sealed ? 1 : 0)
+        }
+    }
+}
+
+extension World {
+    /// What the batches of an apply hold.
+    func logBatches(_ batches: [[UInt8]]) {
+        for batch in batches {
+            log(
+                batch.withUnsafeBytes { bytes in
+                    guard let reader = try? BatchReader(bytes) else { return "a batch that does not decode" }
+                    var keys: [String] = []
+                    reader.forEach { keys.append(String(decoding: $0.key, as: UTF8.self)) }
+                    let header = reader.header
+                    let origin = header.origin.map { " from \($0.stream.partition) #\($0.sequence)" } ?? ""
+                    return "  \(header.id)\(origin) sent \(header.frozenAt): \(keys.joined(separator: " "))"
+                })
         }
     }
 }

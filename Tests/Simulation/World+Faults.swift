@@ -6,18 +6,24 @@ extension World {
     // MARK: Clients
 
     func letClientsAct() {
+        if operators.quietSteps > 0 {
+            operators.quietSteps -= 1
+            return
+        }
+        retryLate()
         if random.chance(requestRate) {
             let isIdempotent = mix.faults.contains(.idempotent) && random.chance(0.5)
             let request = oracle.add(
                 ownKeys: 1 + random.below(3), shared: sharedIncrements(), isIdempotent: isIdempotent)
             submit(request)
+            planRetries(of: request)
             if random.chance(0.1) { maybeRetry(request, 1) }  // the connection to the client is lost
-        } else if !retries.isEmpty, random.chance(0.3), let request = retries.popLast() {
+        } else if !retries.isEmpty, random.chance(0.3), let request = retries.popLast(), mayRetry(request) {
             submit(request)
         }
     }
 
-    private func submit(_ request: Int) {
+    func submit(_ request: Int) {
         if nodes.isEmpty { return }
         let level = random.pick([Level.queued, .queued, .queued, .stored, .stored, .memory])
         random.pick(nodes).submit(request, level: level, in: self)
@@ -75,21 +81,28 @@ extension World {
             if faults.contains(.backPart), random.chance(rollbackRate) { losing { goBackInPart() } }
             if faults.contains(.backAll), random.chance(rollbackRate) { losing { goBackAsAWhole() } }
         }
-        if faults.contains(.flush), random.chance(0.0015) {
-            losing { redis.flush() }
-            log("FLUSHALL")
-        }
+        if faults.contains(.flush), random.chance(0.0015) { flush() }
+        disturbMore()
+    }
+
+    func flush() {
+        losing { redis.flush() }
+        log("FLUSHALL")
     }
 
     private func killNode() {
-        let index = random.below(nodes.count)
-        let node = nodes[index]
+        let node = random.pick(nodes)
+        log("KILL n\(node.number)")
+        end(node)
+    }
+
+    /// The process is gone; another one takes its place.
+    func end(_ node: SimulatedNode) {
         node.isDead = true
         oracle.deadNodes.insert(node.number)
-        log("KILL n\(node.number)")
         note(4 << 48 ^ UInt64(node.number))
         for client in node.waiting { maybeRetry(client.request, 0.7) }
-        nodes[index] = newNode()
+        if let index = nodes.firstIndex(where: { $0 === node }) { nodes[index] = newNode() }
     }
 
     private func disturbConsumer() {
@@ -108,7 +121,9 @@ extension World {
         note(5 << 48 ^ UInt64(consumer.number))
         let partition = consumer.file.partition
         // Nobody starts a consumer for an epoch that the cluster file has left.
-        if partition.epoch == epoch, isReady, !consumer.isOrphan,
+        if consumer.host == OtherFolder.host {
+            if folder?.isServed == true { serve(consumer.file) }
+        } else if partition.epoch == epoch, isReady, !consumer.isOrphan,
             let next = newConsumer(partition, host: consumer.host)
         {
             consumers.append(next)
@@ -124,9 +139,24 @@ extension World {
             let newest = files[old.partition]
         {
             backup = nil
-            replaced[old.partition] = newest
+            if mix.faults.contains(.loss) {
+                // `restore` compares with what it replaces, and says what is lost.
+                let missing = Consumer.MissingRange.between(newest.watermarks, and: old.watermarks)
+                for range in missing { name(range, in: old.partition) }
+            } else {
+                replaced[old.partition] = newest
+            }
             files[old.partition] = old
             log("RESTORE \(old.partition)")
+            // Often Redis' data come from the same backup, and a consumer sleeps through it.
+            if mix.faults.contains(.loss), random.chance(0.4) {
+                for consumer in consumers where consumer.file === newest { consumer.frozenSteps += 50 }
+                if mix.faults.contains(.flush), random.chance(0.5) {
+                    flush()
+                } else if mix.faults.contains(.backAll), !snapshots.isEmpty {
+                    losing { goBackAsAWhole() }
+                }
+            }
             for consumer in consumers where consumer.file.partition == old.partition {
                 // A frozen one is a zombie: it wakes up beside the new file with what it had peeked from the old one.
                 if consumer.frozenSteps > 0 { consumer.isOrphan = true } else { consumer.isDone = true }
@@ -140,6 +170,12 @@ extension World {
         let faults = mix.faults
         if let tool {
             if faults.contains(.crash), random.chance(0.003) { kill(tool) }
+        } else if displaced != nil || folder?.isServed == true {
+            return
+        } else if operators.isRepairDue {
+            tool = Tool(.repair)
+        } else if let kind = chooseErrand() {
+            tool = Tool(kind)
         } else if faults.contains(.rebalance), isReady, random.chance(0.02) {
             tool = Tool(.rebalance(partitions: 1 + random.below(4)))
         } else if !faults.isDisjoint(with: [.repair, .crash]), random.chance(0.004) {
@@ -147,7 +183,7 @@ extension World {
         }
     }
 
-    private func kill(_ tool: Tool) {
+    func kill(_ tool: Tool) {
         log("CRASH \(tool.kind) at \(tool.point)")
         counts.killedTools[tool.point, default: 0] += 1
         tool.kill()
@@ -156,7 +192,9 @@ extension World {
 
     /// What takes no time is killed on its edges, or hardly ever would be.
     func killAtEdge(_ tool: Tool) -> Bool {
-        guard isLive, mix.faults.contains(.crash), tool.isAtEdge, random.chance(0.02) else { return false }
+        guard isLive, mix.faults.contains(.crash), tool.isAtEdge, random.chance(tool.isErrand ? 0.1 : 0.02) else {
+            return false
+        }
         kill(tool)
         return true
     }
@@ -183,8 +221,10 @@ extension World {
     }
 
     /// Remembers what a rollback takes from the lists; only a killed node makes a difference of it.
-    private func losing(_ rollback: () -> Void) {
+    func losing(_ rollback: () -> Void) {
         note(6 << 48 ^ now)
+        wentBackAt = now
+        holders = [:]
         guard mix.faults.contains(.kill) else { return rollback() }
         let before = queuedKeys()
         rollback()

@@ -49,6 +49,18 @@ public final class World {
     /// The newest file of a partition whose place a backup took.
     var replaced: [PartitionID: ModelShard] = [:]
     var retries: [Int] = []
+    var clocks = Clocks()
+    var operators = Operators()
+    var folder: OtherFolder?
+    var settings = Settings()
+    /// When Redis was put back last, to an older or to a newer state.
+    var wentBackAt: UInt64 = 0
+    /// The file for which each lease was granted last, since then.
+    var holders: [PartitionID: ModelShard] = [:]
+    /// What the right cluster had in Redis while another one is there.
+    var displaced: ModelRedis?
+    /// An earlier state of a node's memory.
+    var memory: SimulatedNode?
     var counts = Counts()
 
     /// What happened how often.
@@ -64,6 +76,18 @@ public final class World {
         /// Waits that ended below the level asked for: 202.
         public var cutShort = 0
         public var deadLetters = 0
+        /// Imports that were completed.
+        public var imports = 0
+        public var purges = 0
+        /// Batches that were accepted as lost.
+        public var lostBatches = 0
+        /// Increments that nobody could decide about, visible in the dead letters.
+        public var undecided = 0
+        /// Claims that were forgotten.
+        public var forgottenClaims = 0
+        public var replayedLetters = 0
+        /// Nodes that ended because another process used their id.
+        public var conflicts = 0
         public var replays: UInt64 = 0
         public var gaps: UInt64 = 0
         public var duplicates: UInt64 = 0
@@ -91,6 +115,7 @@ public final class World {
         note(9 << 48 ^ UInt64(redis.publish(topology).epoch))
         startConsumers()
         for _ in 0..<2 { nodes.append(newNode()) }
+        if faults.contains(.imports) { beginQuietly() }
     }
 
     /// Bounds that a short run reaches.
@@ -103,6 +128,9 @@ public final class World {
         return bounds
     }
 
+    /// What Redis' clock shows, in milliseconds since 1970.
+    var redisTime: UInt64 { UInt64(clamping: Int64(clamping: now) + clocks.redisOffset) }
+
     /// What the cluster file says.
     var topology: Topology { cluster.topology }
     var epoch: UInt32 { cluster.topology.epoch }
@@ -114,16 +142,24 @@ public final class World {
         return file
     }
 
-    func newNode() -> SimulatedNode {
+    func newNodeNumber() -> Int {
         nextNode += 1
+        return nextNode
+    }
+
+    func newNode() -> SimulatedNode {
         let node = SimulatedNode(
-            number: nextNode, id: .random(using: &random), configuration: configuration, mutation: mutation)
-        node.producer.connection(isUp: true, now: now)
+            number: newNodeNumber(), id: .random(using: &random), configuration: configuration,
+            clock: RedisClock(guess: redisTime, at: now), mutation: mutation)
+        node.connect(in: self)
         return node
     }
 
     func newConsumer(_ partition: PartitionID, host: String) -> SimulatedConsumer? {
-        guard let file = files[partition] else { return nil }
+        files[partition].map { newConsumer(of: $0, host: host) }
+    }
+
+    func newConsumer(of file: ModelShard, host: String) -> SimulatedConsumer {
         nextConsumer += 1
         return SimulatedConsumer(number: nextConsumer, host: host, file: file)
     }
@@ -132,7 +168,7 @@ public final class World {
     func startConsumers() {
         startedEpoch = epoch
         for partition in topology.partitionIDs {
-            for host in mix.faults.contains(.restore) ? ["a"] : ["a", "b"] {
+            for host in mix.faults.isDisjoint(with: [.restore, .copies, .clocks]) ? ["a", "b"] : ["a"] {
                 if let consumer = newConsumer(partition, host: host) { consumers.append(consumer) }
             }
         }
@@ -142,6 +178,7 @@ public final class World {
 
     func run(quiesceLimit: Int = 20_000) {
         for _ in 0..<random.pick([400, 600, 1200]) { step() }
+        heal()
         log("QUIESCE")
         isLive = false
         settle(quiesceLimit)
@@ -155,7 +192,7 @@ public final class World {
         for count in 0..<limit {
             step()
             if !problems.isEmpty { return }
-            if tool == nil, count % 50 == 0, isOutOfOrder { tool = Tool(.repair) }
+            if tool == nil, count % 50 == 0 { tool = dueTool() }
             if count % 10 == 0, isSettled { return }
         }
         bad("wedged: \(describeUnsettled())")
@@ -194,7 +231,7 @@ public final class World {
     }
 
     private var isSettled: Bool {
-        if tool != nil || !network.limbo.isEmpty || isOutOfOrder { return false }
+        if tool != nil || !network.limbo.isEmpty || isOutOfOrder || isLossDue || operators.isRepairDue { return false }
         if topology.partitionIDs.contains(where: { redis.groups[$0]?.queue.isEmpty == false }) { return false }
         return nodes.allSatisfy { $0.isSettled(topology, now) }
     }

@@ -1,5 +1,20 @@
 // Broken protocols that the simulator has to notice: a simulator that finds nothing proves nothing.
 //
+// The findings of the second look at exactness, each of them an unmended state that has to be found:
+//
+//     1  purge before the new queues are consumed        purge-all, unmarked-purge
+//     2  an import, then the same one the other way      blind-import, unnamed-import
+//     3  claims dated when they are counted              claims-by-arrival, eager-expiry, no-late-check
+//     4  a shard older than a live node                  trust-floor
+//     5  a dead letter replayed after its claim expired  tool-claims-expire
+//     6  a stale copy of an earlier epoch                no-epoch-check
+//     7  an older copy after FLUSHALL and repair         blank-create
+//     8  settings that changed at a restart              trust-settings
+//    10  clocks that step                                blind-clock
+//    11  another cluster in the namespace                any-cluster
+//    12  tokens that come again                          counted-token
+//    13  DUP does not look at the payload                no-history
+//
 // Each canary breaks one rule, in the models, in the tools, or between them and the machines, and must be found within
 // its seeds. Some changes are harmless, and finding something there would be as wrong.
 
@@ -30,6 +45,22 @@ import Testing
         (.noPlanFile, .rebalance, 200),
         (.noSweep, .stragglers, 1000),
         (.earlyPop, .stragglers, 1000),
+        (.purgeAll, .purge, 400),
+        (.unmarkedPurge, .purge, 1500),
+        (.blindImport, .imports, 600),
+        (.unnamedImport, .imports, 2500),
+        (.claimsByArrival, .clocks, 100),
+        (.eagerExpiry, .clocks, 400),
+        (.noLateCheck, .clocks, 1500),
+        (.blindClock, .clocks, 300),
+        (.toolClaimsExpire, .letters, 3000),
+        (.trustFloor, .loss, 600),
+        (.blankCreate, .copies, 1500),
+        (.noEpochCheck, .copiesRebalance, 1500),
+        (.countedToken, .tokens, 2500),
+        (.anyCluster, .foreign, 200),
+        (.noHistory, .rewind, 100),
+        (.trustSettings, .unfit, 200),
     ]
 
     private static let enough = 6

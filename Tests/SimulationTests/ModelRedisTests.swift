@@ -6,6 +6,7 @@ import Testing
 
 @Suite final class ModelRedisTests {
     static let partition = PartitionID(epoch: 3, number: 5)
+    static let cluster = ClusterID(Bytes16(high: 0, low: 1))
     static let shard = ShardUUID(Bytes16(high: 1, low: 2))
     static let producer = ProducerID(Bytes16(high: 3, low: 4))
     static let stream = StreamID(partition: partition, producer: producer)
@@ -25,13 +26,25 @@ import Testing
 
     static func id(_ sequence: UInt64) -> BatchID { BatchID(stream: stream, sequence: sequence) }
 
-    func push(_ sequence: UInt64, floor: UInt64 = 0, limitBytes: Int = 1000) -> PushReply {
-        redis.push(Self.payload(sequence), as: Self.id(sequence), floor: floor, limitBytes: limitBytes)
+    func push(
+        _ sequence: UInt64, floor: UInt64 = 0, limitBytes: Int = 1000, chain: BatchChain? = nil,
+        cluster: ClusterID = cluster
+    ) -> PushReply {
+        redis.push(
+            Self.payload(sequence), as: Self.id(sequence), chain: chain ?? Self.chain(sequence), cluster: cluster,
+            floor: floor, limitBytes: limitBytes)
+    }
+
+    /// The history of a stream that nobody else writes to.
+    static func chain(_ sequence: UInt64) -> BatchChain { BatchChain(before: sequence - 1, through: sequence) }
+
+    static func duplicate(_ last: UInt64, applied: UInt64 = 0) -> PushReply {
+        .duplicate(last: last, chain: last, applied: applied)
     }
 
     // The macro cannot call what changes a value, so each command has a method here.
 
-    func create(_ shard: ShardUUID) -> Bool { redis.create(Self.partition, shard: shard) }
+    func create(_ shard: ShardUUID) -> Bool { redis.create(Self.partition, shard: shard, cluster: Self.cluster) }
 
     func seal() -> Bool { redis.seal(Self.partition) }
 
@@ -45,8 +58,9 @@ import Testing
             Self.partition, TrimRequest(token: token, committed: committed, applied: [Self.producer: applied]))
     }
 
-    func claim(_ holder: String, now: UInt64) -> ClaimReply {
-        redis.claim(Self.partition, holder: holder, leaseMilliseconds: 10, now: now)
+    func claim(_ holder: String, now: UInt64, token: UInt64) -> ClaimReply {
+        redis.claim(
+            Self.partition, holder: holder, leaseMilliseconds: 10, token: token, cluster: Self.cluster, now: now)
     }
 
     func renew(_ token: UInt64, now: UInt64) -> Bool {
@@ -58,19 +72,51 @@ import Testing
         #expect(push(1) == .ok(applied: 0))
         #expect(push(2, limitBytes: 40) == .full(applied: 0))
         #expect(push(2, limitBytes: 41) == .ok(applied: 0))
-        #expect(push(1, limitBytes: 0) == .duplicate(applied: 0))
-        #expect(push(8, floor: 7) == .ok(applied: 0))
+        #expect(push(1, limitBytes: 0) == Self.duplicate(2))
+        #expect(trim([1, 2], token: 0, applied: 7) == .fenced)
+        #expect(claim("a", now: 0, token: 1) == granted(1))
+        #expect(push(8, floor: 7) == .behind(applied: 0), "released, and nobody has it")
+        #expect(redis.groups[Self.partition]?.behind == [Self.producer: 7])
+        #expect(trim([1, 2], token: 1, applied: 7) == .trimmed(batches: 2))
+        #expect(redis.groups[Self.partition]?.behind == [:])
+        #expect(push(9, floor: 7) == .gap(last: 2, applied: 7))
+        #expect(push(8, floor: 7) == .ok(applied: 7))
+        #expect(push(9, floor: 8) == .ok(applied: 7), "the list has it")
         #expect(seal())
-        #expect(push(8) == .duplicate(applied: 0))
-        #expect(push(12) == .sealed(applied: 0))
+        #expect(push(8) == Self.duplicate(9, applied: 7))
+        #expect(push(12) == .sealed(applied: 7))
         redis.flush()
         #expect(push(1) == .noTopology)
         #expect(redis.groups.isEmpty)
     }
 
+    /// Somebody else has pushed another batch under this id.
+    @Test func aSequenceBelongsToItsBytes() {
+        #expect(push(1) == .ok(applied: 0))
+        #expect(push(1, chain: BatchChain(before: 0, through: 77)) == Self.duplicate(1), "who asks compares")
+        #expect(push(2, chain: BatchChain(before: 77, through: 78)) == .conflict)
+        #expect(push(2) == .ok(applied: 0))
+    }
+
+    @Test func anotherClusterIsGivenNothing() {
+        let other = ClusterID(Bytes16(high: 0, low: 2))
+        #expect(push(1, cluster: other) == .noTopology)
+        #expect(push(1) == .ok(applied: 0))
+        #expect(push(1, cluster: other) == .noTopology, "not even that it is there")
+    }
+
+    @Test func aKeyGroupBeginsWithWhatItsFileHolds() {
+        redis.flush()
+        let isNew = redis.create(
+            Self.partition, shard: Self.shard, cluster: Self.cluster, applied: [Self.producer: 3])
+        #expect(isNew)
+        #expect(redis.heartbeat(Self.stream) == .progress(last: 0, applied: 3))
+        #expect(push(4, floor: 3) == .ok(applied: 3))
+    }
+
     @Test func aTrimPopsWhatWasCommittedAndNothingElse() {
         for sequence in 1...3 as ClosedRange<UInt64> { #expect(push(sequence) == .ok(applied: 0)) }
-        #expect(claim("a", now: 0) == granted(1))
+        #expect(claim("a", now: 0, token: 1) == granted(1))
         #expect(trim([1], token: 2, applied: 1) == .fenced)
         #expect(trim([2, 3], token: 1, applied: 0) == .trimmed(batches: 0))
         #expect(trim([2, 1], token: 1, applied: 2) == .trimmed(batches: 2))
@@ -80,11 +126,11 @@ import Testing
     }
 
     @Test func aLeaseBelongsToOneHolderUntilItExpires() {
-        #expect(claim("a", now: 0) == granted(1))
-        #expect(claim("b", now: 4) == .held(by: "a", milliseconds: 6))
-        #expect(claim("a", now: 5) == granted(2))
+        #expect(claim("a", now: 0, token: 1) == granted(1))
+        #expect(claim("b", now: 4, token: 2) == .held(by: "a", milliseconds: 6))
+        #expect(claim("a", now: 5, token: 2) == granted(2))
         #expect(!renew(2, now: 12))
-        #expect(claim("b", now: 22) == granted(3))
+        #expect(claim("b", now: 22, token: 3) == granted(3))
         #expect(renew(2, now: 23))
     }
 
@@ -100,17 +146,18 @@ import Testing
     }
 
     private func peeked(bytesMax: Int, batchesMax: Int) -> Int? {
-        guard case .batches(let peeked) = redis.peek(Self.partition, bytesMax: bytesMax, batchesMax: batchesMax)
+        guard
+            case .batches(let peeked) = redis.peek(
+                Self.partition, bytesMax: bytesMax, batchesMax: batchesMax, time: 5)
         else { return nil }
-        #expect(peeked.length == 3)
+        #expect(peeked.length == 3 && peeked.time == 5)
         return peeked.batches.count
     }
 
     @Test func nothingIsEverLoweredOrCreatedTwice() {
-        let cluster = ClusterID(Bytes16(high: 0, low: 1))
-        let second = Topology(cluster: cluster, epoch: 2, partitions: 4)
+        let second = Topology(cluster: Self.cluster, epoch: 2, partitions: 4)
         #expect(publish(second) == second)
-        #expect(publish(Topology(cluster: cluster, epoch: 1, partitions: 1)) == second)
+        #expect(publish(Topology(cluster: Self.cluster, epoch: 1, partitions: 1)) == second)
         #expect(!create(ShardUUID(Bytes16(high: 9, low: 9))))
         #expect(redis.groups[Self.partition]?.shard == Self.shard)
         #expect(!collect())

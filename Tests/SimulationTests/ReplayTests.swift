@@ -8,8 +8,8 @@ import Testing
 
 @Suite struct ReplayTests {
     static let pinned: [(Mix, UInt64)] = [
-        (.everything, 0xd505_805c_2488_060f), (.liveBack, 0xec44_0d5c_ea0f_7834),
-        (.restoreRebalance, 0x62af_eed0_5004_c7ad),
+        (.everything, 0x66f6_5871_90a5_9d2a), (.liveBack, 0xe675_3149_5d01_9ace),
+        (.restoreRebalance, 0xe758_b118_1642_d8c1),
     ]
     static let onceBroken: [(Mix, UInt64)] = [(.backPart, 1), (.leases, 17)]
 

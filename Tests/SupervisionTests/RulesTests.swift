@@ -94,6 +94,9 @@ import Testing
                 """)
         #expect(ReadyText.reachable("http://0.0.0.0:80") == "http://127.0.0.1:80")
         #expect(ReadyText.reachable("http://[::]:80") == "-g 'http://[::1]:80'")
+        let several = "http://localhost:4711 (127.0.0.1:4711, [::1]:4711)"
+        #expect(ReadyText.url(in: several) == "http://localhost:4711")
+        #expect(RolePlans.port(of: several) == 4711)
         #expect(
             ReadyText(partitions: 1, shownFolder: "d", dataFolder: "/d", callName: "t").text(address: "a")
                 .contains("1 partition,"))

@@ -20,8 +20,8 @@ import Testing
 
     private func written(_ aggregator: inout Aggregator) throws -> [Fixture.Entry] {
         var writer = BatchWriter(
-            stream: Fixture.stream(), nextSequence: 1, cumulative: .zero, frozenAt: 0, origin: nil, limitBytes: .max,
-            sizeHint: 0)
+            stream: Fixture.stream(), nextSequence: 1, cumulative: .zero, chain: 0, frozenAt: 0, origin: nil,
+            limitBytes: .max, sizeHint: 0)
         aggregator.write(to: &writer)
         return try writer.finish().flatMap { try Fixture.entries(of: $0.bytes) }
     }
@@ -66,8 +66,8 @@ import Testing
         }
         let bound = aggregator.encodedBytes
         var writer = BatchWriter(
-            stream: Fixture.stream(), nextSequence: 1, cumulative: .zero, frozenAt: 0, origin: nil, limitBytes: .max,
-            sizeHint: 0)
+            stream: Fixture.stream(), nextSequence: 1, cumulative: .zero, chain: 0, frozenAt: 0, origin: nil,
+            limitBytes: .max, sizeHint: 0)
         aggregator.write(to: &writer)
         #expect(writer.finish().reduce(0) { $0 + $1.bytes.count } <= bound + BatchFormat.emptyBatchBytes)
     }

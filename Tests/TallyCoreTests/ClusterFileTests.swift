@@ -18,6 +18,14 @@ import Testing
         #expect(try Topology(json: Array(topology.json.utf8)) == topology)
     }
 
+    @Test func purgedEpochsStay() throws {
+        let text = Self.text.replacing(#""partitions":4}"#, with: #""partitions":4,"purged":true}"#)
+        let file = try ClusterFile(json: Array(text.utf8))
+        #expect(file.earlier.map(\.isPurged) == [true, false])
+        #expect(file.json == text)
+        #expect(file.earlier[0].partitionIDs.count == 4)
+    }
+
     @Test(arguments: [
         (#""format":1"#, #""format":2"#, "format 2 is not the one of this release, 1"),
         (#""epoch":3"#, #""epoch":0"#, "epoch is out of range"),

@@ -16,13 +16,15 @@ import Testing
     /// A newer epoch is why it drains.
     private mutating func start() {
         handle(
-            .claimed(.granted(ConsumerTests.claim()), isRetired: false, newestEpoch: 4), .inspected(missing: []),
+            .claimed(.granted(ConsumerTests.claim()), isRetired: false, newestEpoch: 4),
+            .inspected(missing: [], unknown: [:]),
             .checkpointed)
     }
 
     private func peeked(_ batches: [[UInt8]], sealed: Bool) -> Consumer.Event {
         .peeked(
-            .batches(Peeked(shard: ConsumerTests.shard, sealed: sealed, batches: batches, length: batches.count)))
+            .batches(
+                Peeked(shard: ConsumerTests.shard, sealed: sealed, batches: batches, length: batches.count, time: 0)))
     }
 
     @Test mutating func endsWithASealedAndEmptyList() {
@@ -72,7 +74,8 @@ import Testing
     @Test mutating func aFileThatIsTooOldIsNotDrained() {
         let missing = Consumer.MissingRange(producer: CoreFixture.producer(1), sequences: 3...4)
         handle(
-            .claimed(.granted(ConsumerTests.claim()), isRetired: false, newestEpoch: 4), .inspected(missing: [missing]))
+            .claimed(.granted(ConsumerTests.claim()), isRetired: false, newestEpoch: 4),
+            .inspected(missing: [missing], unknown: [:]))
         #expect(next == .stop(.fileTooOld([missing])))
     }
 }

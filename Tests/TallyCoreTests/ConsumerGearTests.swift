@@ -30,7 +30,7 @@ import Testing
             self.length = length
             let claim = Claim(token: 7, shard: ConsumerGearTests.shard, sealed: false, applied: [:])
             handle(.claimed(.granted(claim), isRetired: false, newestEpoch: 3))
-            handle(.inspected(missing: []))
+            handle(.inspected(missing: [], unknown: [:]))
             handle(.checkpointed)
         }
 
@@ -49,7 +49,9 @@ import Testing
             let fitting = min(max(1, bytes / 10), batches, max(0, length - skip))
             let found = Array(repeating: [UInt8](repeating: 1, count: 10), count: fitting)
             handle(
-                .peeked(.batches(Peeked(shard: ConsumerGearTests.shard, sealed: false, batches: found, length: length)))
+                .peeked(
+                    .batches(
+                        Peeked(shard: ConsumerGearTests.shard, sealed: false, batches: found, length: length, time: 0)))
             )
         }
 
@@ -204,7 +206,9 @@ import Testing
         var driver = Driver(length: 1_000)
         driver.commit(driver.gather())
         driver.peek()
-        let other = Peeked(shard: ShardUUID(Bytes16(high: 2, low: 2)), sealed: false, batches: [[1]], length: 9)
+        let other = Peeked(
+            shard: ShardUUID(Bytes16(high: 2, low: 2)), sealed: false, batches: [[1]], length: 9,
+            time: 0)
         driver.handle(.peeked(.batches(other)))
         #expect(driver.next == .claim)
     }

@@ -24,7 +24,8 @@ import Testing
 
         mutating func start() {
             handle(
-                .claimed(.granted(claim()), isRetired: false, newestEpoch: 3), .inspected(missing: []), .checkpointed)
+                .claimed(.granted(claim()), isRetired: false, newestEpoch: 3), .inspected(missing: [], unknown: [:]),
+                .checkpointed)
             #expect(next == ConsumerTests.peek)
         }
     }
@@ -34,7 +35,8 @@ import Testing
     }
 
     static func peeked(_ batches: [[UInt8]], length: Int? = nil, shard: ShardUUID = shard) -> Consumer.Event {
-        .peeked(.batches(Peeked(shard: shard, sealed: false, batches: batches, length: length ?? batches.count)))
+        .peeked(
+            .batches(Peeked(shard: shard, sealed: false, batches: batches, length: length ?? batches.count, time: 0)))
     }
 
     static let peek = Consumer.Action.peek(skip: 0, bytes: Limits.peekBytes, batches: Limits.peekBatches)
@@ -52,7 +54,7 @@ import Testing
         #expect(driver.next == .claim && driver.consumer.leaseToken == 0)
         driver.handle(.claimed(.granted(Self.claim()), isRetired: false, newestEpoch: 3))
         #expect(driver.next == .inspect(Self.claim()) && driver.consumer.leaseToken == 7)
-        driver.handle(.inspected(missing: []))
+        driver.handle(.inspected(missing: [], unknown: [:]))
         #expect(driver.next == .checkpoint)
         driver.handle(.checkpointed)
         #expect(driver.next == Self.peek)
@@ -66,6 +68,47 @@ import Testing
         #expect(driver.next == .trim(Self.trim))
         driver.handle(.trimmed(.trimmed(batches: 1)))
         #expect(driver.next == Self.peek)
+    }
+
+    /// Redis went back: it learns what the file holds before anything is peeked.
+    @Test func watermarksThatRedisDoesNotKnowAreRaised() {
+        var driver = Driver()
+        let unknown = [Fixture.producer(1): UInt64(9)]
+        driver.handle(.claimed(.granted(Self.claim()), isRetired: false, newestEpoch: 3))
+        driver.handle(.inspected(missing: [], unknown: unknown), .checkpointed)
+        #expect(driver.next == .trim(TrimRequest(token: 7, committed: [], applied: unknown)))
+        driver.handle(.trimmed(.trimmed(batches: 0)))
+        #expect(driver.next == Self.peek)
+        #expect(
+            Consumer.unknown(
+                to: [Fixture.producer(1): 4, Fixture.producer(2): 5],
+                of: [Fixture.producer(1): 9, Fixture.producer(2): 5, Fixture.producer(3): 1])
+                == [Fixture.producer(1): 9, Fixture.producer(3): 1])
+    }
+
+    @Test func producersThatAreBehindAreLookedUpNowAndThen() {
+        var driver = Driver()
+        driver.start()
+        let behind = [Fixture.producer(1), Fixture.producer(2)]
+        let peeked = Consumer.Event.peeked(
+            .batches(Peeked(shard: Self.shard, sealed: false, batches: [[1]], length: 1, behind: behind, time: 0)))
+        driver.handle(peeked)
+        #expect(driver.next == .lookUp(behind))
+        driver.handle(.lookedUp([Fixture.producer(1): 5]))
+        #expect(driver.next == .trim(TrimRequest(token: 7, committed: [], applied: [Fixture.producer(1): 5])))
+        driver.handle(.trimmed(.trimmed(batches: 0)))
+        driver.now += Limits.behindMilliseconds - 1
+        driver.handle(peeked)
+        #expect(driver.next == .apply([[1]]), "not with every peek")
+        driver.handle(.applied(.commit(Self.committed)), .trimmed(.trimmed(batches: 1)))
+        driver.now += 1
+        driver.handle(peeked)
+        #expect(driver.next == .lookUp(behind))
+        driver.handle(.lookedUp([:]))
+        #expect(driver.next == Self.peek, "it has none of them")
+        driver.now += Limits.behindMilliseconds
+        driver.handle(peeked)
+        #expect(driver.next == .apply([[1]]), "a slow Redis does not keep it from its work")
     }
 
     @Test func theLeaseIsRenewedInTime() {
@@ -92,7 +135,8 @@ import Testing
         driver.handle(Self.peeked([[1]]), .applied(.commit(Self.committed)), .trimmed(.fenced))
         #expect(driver.next == .claim)
         driver.handle(.claimed(.granted(Self.claim(token: 9)), isRetired: false, newestEpoch: 3))
-        driver.handle(.inspected(missing: []), .checkpointed, Self.peeked([[1]]), .applied(.commit(Self.committed)))
+        driver.handle(
+            .inspected(missing: [], unknown: [:]), .checkpointed, Self.peeked([[1]]), .applied(.commit(Self.committed)))
         guard case .trim(let request) = driver.next else {
             Issue.record("no trim")
             return
@@ -161,7 +205,9 @@ import Testing
     @Test func aFileThatIsTooOldStopsWithItsRanges() {
         var driver = Driver()
         let missing = [Consumer.MissingRange(producer: Fixture.producer(1), sequences: 3...4)]
-        driver.handle(.claimed(.granted(Self.claim()), isRetired: false, newestEpoch: 3), .inspected(missing: missing))
+        driver.handle(
+            .claimed(.granted(Self.claim()), isRetired: false, newestEpoch: 3),
+            .inspected(missing: missing, unknown: [:]))
         #expect(driver.next == .stop(.fileTooOld(missing)))
     }
 
@@ -213,7 +259,8 @@ import Testing
             driver.handle(.paused)
             #expect(driver.next == .claim)
         }
-        driver.handle(.claimed(.granted(Self.claim()), isRetired: false, newestEpoch: 3), .inspected(missing: []))
+        driver.handle(
+            .claimed(.granted(Self.claim()), isRetired: false, newestEpoch: 3), .inspected(missing: [], unknown: [:]))
         driver.handle(.applyDeferred("busy"))
         #expect(driver.next == .pause(milliseconds: 160, .storage("busy")))
         driver.handle(.paused)

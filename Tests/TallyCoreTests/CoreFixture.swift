@@ -50,12 +50,12 @@ enum CoreFixture {
 
     /// Batches of `id.stream` from `id.sequence` on.
     static func batches(
-        _ entries: [Entry], id: BatchID = batchID(1), after cumulative: Amount = .zero, origin: BatchID? = nil,
-        limitBytes: Int = .max, frozenAt: UInt64 = 0
+        _ entries: [Entry], id: BatchID = batchID(1), after cumulative: Amount = .zero, chain: UInt64 = 0,
+        origin: BatchID? = nil, limitBytes: Int = .max, frozenAt: UInt64 = 0
     ) -> [Batch] {
         var writer = BatchWriter(
-            stream: id.stream, nextSequence: id.sequence, cumulative: cumulative, frozenAt: frozenAt, origin: origin,
-            limitBytes: limitBytes, sizeHint: 64)
+            stream: id.stream, nextSequence: id.sequence, cumulative: cumulative, chain: chain,
+            frozenAt: frozenAt, origin: origin, limitBytes: limitBytes, sizeHint: 64)
         write(entries, to: &writer)
         return writer.finish()
     }

@@ -55,6 +55,23 @@ import Testing
         #expect(Self.steps(change).count == 1 + 3 + 2 + 2 + 3 + 3 + 3)
     }
 
+    @Test func anImportMayBeLeftOutAfterTheDrain() {
+        let id = Bytes16(high: 1, low: 2)
+        var file = Self.ready
+        file.imports = [Bytes16(high: 7, low: 7)]
+        var change = EpochChange(from: file, to: 3, importing: id)
+        while let step = change.next, step != .build { change.done(step) }
+        #expect(change.building.importing == id)
+        change.leaveOutImport()
+        #expect(change.building.importing == nil && change.building.state == .building)
+        for step in [EpochChange.Step.build, .place] { change.done(step) }
+        guard case .ready(let ready) = change.next else {
+            Issue.record("\(String(describing: change.next))")
+            return
+        }
+        #expect(ready.imports == file.imports && ready.importing == nil && ready.state == .ready)
+    }
+
     @Test func publishingIsWhatRedisHasToShow() {
         #expect(EpochChange.publishing(Self.file(.ready).topology) == Self.publishing)
     }

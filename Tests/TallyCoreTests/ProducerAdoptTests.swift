@@ -28,7 +28,7 @@ import Testing
     private func adopt(
         _ bytes: [UInt8], level: Level = .stored, by driver: inout ProducerDriver
     ) throws(BatchError) -> Ticket? {
-        try driver.producer.adopt(bytes, level: level, wallClock: 5)
+        try driver.producer.adopt(bytes, level: level)
     }
 
     @Test func aBatchIsSplitByKeyUnderItsOwnIdentity() throws {
@@ -53,7 +53,7 @@ import Testing
             ])
         for part in parts {
             let header = try Fixture.header(of: part.bytes)
-            #expect(header.origin == Self.foreign && header.frozenAt == 5)
+            #expect(header.origin == Self.foreign && header.frozenAt == 1, "the time of its increments stays")
         }
         #expect(try Fixture.header(of: parts[0].bytes).cumulative == Amount(increments: 5, sum: Int128(Int64.max) + 9))
         driver.answer(parts, .ok(applied: 0))
@@ -95,8 +95,8 @@ import Testing
         #expect(try adopt(batch([Fixture.entry(Self.left[0], 2)]), level: .memory, by: &driver) == nil)
         #expect(driver.pushes().count == 1)
         var empty = BatchWriter(
-            stream: Self.foreign.stream, nextSequence: 1, cumulative: .zero, frozenAt: 0, origin: nil,
-            limitBytes: .max, sizeHint: 0)
+            stream: Self.foreign.stream, nextSequence: 1, cumulative: .zero, chain: 0, frozenAt: 0,
+            origin: nil, limitBytes: .max, sizeHint: 0)
         #expect(empty.finish().isEmpty, "no producer freezes an empty batch")
     }
 

@@ -16,7 +16,7 @@ import Testing
         let batches = driver.pushes()
         #expect(batches.count == 3)
         driver.answer(batches[2], .ok(applied: 0))
-        driver.answer(batches[0], .duplicate(applied: 0))
+        driver.answer(batches[0], .duplicate(last: 1, chain: batches[0].chain.through, applied: 0))
         #expect(driver.acknowledged().isEmpty)
         driver.answer(batches[1], .ok(applied: 0))
         #expect(driver.acknowledged() == [Acknowledgement(ticket: ticket, level: .queued)])
@@ -44,7 +44,7 @@ import Testing
         var driver = ProducerDriver(partitions: 1)
         let ticket = try driver.admit([("a", 1)])
         let first = driver.pushes()
-        driver.received(.unknown, to: .push(first[0], floor: 0, limitBytes: 0))
+        driver.received(.unknown, to: ProducerDriver.push(first[0]))
         driver.received(.heartbeat(.progress(last: 1, applied: 1)), to: .heartbeat(driver.stream(0)))
         #expect(driver.acknowledged().map(\.ticket) == [ticket])
         #expect(driver.pushes().isEmpty && driver.producer.isFlushed)
@@ -76,7 +76,7 @@ import Testing
         #expect(driver.flight() == [.heartbeat(driver.stream(0))])
         driver.received(.heartbeat(.progress(last: 2, applied: 2)), to: .heartbeat(driver.stream(0)))
         driver.now += 4_000
-        #expect(driver.flight() == [.readTopology], "an empty outbox has nothing to compare")
+        #expect(driver.flight() == [.readTopology, .readTime], "an empty outbox has nothing to compare")
     }
 
     // MARK: Redis goes back in time
@@ -103,7 +103,7 @@ import Testing
         driver.answer(driver.pushes(), .gap(last: 0, applied: 0))
         let replay = driver.pushes()
         #expect(replay.count == 2)
-        driver.received(.unknown, to: .push(replay[0], floor: 0, limitBytes: 0))
+        driver.received(.unknown, to: ProducerDriver.push(replay[0]))
         driver.answer(replay[1], .gap(last: 0, applied: 0))
         #expect(driver.pushes().isEmpty)
         driver.now += 20
@@ -149,7 +149,7 @@ import Testing
         _ = try driver.admit((0..<3_000).map { ("\(filler)\($0)", 1) })
         let batch = driver.pushes()
         #expect(batch.count == 1 && batch[0].bytes.count > Limits.replayBytes)
-        driver.received(.unknown, to: .push(batch[0], floor: 0, limitBytes: 0))
+        driver.received(.unknown, to: ProducerDriver.push(batch[0]))
         #expect(driver.pushes() == batch, "the same bytes again")
     }
 
@@ -194,16 +194,17 @@ import Testing
         let batch = driver.pushes()
         driver.answer(batch, reply)
         #expect(driver.refusal("a") == nil, "admission stays open while the topology is read")
-        #expect(driver.flight() == [.readTopology])
+        #expect(driver.flight() == [.readTopology, .readTime])
         driver.answerTopology(epoch: 1, partitions: 1)
         #expect(driver.refusal("a") == .repairDue(partition: 0))
         driver.now += 20
-        #expect(driver.flight() == [.readTopology, .push(batch[0], floor: 0, limitBytes: Limits.queueBytes)])
+        #expect(
+            driver.flight() == [.readTopology, .readTime, ProducerDriver.push(batch[0], limitBytes: Limits.queueBytes)])
         driver.answer(batch, reply)
         #expect(driver.refusal("a") == .repairDue(partition: 0), "still")
         driver.received(.unknown, to: .readTopology)
         driver.now += 1_000
-        #expect(driver.flight().count == 2)
+        #expect(driver.flight().count == 3)
         driver.answer(batch, .ok(applied: 0))
         #expect(driver.refusal("a") == nil, "repaired")
         #expect(driver.acknowledged().map(\.ticket) == [ticket])
@@ -221,7 +222,7 @@ import Testing
         var driver = ProducerDriver(partitions: 1)
         _ = try driver.admit([("a", 1)])
         let batch = driver.pushes()
-        driver.received(.unknown, to: .push(batch[0], floor: 0, limitBytes: 0))
+        driver.received(.unknown, to: ProducerDriver.push(batch[0]))
         #expect(driver.pushes() == batch)
         driver.answer(batch, .ok(applied: applied))
         driver.answer(batch, reply)
@@ -244,11 +245,11 @@ import Testing
         #expect(driver.flight() == [.heartbeat(driver.stream(0))])
         driver.received(.heartbeat(.noTopology), to: .heartbeat(driver.stream(0)))
         #expect(driver.refusal("a") == nil)
-        #expect(driver.flight() == [.readTopology])
+        #expect(driver.flight() == [.readTopology, .readTime])
         driver.answerTopology(epoch: 1, partitions: 1)
         #expect(driver.refusal("a") == .repairDue(partition: 0))
         driver.now += 1_000
-        #expect(driver.flight() == [.readTopology, .heartbeat(driver.stream(0))])
+        #expect(driver.flight() == [.readTopology, .readTime, .heartbeat(driver.stream(0))])
         driver.received(.heartbeat(.progress(last: 1, applied: 1)), to: .heartbeat(driver.stream(0)))
         #expect(driver.refusal("a") == nil)
     }
@@ -264,7 +265,7 @@ import Testing
         driver.received(.heartbeat(.progress(last: 0, applied: 0)), to: .heartbeat(driver.stream(0)))
         #expect(driver.refusal("a") == .repairDue(partition: 0))
         driver.now += 1_000
-        guard case .push(let batch, _, _) = driver.flight().last else {
+        guard case .push(let batch, _, _, _) = driver.flight().last else {
             Issue.record("no replay")
             return
         }

@@ -8,6 +8,9 @@ import Testing
 struct ProducerDriver {
     typealias Fixture = CoreFixture
 
+    /// Redis' time at the monotonic time 0.
+    static let epoch: UInt64 = 1_700_000_000_000
+
     var producer: Producer
     var now: UInt64 = 10_000
     let partitions: Int
@@ -16,10 +19,11 @@ struct ProducerDriver {
     init(partitions: Int = 2, _ configure: (inout Producer.Configuration) -> Void = { _ in }) {
         var configuration = Producer.Configuration()
         configure(&configuration)
-        producer = Producer(id: Fixture.producer(1), configuration: configuration)
+        producer = Producer(
+            id: Fixture.producer(1), configuration: configuration, clock: RedisClock(guess: Self.epoch + now, at: now))
         self.partitions = partitions
         producer.connection(isUp: true, now: now)
-        #expect(flight() == [.readTopology])
+        #expect(flight() == [.readTopology, .readTime])
         answerTopology(epoch: 1, partitions: partitions)
     }
 
@@ -51,13 +55,13 @@ struct ProducerDriver {
     }
 
     mutating func flight() -> [QueueCommand] {
-        producer.nextFlight(now: now, wallClock: 1_700_000_000_000 + now)
+        producer.nextFlight(now: now)
     }
 
     /// The next flight, which must consist of pushes.
     mutating func pushes() -> [Batch] {
         flight().compactMap { command in
-            guard case .push(let batch, _, _) = command else {
+            guard case .push(let batch, _, _, _) = command else {
                 Issue.record("\(command) is no push")
                 return nil
             }
@@ -66,7 +70,11 @@ struct ProducerDriver {
     }
 
     mutating func answer(_ batch: Batch, _ reply: PushReply) {
-        received(.push(reply), to: .push(batch, floor: 0, limitBytes: 0))
+        received(.push(reply), to: Self.push(batch))
+    }
+
+    static func push(_ batch: Batch, limitBytes: Int = 0) -> QueueCommand {
+        .push(batch, floor: 0, limitBytes: limitBytes, cluster: Fixture.cluster)
     }
 
     mutating func answer(_ batches: [Batch], _ reply: PushReply) {
@@ -74,7 +82,7 @@ struct ProducerDriver {
     }
 
     mutating func received(_ answer: QueueAnswer, to command: QueueCommand) {
-        producer.received(answer, to: command, now: now, wallClock: 1_700_000_000_000 + now)
+        producer.received(answer, to: command, now: now)
     }
 
     mutating func answerTopology(epoch: UInt32, partitions: Int, cluster: ClusterID = CoreFixture.cluster) {

@@ -138,7 +138,7 @@ import Testing
         var driver = ProducerDriver(partitions: 1)
         let ticket = try driver.admit([("a", 1)])
         driver.answer(driver.pushes(), .sealed(applied: 0))
-        #expect(driver.flight() == [.readTopology])
+        #expect(driver.flight() == [.readTopology, .readTime])
         _ = try driver.admit([("a", 2)])
         driver.answerTopology(epoch: 2, partitions: 1)
         let parts = driver.pushes()
@@ -155,12 +155,12 @@ import Testing
         driver.now += 4_999
         #expect(driver.flight().isEmpty)
         driver.now += 1
-        #expect(driver.flight() == [.readTopology])
+        #expect(driver.flight() == [.readTopology, .readTime])
         driver.received(.unknown, to: .readTopology)
         driver.now += 4_999
         #expect(driver.flight().isEmpty)
         driver.now += 1
-        #expect(driver.flight() == [.readTopology])
+        #expect(driver.flight() == [.readTopology, .readTime])
     }
 
     /// Random requests, losses and moves: each epoch's parts hold exactly what was not yet confirmed by a shard.

@@ -11,21 +11,22 @@ import Testing
     // MARK: Admission
 
     @Test func refusesUntilItKnowsWhereToSend() {
-        var producer = Producer(id: Fixture.producer(1), configuration: Producer.Configuration())
+        var producer = Producer(
+            id: Fixture.producer(1), configuration: Producer.Configuration(), clock: RedisClock(guess: 0, at: 0))
         #expect(producer.closedReason(now: 0) == .redisUnreachable)
         producer.connection(isUp: true, now: 0)
         #expect(producer.closedReason(now: 0) == .noTopology)
-        #expect(producer.nextFlight(now: 0, wallClock: 0) == [.readTopology])
-        #expect(producer.nextFlight(now: 0, wallClock: 0).isEmpty, "one question at a time")
-        producer.received(.topology(nil), to: .readTopology, now: 0, wallClock: 0)
+        #expect(producer.nextFlight(now: 0) == [.readTopology, .readTime])
+        #expect(producer.nextFlight(now: 0).isEmpty, "one question at a time")
+        producer.received(.topology(nil), to: .readTopology, now: 0)
         #expect(producer.closedReason(now: 0) == .noTopology)
-        #expect(producer.nextFlight(now: 19, wallClock: 0).isEmpty)
-        #expect(producer.nextFlight(now: 20, wallClock: 0) == [.readTopology])
-        producer.received(.unknown, to: .readTopology, now: 20, wallClock: 0)
-        #expect(producer.nextFlight(now: 59, wallClock: 0).isEmpty)
-        #expect(producer.nextFlight(now: 60, wallClock: 0) == [.readTopology])
+        #expect(producer.nextFlight(now: 19).isEmpty)
+        #expect(producer.nextFlight(now: 20) == [.readTopology, .readTime])
+        producer.received(.unknown, to: .readTopology, now: 20)
+        #expect(producer.nextFlight(now: 59).isEmpty)
+        #expect(producer.nextFlight(now: 60) == [.readTopology, .readTime])
         producer.received(
-            .topology(ProducerDriver.topology(epoch: 1, partitions: 2)), to: .readTopology, now: 60, wallClock: 0)
+            .topology(ProducerDriver.topology(epoch: 1, partitions: 2)), to: .readTopology, now: 60)
         #expect(producer.closedReason(now: 60) == nil)
         producer.connection(isUp: false, now: 61)
         #expect(producer.closedReason(now: 61) == .redisUnreachable)
@@ -123,7 +124,7 @@ import Testing
         #expect(next.map(\.id.sequence) == [2])
         #expect(try Fixture.entries(of: next[0].bytes) == [Fixture.entry("a", 2), Fixture.entry("b", 3)])
         #expect(try Fixture.header(of: next[0].bytes).cumulative == Amount(increments: 3, sum: 6))
-        driver.answer(next, .duplicate(applied: 1))
+        driver.answer(next, .duplicate(last: 2, chain: next[0].chain.through, applied: 1))
         #expect(driver.acknowledged().map(\.ticket) == [second, third])
         #expect(driver.producer.isFlushed)
         let statistics = driver.producer.statistics
@@ -150,11 +151,12 @@ import Testing
         try driver.deliver("a", applied: 1)
         _ = try driver.admit([("a", 1)])
         let commands = driver.flight()
-        guard case .push(let batch, let floor, let limitBytes) = commands.first else {
+        guard case .push(let batch, let floor, let limitBytes, let cluster) = commands.first else {
             Issue.record("no push")
             return
         }
         #expect(commands.count == 1 && batch.id.sequence == 3 && floor == 1 && limitBytes == 12_345)
+        #expect(cluster == Fixture.cluster)
     }
 
     @Test func aStalledFlightClosesAdmission() throws {

@@ -19,10 +19,11 @@ import Testing
         report.state = state
         return PartitionFigures(
             report: report,
-            queue: QueueLook(partition: number, batches: lag == nil ? 0 : 1, bytes: 9, oldestSeconds: lag, owner: nil),
+            queue: QueueLook(
+                partition: number, batches: lag == nil ? 0 : 1, bytes: 9, oldestSeconds: lag, owner: nil, behind: 2),
             shard: ShardStatistics(
                 keys: keys, total: 0, lastCommitMilliseconds: 1_500, deadLetters: 3, fileBytes: 4_096),
-            stalledMilliseconds: stalled)
+            lost: nil, stalledMilliseconds: stalled)
     }
 
     private func look(_ partitions: [PartitionFigures], perSecond: Double = 0) -> ConsumerLook {
@@ -48,7 +49,12 @@ import Testing
         var report = one.report
         report.add(applied, nanoseconds: 2_000_000_000)
         report.redisFailures = 23
-        one = PartitionFigures(report: report, queue: one.queue, shard: one.shard, stalledMilliseconds: 0)
+        let stream = StreamID(partition: report.partition, producer: ProducerID(Bytes16(high: 1, low: 1)))
+        let lost = Lost([
+            StreamLoss(stream: stream, sequences: 6...10, amount: Amount(increments: 29, sum: 1)),
+            StreamLoss(stream: stream, sequences: 12...12, amount: nil),
+        ])
+        one = PartitionFigures(report: report, queue: one.queue, shard: one.shard, lost: lost, stalledMilliseconds: 0)
         var page = MetricPage()
         [one].add(to: &page)
         let lines = String(decoding: page.text, as: UTF8.self).split(separator: "\n").map(String.init)
@@ -62,12 +68,14 @@ import Testing
             #"tallymill_commit_seconds_count{partition="3"} 1"#, #"tallymill_commit_seconds_sum{partition="3"} 2.0"#,
             #"tallymill_dead_letters{partition="3"} 3"#, #"tallymill_shard_bytes{partition="3"} 4096"#,
             #"tallymill_last_commit_timestamp_seconds{partition="3"} 1.5"#,
+            #"tallymill_batches_lost{partition="3"} 6"#, #"tallymill_increments_lost{partition="3"} 29"#,
         ]
         for line in expected { #expect(lines.contains(line), "\(line)") }
     }
 
     @Test func aShardThatCannotBeReadHasNoSamples() {
-        let one = PartitionFigures(report: figures(0).report, queue: nil, shard: nil, stalledMilliseconds: 0)
+        let one = PartitionFigures(
+            report: figures(0).report, queue: nil, shard: nil, lost: nil, stalledMilliseconds: 0)
         var page = MetricPage()
         [one].add(to: &page)
         let text = String(decoding: page.text, as: UTF8.self)
@@ -100,6 +108,28 @@ import Testing
         #expect(stalled.obstacle == "partition 0 has committed nothing for 1 m 00 s, and batches wait")
         #expect(!stalled.readiness.isReady)
         #expect(stalled.readiness.json == #"{"ready":false,"reason":"\#(stalled.obstacle ?? "")"}"#)
+    }
+
+    /// It is consumed all the same: what lies there is safer in the file.
+    @Test func aRedisThatIsNotFit() {
+        var report = figures(1).report
+        report.redisUnfit = "no fsync"
+        let unfit = look([
+            figures(0), PartitionFigures(report: report, queue: nil, shard: nil, lost: nil, stalledMilliseconds: 0),
+        ])
+        #expect(unfit.readiness.isReady)
+        #expect(String(decoding: unfit.status(), as: UTF8.self).contains(#""redis_unfit":"no fsync""#))
+        #expect(String(decoding: unfit.metrics(), as: UTF8.self).contains("\ntallymill_redis_fit 0\n"))
+        #expect(String(decoding: look([figures(0)]).metrics(), as: UTF8.self).contains("\ntallymill_redis_fit 1\n"))
+    }
+
+    @Test func producersThatAreBehind() {
+        var queues = QueueState(wasAsked: true)
+        queues.queues = [figures(4).queue].compactMap(\.self)
+        var page = MetricPage()
+        queues.add(to: &page)
+        let text = String(decoding: page.text, as: UTF8.self)
+        #expect(text.contains(#"tallymill_queue_behind_producers{partition="4"} 2"#))
     }
 
     @Test func aStallLastsUntilTheNextCommit() {

@@ -10,7 +10,10 @@ import Testing
 
 @Suite struct NodeFiguresTests {
     /// Figures of which no two are alike, `factor` times those of a factor of 1.
-    private func loop(_ factor: UInt64, epoch: UInt32, refusal: String? = nil) -> LoopReport {
+    private func loop(
+        _ factor: UInt64, epoch: UInt32, refusal: String? = nil, reason: RefusalReason? = nil,
+        closed: [ClosedReport] = []
+    ) -> LoopReport {
         var statistics = LoopStatistics()
         statistics.accepted = [2 * factor, 3 * factor, 5 * factor]
         statistics.refused = [.queueFull: 7 * factor, .outboxFull: 11 * factor]
@@ -29,7 +32,7 @@ import Testing
             statistics: statistics, producer: producer, front: FrontStatistics(), connections: Int(53 * factor),
             waiting: Int(59 * factor), outboxBytes: Int(61 * factor), isConnected: true,
             topology: Topology(cluster: ClusterID(Bytes16(high: 1, low: 2)), epoch: epoch, partitions: 4),
-            refusal: refusal)
+            refusal: refusal, refusalReason: reason, closed: closed)
     }
 
     private func page(_ figures: NodeFigures) -> [String] {
@@ -53,6 +56,7 @@ import Testing
             "tallymill_batches_replayed_total 4141", "tallymill_batches_duplicate_total 4343",
             "tallymill_redis_rollbacks_total 4747", "tallymill_connections 5353",
             "tallymill_level_waiting_requests 5959", "tallymill_outbox_bytes 6161", "tallymill_epoch 3",
+            "tallymill_redis_fit 1", #"tallymill_partitions_closed{reason="shard_behind"} 0"#,
         ]
         for line in expected { #expect(lines.contains(line), "\(line)") }
     }
@@ -60,6 +64,38 @@ import Testing
     @Test func oneLoopThatRefusesIsEnough() {
         #expect(NodeFigures([loop(1, epoch: 1), loop(1, epoch: 1, refusal: "no")]).refusal == "no")
         #expect(NodeFigures([loop(1, epoch: 1)]).refusal == nil)
+    }
+
+    /// A partition that two loops refuse counts once, and the node is ready for the others.
+    @Test func partitionsThatAreClosed() {
+        func closed(_ number: UInt32, _ reason: RefusalReason) -> ClosedReport {
+            ClosedReport(partition: number, reason: reason, sentence: "\(reason.rawValue) \(number)")
+        }
+        let figures = NodeFigures([
+            loop(1, epoch: 1, closed: [closed(2, .shardBehind), closed(5, .queueFull)]),
+            loop(1, epoch: 1, closed: [closed(1, .shardBehind), closed(2, .shardBehind)]),
+        ])
+        #expect(figures.closed.map(\.partition) == [1, 2, 5])
+        let lines = page(figures)
+        for (reason, count) in [("shard_behind", 2), ("queue_full", 1), ("repair_due", 0), ("redis_refuses", 0)] {
+            #expect(lines.contains(#"tallymill_partitions_closed{reason="\#(reason)"} \#(count)"#), "\(reason)")
+        }
+        let look = NodeLook(
+            address: Endpoint(host: "127.0.0.1", port: 1), figures: figures, queues: QueueState(wasAsked: true),
+            process: ProcessMetrics(role: "web", build: Build(version: "1", commit: "c")), incrementsPerSecond: 0,
+            gearRatio: 0)
+        #expect(
+            look.readiness.json
+                == #"{"ready":true,"closed":[{"partition":1,"reason":"shard_behind 1"},"#
+                + #"{"partition":2,"reason":"shard_behind 2"},{"partition":5,"reason":"queue_full 5"}]}"#)
+        #expect(look.line.hasSuffix(", closed: partitions 1-2,5"))
+        let status = String(decoding: look.status(), as: UTF8.self)
+        #expect(status.contains(#""redis_fit":true,"closed":[{"partition":1,"reason":"shard_behind 1"},"#))
+    }
+
+    @Test func aRedisThatIsNotFit() {
+        let lines = page(NodeFigures([loop(1, epoch: 1), loop(1, epoch: 1, refusal: "x", reason: .redisUnfit)]))
+        #expect(lines.contains("tallymill_redis_fit 0"))
     }
 
     @Test func theGearRatioIsThatOfTheLastEntries() {

@@ -7,8 +7,12 @@ public import TallyCore
 public struct KeyGroupDump: Hashable, Sendable {
     public var queue: [[UInt8]] = []
     public var seqs: [ProducerID: UInt64] = [:]
+    /// The history of each stream through its last sequence, where it is known.
+    public var chains: [ProducerID: UInt64] = [:]
     public var applied: [ProducerID: UInt64] = [:]
-    /// Empty if there is no group.
+    /// By producer, the floor with which it was refused.
+    public var behind: [ProducerID: UInt64] = [:]
+    /// Without `behind`. Empty if there is no group.
     public var meta: [String: String] = [:]
 
     /// What is found where there is no group.
@@ -29,11 +33,39 @@ public struct KeyGroupDump: Hashable, Sendable {
             throw .protocolViolation("EXEC answered \(reply)")
         }
         queue = entries.map { $0.content }
-        seqs = try Self.watermarks(parts[1])
+        try readSeqs(parts[1])
         applied = try Self.watermarks(parts[2])
         for (name, value) in try Self.pairs(parts[3]) {
+            if name == Array("behind".utf8) {
+                try readBehind(value)
+                continue
+            }
             meta[String(decoding: name, as: UTF8.self)] = String(decoding: value, as: UTF8.self)
         }
+    }
+
+    /// Decimal digits, and unless an earlier release wrote them a blank and the chain.
+    private mutating func readSeqs(_ reply: RedisReply) throws(RedisError) {
+        for (name, value) in try Self.pairs(reply) {
+            let digits = value.prefix { $0 != UInt8(ascii: " ") }
+            guard let producer = Bytes16(name), let last = UInt64(String(decoding: digits, as: UTF8.self)),
+                value.count == digits.count || value.count == digits.count + 9
+            else { throw .protocolViolation("seqs holds \(name): \(value)") }
+            seqs[ProducerID(producer)] = last
+            if value.count > digits.count { chains[ProducerID(producer)] = Self.integer(value.suffix(8)) }
+        }
+    }
+
+    private mutating func readBehind(_ records: [UInt8]) throws(RedisError) {
+        for start in stride(from: 0, to: records.count, by: 24) {
+            guard start + 24 <= records.count, let producer = Bytes16(records[start..<start + 16]),
+                behind.updateValue(Self.integer(records[start + 16..<start + 24]), forKey: ProducerID(producer)) == nil
+            else { throw .protocolViolation("behind holds \(records)") }
+        }
+    }
+
+    private static func integer(_ bytes: ArraySlice<UInt8>) -> UInt64 {
+        bytes.reversed().reduce(0) { $0 << 8 | UInt64($1) }
     }
 
     private static func watermarks(_ reply: RedisReply) throws(RedisError) -> [ProducerID: UInt64] {

@@ -169,6 +169,29 @@ struct QueueChecks {
         return found.orOK(.queues, batches == 1 ? "1 batch waits" : "\(Humanized.count(batches)) batches wait")
     }
 
+    /// Producers that were refused because a shard lacks what it had, as far as Redis and its consumer know.
+    var behind: [DoctorCheck] {
+        let found = numbers.compactMap { number -> DoctorCheck? in
+            guard let group = groups[number], let (producer, floor) = Self.foremost(group.behind) else { return nil }
+            let others = group.behind.count == 1 ? "" : " and \(group.behind.count - 1) others"
+            let start = isAttended(number) ? "" : " Start its consumer first: it may have them."
+            return .error(
+                .behind,
+                "partition \(number): its shard seems to lack what it had of producer \(producer), up to batch \(floor)"
+                    + "\(others): web nodes refuse requests for it",
+                DoctorCheck.Mend(
+                    "tallymill verify --data-dir \(ShellWord.quoted(folder.path))",
+                    advice: "Put the newest copy of the shard back, or declare the range lost with `tallymill repair"
+                        + " --accept-loss`.\(start)"))
+        }
+        return found.orOK(.behind, "no web node misses what a shard had")
+    }
+
+    /// Of several, always the same.
+    private static func foremost(_ behind: [ProducerID: UInt64]) -> (ProducerID, UInt64)? {
+        behind.min { $0.key.description < $1.key.description }.map { ($0.key, $0.value) }
+    }
+
     private func owner(_ group: Inspection) -> String { group.lease?.owner ?? "nobody" }
 
     private func log(of number: UInt32) -> String {

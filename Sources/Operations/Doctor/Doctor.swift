@@ -98,7 +98,7 @@ public struct Doctor: Sendable {
     private mutating func addQueues(_ topology: Topology?, _ redis: RedisSide, isBuilding: Bool, hasUnits: Bool) {
         guard let topology, redis.areGroupsKnown else {
             let reason = topology == nil ? "the number of partitions is not known" : "Redis cannot be asked"
-            checks += [.skipped(.consumers, reason), .skipped(.queues, reason)]
+            checks += [.skipped(.consumers, reason), .skipped(.queues, reason), .skipped(.behind, reason)]
             return
         }
         let lists = QueueChecks(
@@ -106,7 +106,7 @@ public struct Doctor: Sendable {
             folder: subject.folder)
         // Consumers stand still then, and the lists fill.
         checks += isBuilding ? [.skipped(.consumers, "the epoch is being built")] : lists.consumers
-        checks += lists.queues
+        checks += lists.queues + lists.behind
     }
 
     // MARK: Result

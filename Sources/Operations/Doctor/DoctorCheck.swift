@@ -28,6 +28,7 @@ public struct DoctorCheck: Hashable, Sendable {
         case deadLetters = "dead-letters"
         case consumers
         case queues
+        case behind
         case permissions
         case secrets
         case dataDisk = "data-disk"

@@ -1,6 +1,6 @@
-// What a Redis must be, from what it says of itself. The demands are those of ServerRequirements, which every role
-// makes at its start; here each of them is told with the command that mends it, beside what only shows in time: failed
-// writes, memory that runs short, a clock that drifts.
+// What a Redis must be, from what it says of itself. The demands are those of ServerRequirements, made on each
+// connection; here each of them is told with the command that mends it, beside what only shows in time: failed writes,
+// memory that runs short, a clock that drifts.
 
 import RedisQueue
 import ServiceKit
@@ -79,6 +79,13 @@ struct RedisChecks {
                     .error(
                         .redisPersistence, "it confirms writes before they are on disk (appendfsync \(appendfsync))",
                         setting("appendfsync", "always")))
+            } else if reading.settings?["no-appendfsync-on-rewrite"] == "yes" {
+                found.append(
+                    .error(
+                        .redisPersistence,
+                        "it confirms writes before they are on disk while it rewrites its file"
+                            + " (no-appendfsync-on-rewrite yes)",
+                        setting("no-appendfsync-on-rewrite", "no")))
             }
         } else {
             found.append(unreadable(.redisPersistence, "appendfsync"))

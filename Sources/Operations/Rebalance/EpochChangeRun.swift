@@ -7,7 +7,7 @@
 import Glibc
 import Logging
 import RedisQueue
-import ServiceKit
+public import ServiceKit
 import ShardConsumer
 import ShardStore
 import TallyCore
@@ -28,7 +28,7 @@ final class EpochChangeRun {
         var imports: EpochBuild.Import?
     }
 
-    private let tools: Tools
+    private var tools: Tools
     private var change: EpochChange
     private let journal: RebalanceJournal
     private let redis: ToolRedis
@@ -74,7 +74,7 @@ final class EpochChangeRun {
             try journal.write(.failed, error.sentence)
             throw error
         }
-        try keepJournal()
+        try tools.folder.keepJournal(of: topology.epoch)
     }
 
     /// Old key groups stay: stragglers may still have to read that their epoch is sealed. `purge` collects them.
@@ -96,7 +96,7 @@ final class EpochChangeRun {
 
     private func perform(_ step: EpochChange.Step) throws(Failure) {
         switch step {
-        case .drain, .build: publisher = publisher ?? EpochPublisher(topology, tools.access)
+        case .drain, .build: publisher = publisher ?? EpochPublisher(change.building, in: tools.folder, tools.access)
         default: break
         }
         switch step {
@@ -107,7 +107,9 @@ final class EpochChangeRun {
         case .seal(let partition):
             _ = try redis.call { keys throws(RedisError) in try keys.seal(partition) }  // gone is as good
         case .drain(let partition): try drain(partition)
-        case .build: try build()
+        case .build:
+            try leaveOutArrivedImport()
+            try build()
         case .place: try place()
         case .collect: preconditionFailure("old key groups are left to `purge`")
         }
@@ -117,7 +119,10 @@ final class EpochChangeRun {
     private func create(_ partition: PartitionID) throws(Failure) {
         // Known before the file exists.
         let uuid = ShardUUID(derivedFor: partition, of: topology.cluster)
-        let reply = try redis.call { keys throws(RedisError) in try keys.create(partition, shard: uuid) }
+        let watermarks = try tools.folder.watermarksIfHere(partition, of: change.building)
+        let reply = try redis.call { keys throws(RedisError) in
+            try keys.create(partition, shard: uuid, cluster: topology.cluster, applied: watermarks)
+        }
         if case .existing(let other, _) = reply, other != uuid {
             throw .otherShard(partition, found: other, expected: uuid, tools.folder, change.building)
         }
@@ -147,18 +152,51 @@ final class EpochChangeRun {
         }
     }
 
-    private func keepJournal() throws(Failure) {
-        let kept = "\(tools.folder.epochPath(topology.epoch))/rebalance.journal"
-        guard rename(tools.folder.journalPath, kept) == 0 else {
-            throw Failure(cannot: "move the journal", errno: errno, at: tools.folder.journalPath)
+}
+
+extension DataFolder {
+    /// Puts away the journal of a change that was killed after its last step; false if there is none. The caller holds
+    /// the cluster's lock.
+    ///
+    /// - Throws: 78 if there is no cluster, 74.
+    public func endJournal() throws(Failure) -> Bool {
+        let file = try clusterFile()
+        guard !file.isUnfinished, Folder.exists(journalPath) else { return false }
+        try keepJournal(of: file.topology.epoch)
+        return true
+    }
+
+    /// The journal of a change that has ended goes into the folder of the epoch that it made.
+    func keepJournal(of epoch: UInt32) throws(Failure) {
+        guard rename(journalPath, "\(epochPath(epoch))/rebalance.journal") == 0 else {
+            throw Failure(cannot: "move the journal", errno: errno, at: journalPath)
         }
-        try AtomicFile.syncFolder(tools.folder.path)
+        try AtomicFile.syncFolder(path)
     }
 }
 
 // The new shards.
 extension EpochChangeRun {
     private var isInPlace: Bool { Folder.exists(tools.folder.epochPath(topology.epoch)) }
+
+    /// A direct import looks at no claim. What lay in the lists may have been some of its lines: then it is left out,
+    /// and whoever brought it delivers it through the queues.
+    private func leaveOutArrivedImport() throws(Failure) {
+        guard let importing = change.building.importing, !isInPlace, try hasArrived(importing) else { return }
+        change.leaveOutImport()
+        tools.imports = nil
+        // Durable before anything is built: whoever resumes must not add the lines either.
+        try AtomicFile.write(Array(change.building.json.utf8), to: tools.folder.clusterFilePath)
+        tools.tell(.done("the queues have brought some of the lines: the new shards are made without them"))
+    }
+
+    private func hasArrived(_ importing: Bytes16) throws(Failure) -> Bool {
+        for partition in old.partitionIDs {
+            let location = tools.folder.shard(partition, of: old.partitions, in: topology.cluster)
+            if try ImportTrace(of: importing, in: location) != .none { return true }
+        }
+        return false
+    }
 
     private func build() throws(Failure) {
         if isInPlace { return }
@@ -168,7 +206,7 @@ extension EpochChangeRun {
         let outcome = try EpochBuild(
             from: old.partitionIDs.map { tools.folder.shard($0, of: old.partitions, in: topology.cluster) },
             to: topology, staging: tools.folder.stagingPath(topology.epoch), importing: tools.imports,
-            timeMilliseconds: UInt64(WallClock.milliseconds())
+            knownImports: change.building.imports, timeMilliseconds: UInt64(WallClock.milliseconds())
         ).run(stop: tools.stopRequest) { [journal] done, total in
             tell(.phase(Self.building, total: total))
             tell(.progress(done: done))

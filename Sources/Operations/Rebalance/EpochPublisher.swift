@@ -14,13 +14,16 @@ final class EpochPublisher: Sendable {
     private let orders: Mailbox<Void>
     private let thread: ServiceThread
 
-    init(_ topology: Topology, _ access: RedisAccess, intervalMilliseconds: UInt64 = intervalMilliseconds) {
+    init(
+        _ file: ClusterFile, in folder: DataFolder, _ access: RedisAccess,
+        intervalMilliseconds: UInt64 = intervalMilliseconds
+    ) {
         let orders = Mailbox<Void>()
         self.orders = orders
         thread = ServiceThread(name: "publisher") {
             while orders.receive(waitingMilliseconds: intervalMilliseconds) == nil {
                 do throws(Failure) {
-                    try Self.publish(topology, access)
+                    try Self.publish(file, folder, access)
                 } catch {
                     // Redis is away, or refuses: the change itself waits for it, or says so.
                     continue
@@ -35,14 +38,20 @@ final class EpochPublisher: Sendable {
         thread.join()
     }
 
-    private static func publish(_ topology: Topology, _ access: RedisAccess) throws(Failure) {
+    private static func publish(
+        _ file: ClusterFile, _ folder: DataFolder, _ access: RedisAccess
+    ) throws(Failure) {
+        let topology = file.topology
         let keys = ClusterKeys(connection: try access.connect(waitingMilliseconds: 0), names: access.names)
-        try onRedis { () throws(RedisError) in
-            for partition in topology.partitionIDs {
+        for partition in topology.partitionIDs {
+            let uuid = ShardUUID(derivedFor: partition, of: topology.cluster)
+            let watermarks = try folder.watermarksIfHere(partition, of: file)
+            try onRedis { () throws(RedisError) in
                 // Whether it was there does not matter here.
-                _ = try keys.create(partition, shard: ShardUUID(derivedFor: partition, of: topology.cluster))
+                _ = try keys.create(partition, shard: uuid, cluster: topology.cluster, applied: watermarks)
             }
-            _ = try keys.publish(topology)  // nor does a newer one: the change itself notices
         }
+        // Nor does a newer one: the change itself notices.
+        _ = try onRedis { () throws(RedisError) in try keys.publish(topology) }
     }
 }

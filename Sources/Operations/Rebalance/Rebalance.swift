@@ -104,6 +104,49 @@ public struct Rebalance: Sendable {
                 advice: "It belongs to no epoch of the cluster file: move it away.")
         }
         try checkShards(file.topology)
+        try checkQueues(file)
+    }
+
+    /// What would stop the drain: a list that cannot be consumed to its end by the file that is here.
+    private func checkQueues(_ file: ClusterFile) throws(Failure) {
+        try ToolRedis(tools.access).look { keys throws(Failure) in
+            for partition in file.topology.partitionIDs { try checkQueue(partition, file, keys) }
+            let missing = try MissingBatches.find(file.topology, in: folder, keys)
+            if !missing.isEmpty { throw .missing(missing, in: folder) }
+        }
+    }
+
+    private func checkQueue(
+        _ partition: PartitionID, _ file: ClusterFile, _ keys: ClusterKeys
+    ) throws(Failure) {
+        let queue = keys.names.group(of: partition).queue
+        let reading = try QueueReading(partition, keys, isWhole: false)
+        if case .noTopology = reading.ledger {
+            // Nodes that have released what a file lacks are the only ones who know it, and forget it when they move.
+            throw Failure(
+                .configuration,
+                "partition \(partition.number) has no keys in Redis, so nobody can tell whether its"
+                    + " shard is whole", at: queue, advice: "`tallymill repair` creates them; then run this again.")
+        }
+        guard case .ledger(let ledger) = reading.ledger else { return }
+        let location = folder.shard(partition.number, of: file.topology)
+        let uuid = try onStore { () throws(StoreError) in
+            try ShardReader(at: location.path, expecting: location.expected).identity.uuid
+        }
+        if ledger.shard != uuid { throw .otherShard(partition, found: ledger.shard, expected: uuid, folder, file) }
+        for (index, entry) in ledger.entries.enumerated() {
+            guard let header = entry.header else {
+                throw Failure(
+                    .corrupt, "entry \(index) of the list is no batch: \(entry.fault ?? "it is unreadable")", at: queue,
+                    advice: "No consumer takes it. A newer release may read it; otherwise `tallymill verify` says what"
+                        + " can be done.")
+            }
+            guard header.id.stream.partition == partition else {
+                throw Failure(
+                    .corrupt, "entry \(index) of the list, batch \(header.id), belongs to another partition", at: queue,
+                    advice: "No consumer takes it. Somebody moved it by hand: move it back.")
+            }
+        }
     }
 
     private func checkShards(_ topology: Topology) throws(Failure) {

@@ -41,7 +41,7 @@ public struct RebalanceStatus: Sendable {
         progress = run.last.flatMap { $0.event == .progress ? $0 : nil }
         failure = run.last.flatMap { $0.event == .failed ? $0.text : nil }
         var kept: [(epoch: ClusterFile.Epoch, bytes: Int)] = []
-        for epoch in file.earlier {
+        for epoch in file.earlier where !epoch.isPurged {
             let path = folder.epochPath(epoch.epoch)
             if Folder.exists(path) { kept.append((epoch, try Folder.bytes(path))) }
         }

@@ -38,6 +38,22 @@ final class ToolRedis {
         }
     }
 
+    var names: KeyNames { access.names }
+
+    /// A look that needs several calls and the files between them: made again from its start while Redis is away.
+    func look<Value>(_ body: (ClusterKeys) throws(Failure) -> Value) throws(Failure) -> Value {
+        let deadline = MonotonicClock.milliseconds() + Self.patienceMilliseconds
+        while true {
+            let keys = try keys(waitingMilliseconds: RedisAccess.startMilliseconds)
+            do throws(Failure) {
+                return try body(keys)
+            } catch {
+                if error.code != .unavailable || MonotonicClock.milliseconds() >= deadline { throw error }
+                connection = nil
+            }
+        }
+    }
+
     private func keys(waitingMilliseconds: UInt64) throws(Failure) -> ClusterKeys {
         if connection == nil || connection?.failure != nil {
             connection = try access.connect(waitingMilliseconds: waitingMilliseconds)

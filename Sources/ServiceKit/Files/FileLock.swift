@@ -50,7 +50,7 @@ public final class FileLock: Sendable {
         case .failed(ENOENT): return nil
         case .failed(let number): throw Failure(cannot: "open the lock file", errno: number, at: path)
         }
-        defer { SystemCall.close(descriptor) }
+        defer { giveBack(descriptor) }
         guard let pid = readHolder(descriptor) else { return nil }
         switch SystemCall.retrying({ flock(descriptor, LOCK_SH | LOCK_NB) }) {
         case .done: return nil
@@ -64,7 +64,14 @@ public final class FileLock: Sendable {
         self.descriptor = descriptor
     }
 
-    deinit { SystemCall.close(descriptor) }
+    deinit { Self.giveBack(descriptor) }
+
+    /// A child that another thread has forked and that has not called exec yet shares the lock: closing alone would
+    /// leave it to that child.
+    private static func giveBack(_ descriptor: Int32) {
+        flock(descriptor, LOCK_UN)
+        SystemCall.close(descriptor)
+    }
 
     private func writeHolder() throws(Failure) {
         guard ftruncate(descriptor, 0) == 0 else {

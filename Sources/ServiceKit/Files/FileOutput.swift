@@ -1,5 +1,6 @@
 // Writing a file of any size, or to standard output, in large pieces. What was written is on the disk after `sync`
-// and not before; a caller that must not show half a file writes under another name and renames it at the end.
+// and not before; a caller that must not show half a file writes under another name and renames it at the end. What
+// goes to a terminal is shown, not obeyed.
 
 import Glibc
 
@@ -10,6 +11,7 @@ public final class FileOutput {
     public private(set) var bytes = 0
     private let descriptor: Int32
     private let isOwned: Bool
+    private let isTerminal: Bool
 
     /// What is done if there is a file already.
     public enum Existing: Sendable {
@@ -30,6 +32,7 @@ public final class FileOutput {
         }
         self.path = path
         isOwned = true
+        isTerminal = Terminal(descriptor).isTerminal
     }
 
     /// Standard output.
@@ -37,14 +40,26 @@ public final class FileOutput {
         path = name
         descriptor = STDOUT_FILENO
         isOwned = false
+        isTerminal = Terminal.standardOutput.isTerminal
     }
 
     deinit { if isOwned { SystemCall.close(descriptor) } }
 
-    /// Writes all of `buffer`.
+    /// Writes all of `buffer`, which ends with a whole character.
     ///
     /// - Throws: 74.
     public func write(_ buffer: UnsafeRawBufferPointer) throws(Failure) {
+        if isTerminal {
+            try TerminalText.shown(buffer).withUnsafeBufferPointer { shown throws(Failure) in
+                try writeAll(UnsafeRawBufferPointer(shown))
+            }
+        } else {
+            try writeAll(buffer)
+        }
+        bytes += buffer.count
+    }
+
+    private func writeAll(_ buffer: UnsafeRawBufferPointer) throws(Failure) {
         var offset = 0
         while offset < buffer.count {
             let rest = UnsafeRawBufferPointer(rebasing: buffer[offset...])
@@ -53,7 +68,6 @@ public final class FileOutput {
             case .failed(let number): throw Failure(cannot: "write", errno: number, at: path)
             }
         }
-        bytes += buffer.count
     }
 
     /// Forces everything to the disk. A pipe or a terminal has none.

@@ -42,7 +42,7 @@ extension ChildProcess {
         var attributes = posix_spawnattr_t()
         posix_spawnattr_init(&attributes)
         defer { posix_spawnattr_destroy(&attributes) }
-        let prepared = prepare(&actions, streams) ?? prepare(&attributes)
+        let prepared = prepare(&actions, streams) ?? prepare(&attributes, blocking: plan.keepsSignals)
         if let prepared { return .failed(prepared) }
         let variables = plan.environment.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value)" }
         return withCStrings([plan.executable] + plan.arguments) { argv in
@@ -67,16 +67,17 @@ extension ChildProcess {
         return results.first { $0 != 0 }
     }
 
-    /// Own process group, no blocked signal, every disposition the default; an error number, or nil.
-    private static func prepare(_ attributes: inout posix_spawnattr_t) -> Int32? {
-        var none = sigset_t()
-        sigemptyset(&none)
+    /// Own process group, no signal blocked unless asked for, every disposition the default; an error number, or nil.
+    private static func prepare(_ attributes: inout posix_spawnattr_t, blocking: Bool) -> Int32? {
+        var blocked = sigset_t()
+        sigemptyset(&blocked)
+        if blocking { blocked = SignalWaiter.handled }
         var all = sigset_t()
         sigfillset(&all)
         let flags = POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF
         return [
             posix_spawnattr_setpgroup(&attributes, 0),
-            posix_spawnattr_setsigmask(&attributes, &none),
+            posix_spawnattr_setsigmask(&attributes, &blocked),
             posix_spawnattr_setsigdefault(&attributes, &all),
             posix_spawnattr_setflags(&attributes, Int16(flags)),
         ].first { $0 != 0 }

@@ -36,6 +36,9 @@ public final class ChildProcess {
         public var environment: [String: String]
         public var output: Output = .inherit
         public var errorOutput: Output = .inherit
+        /// Starts it with SIGINT, SIGTERM and SIGHUP blocked, for a program that waits for them (`SignalWaiter`): one
+        /// that comes in its first moments is kept.
+        public var keepsSignals = false
 
         public init(executable: String, arguments: [String] = [], environment: [String: String] = [:]) {
             self.executable = executable

@@ -34,6 +34,13 @@ public final class SignalWaiter {
     public let descriptor: Int32
     private var stopRequests = 0
 
+    /// Keeps the signals that a waiter hands out until there is one, in this thread and those that it starts.
+    public static func block() {
+        var set = handled
+        let masked = pthread_sigmask(SIG_BLOCK, &set, nil)
+        precondition(masked == 0, "pthread_sigmask fails only for a wrong request")
+    }
+
     /// - Parameter watchesSize: hand out SIGWINCH, too.
     /// - Throws: exit code 1 if the system has no descriptor left.
     public init(watchesSize: Bool = false) throws(Failure) {
@@ -70,7 +77,8 @@ public final class SignalWaiter {
         SIGTERM: .terminate, SIGINT: .interrupt, SIGHUP: .hangup,
     ]
 
-    private static var handled: sigset_t {
+    /// SIGINT, SIGTERM and SIGHUP.
+    static var handled: sigset_t {
         var set = sigset_t()
         sigemptyset(&set)
         for number in kinds.keys { sigaddset(&set, number) }

@@ -2,8 +2,8 @@
 //
 // Precedence: flags, then the environment, then the file, then what systemd gives a service (STATE_DIRECTORY, a
 // credential), then the default. Every value of every source is checked, also one that another source overrides, so
-// that a mistake is found when it is made. An unknown TALLYMILL_ variable is an error as an unknown line in the file
-// is: it is most likely a slip, and a limit that silently does not apply shows at the worst time.
+// that a mistake is found when it is made. An unknown line of the file is an error. An unknown TALLYMILL_ variable is a
+// warning: it may be a slip, but orchestrators also set variables of that form for a service of this name.
 
 import Glibc
 
@@ -27,6 +27,8 @@ public struct Settings: Sendable {
     public static let otherVariables: Set<String> = [ParentDeath.variable]
 
     private let resolved: [String: Resolved]
+    /// What is probably a mistake, and stops nothing: variables that are no settings.
+    public let warnings: [Failure]
 
     /// Combines the sources.
     ///
@@ -36,14 +38,17 @@ public struct Settings: Sendable {
     ///     is "true".
     ///   - environment: the whole environment; other programs' variables are ignored.
     ///   - file: what `--config` names, if anything.
+    ///   - other: what else is wrong.
     /// - Throws: everything that is wrong; 64 for flags, else 78.
     public static func resolve(
-        command: CommandName, flags: [String: String], environment: [String: String], file: SettingsFile?
+        command: CommandName, flags: [String: String], environment: [String: String], file: SettingsFile?,
+        besides other: [Failure] = []
     ) throws(SettingsError) -> Settings {
-        var problems: [Failure] = []
+        var problems = other + (file?.problems ?? [])
+        var warnings: [Failure] = []
         let sources = [
             flagLayer(flags, of: command, problems: &problems),
-            environmentLayer(environment, problems: &problems),
+            environmentLayer(environment, warnings: &warnings),
             fileLayer(file),
             fallbackLayer(environment),
             defaultLayer,
@@ -63,7 +68,7 @@ public struct Settings: Sendable {
             guard let entry = found[setting.name], let value = setting.kind.parse(entry.text) else { continue }
             resolved[setting.name] = Resolved(text: entry.text, value: value, origin: entry.origin)
         }
-        return Settings(resolved: resolved)
+        return Settings(resolved: resolved, warnings: warnings)
     }
 
     /// Combines the sources with the file that `--config` or TALLYMILL_CONFIG names.
@@ -72,10 +77,16 @@ public struct Settings: Sendable {
     public static func load(
         command: CommandName, flags: [String: String], environment: [String: String]
     ) throws(SettingsError) -> Settings {
-        let withoutFile = try resolve(command: command, flags: flags, environment: environment, file: nil)
-        guard let path = withoutFile.optionalText(.config) else { return withoutFile }
-        let file = try SettingsFile.read(path)
-        return try resolve(command: command, flags: flags, environment: environment, file: file)
+        // The file is read whatever else is wrong, so that all mistakes are told at once.
+        let path = flags[Setting.config.name] ?? environment[Setting.config.variable]
+        guard let path, Setting.config.kind.parse(path) != nil else {
+            return try resolve(command: command, flags: flags, environment: environment, file: nil)
+        }
+        var file: SettingsFile?
+        var problems: [Failure] = []
+        do throws(SettingsError) { file = try SettingsFile.read(path) } catch { problems = error.problems }
+        return try resolve(
+            command: command, flags: flags, environment: environment, file: file, besides: problems)
     }
 }
 
@@ -193,7 +204,7 @@ extension Settings {
     }
 
     private static func environmentLayer(
-        _ environment: [String: String], problems: inout [Failure]
+        _ environment: [String: String], warnings: inout [Failure]
     ) -> SettingsLayer {
         var layer = SettingsLayer(providerName: "environment")
         for (variable, text) in environment.sorted(by: { $0.key < $1.key })
@@ -201,7 +212,7 @@ extension Settings {
             if let setting = Setting.ofVariable(variable) {
                 layer.entries[setting.name] = .init(text: text, origin: .environment)
             } else {
-                problems.append(.unknownVariable(variable, at: "environment"))
+                warnings.append(.unknownVariable(variable, at: "environment"))
             }
         }
         return layer

@@ -1,4 +1,5 @@
-// A file of settings, read strictly: a line that is not understood is an error with its number, never skipped.
+// A file of settings, read strictly: a line that is not understood is a problem with its number, never skipped. The
+// other lines are read all the same, so that all mistakes of a file are told at once.
 //
 //     file  = *( line LF ) [ line ]          UTF-8, at most 64 KiB
 //     line  = "" / "#" anything / KEY "=" value
@@ -23,10 +24,12 @@ public struct SettingsFile: Sendable {
     /// As given by the operator; part of every message.
     public let path: String
     let lines: [Line]
+    /// One for each line that is wrong, all with exit code 78.
+    let problems: [Failure]
 
     /// Parses the content of a file. Values are not yet checked.
     ///
-    /// - Throws: one problem for each line that is wrong, all with exit code 78.
+    /// - Throws: one problem, if it is no text, or too long for a file of settings.
     public init(path: String, content: [UInt8]) throws(SettingsError) {
         guard content.count <= Self.bytesMax else { throw SettingsError([Self.tooLong(path)]) }
         guard let text = String(validating: content, as: UTF8.self) else {
@@ -50,14 +53,14 @@ public struct SettingsFile: Sendable {
                 problems.append(problem)
             }
         }
-        guard problems.isEmpty else { throw SettingsError(problems) }
         self.path = path
         self.lines = lines
+        self.problems = problems
     }
 
     /// Reads and parses a file.
     ///
-    /// - Throws: exit code 78 if it cannot be read, is longer than `bytesMax` or has wrong lines.
+    /// - Throws: exit code 78 if it cannot be read, is longer than `bytesMax` or is no text.
     public static func read(_ path: String) throws(SettingsError) -> SettingsFile {
         let descriptor: Int32
         switch SystemCall.open(path, O_RDONLY) {

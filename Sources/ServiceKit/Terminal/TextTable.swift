@@ -29,10 +29,10 @@ public struct TextTable: Sendable {
         self.columns = columns
     }
 
-    /// Adds a row with one cell a column.
+    /// Adds a row with one cell a column. What a terminal would obey is escaped.
     public mutating func add(_ cells: [String]) {
         precondition(cells.count == columns.count, "a row of \(cells.count) cells for \(columns.count) columns")
-        rows.append(cells)
+        rows.append(cells.map { TerminalText.shown($0) })
     }
 
     /// The heading and the rows as lines, each with its LF.

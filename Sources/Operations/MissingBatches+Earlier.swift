@@ -1,0 +1,100 @@
+// Earlier epochs: their queues remember what was committed, and the shards of today which watermarks the files had when
+// a rebalance closed them. A queue that has seen more was consumed by another copy of the files, after Redis had lost
+// everything that would have contradicted it; what that copy has counted is in no shard of this folder.
+
+import RedisQueue
+import ServiceKit
+import ShardConsumer
+import ShardStore
+import TallyCore
+
+extension MissingBatches {
+    /// What was counted elsewhere, of every earlier epoch whose watermarks are still known.
+    ///
+    /// A batch that came again by another way, with its origin, is not missing; nor is what was declared lost.
+    static func findElsewhere(
+        _ file: ClusterFile, in folder: DataFolder, _ keys: ClusterKeys
+    ) throws(Failure) -> [MissingBatches] {
+        guard file.state == .ready, !file.earlier.isEmpty else { return [] }
+        var applied: [PartitionID: [ProducerID: UInt64]] = [:]
+        for partition in file.earlier.flatMap(\.partitionIDs) {
+            applied[partition] = try onRedis { () throws(RedisError) in try keys.watermarks(of: partition) }
+        }
+        // What is wrong with a shard that cannot be read `verify` says.
+        let readers = file.topology.partitionIDs.compactMap { partition in
+            let location = folder.shard(partition.number, of: file.topology)
+            return try? ShardReader(at: location.path, expecting: location.expected)
+        }
+        // The watermarks of old shards are in every new one.
+        guard let first = readers.first else { return [] }
+        return try onStore { () throws(StoreError) in
+            let found = try findElsewhere(file, applied, first)
+            if found.isEmpty { return [] }
+            let routed = try routed(Set(found.map(\.stream)), in: readers)
+            return found.flatMap { $0.without(routed[$0.stream] ?? []) }
+        }
+    }
+
+    private static func findElsewhere(
+        _ file: ClusterFile, _ applied: [PartitionID: [ProducerID: UInt64]], _ reader: ShardReader
+    ) throws(StoreError) -> [MissingBatches] {
+        let forgotten = try reader.memory().forgottenEpoch
+        let losses = try reader.losses().byStream
+        var found: [MissingBatches] = []
+        for partition in file.earlier.flatMap(\.partitionIDs) where partition.epoch > forgotten {
+            guard let applied = applied[partition], !applied.isEmpty else { continue }
+            let watermarks = try reader.records(of: partition).mapValues(\.watermark)
+            for range in Consumer.MissingRange.between(applied, and: watermarks) {
+                let stream = StreamID(partition: partition, producer: range.producer)
+                let missing = MissingBatches(
+                    stream: stream, sequences: range.sequences, watermark: watermarks[range.producer] ?? 0,
+                    reason: .elsewhere)
+                found += missing.without(losses[stream]?.ranges ?? [])
+            }
+        }
+        return found
+    }
+
+    /// Origins of some streams that shards have met, in order.
+    private static func routed(
+        _ streams: Set<StreamID>, in readers: [ShardReader]
+    ) throws(StoreError) -> [StreamID: [ClosedRange<UInt64>]] {
+        var routed: [StreamID: Set<UInt64>] = [:]
+        for reader in readers {
+            try reader.forEachRouted { row in
+                guard let producer = Bytes16(row.producer), let sequence = UInt64(exactly: row.sequence) else { return }
+                let partition = PartitionID(
+                    epoch: UInt32(clamping: row.epoch), number: UInt32(clamping: row.partition))
+                let stream = StreamID(partition: partition, producer: ProducerID(producer))
+                if streams.contains(stream) { routed[stream, default: []].insert(sequence) }
+            }
+        }
+        return routed.mapValues { $0.sorted().map { $0...$0 } }
+    }
+
+    /// What is left of it between ranges that are not missing, in order.
+    private func without(_ ranges: [ClosedRange<UInt64>]) -> [MissingBatches] {
+        var left: [MissingBatches] = []
+        var next = sequences.lowerBound
+        for range in ranges + [sequences.upperBound + 1...sequences.upperBound + 1] {
+            let end = min(range.lowerBound, sequences.upperBound + 1)
+            if end > next {
+                left.append(
+                    MissingBatches(stream: stream, sequences: next...end - 1, watermark: watermark, reason: reason))
+            }
+            next = max(next, range.upperBound + 1)
+        }
+        return left
+    }
+}
+
+extension MissingBatches {
+    /// For `verify`.
+    func finding(_ names: KeyNames) -> Finding {
+        Finding(
+            nil, names.group(of: partition).applied, "\(self) \(cause)",
+            "Find the folder that has them, the one whose consumer ran then: `tallymill export` there and "
+                + "`tallymill import` here bring in what is missing. `tallymill repair --accept-loss \(option)` "
+                + "records it, so that it is not found again.")
+    }
+}
