@@ -93,8 +93,8 @@ extension MissingBatches {
     func finding(_ names: KeyNames) -> Finding {
         Finding(
             nil, names.group(of: partition).applied, "\(self) \(cause)",
-            "Find the folder that has them, the one whose consumer ran then: `tallymill export` there and "
-                + "`tallymill import` here bring in what is missing. `tallymill repair --accept-loss \(option)` "
-                + "records it, so that it is not found again.")
+            "Find the folder that has them, the one whose consumer ran then. What its counters have more than the "
+                + "retired files of that epoch here may be imported, and nothing else of it. "
+                + "`tallymill repair --accept-loss \(option)` records it, so that it is not found again.")
     }
 }

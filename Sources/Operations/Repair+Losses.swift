@@ -152,8 +152,9 @@ extension Failure {
         }
         if !elsewhere.isEmpty {
             advice.append(
-                "Find the folder whose consumer counted what is missing of earlier epochs: `tallymill export` there and"
-                    + " `tallymill import` here bring it in. Then record it, so that it is not found again:"
+                "Find the folder whose consumer counted what is missing of earlier epochs. What its counters have more"
+                    + " than the retired files here may be imported, and nothing else of it. Then record it, so that"
+                    + " it is not found again:"
                     + commands(elsewhere))
         }
         if !waiting.isEmpty {

@@ -50,6 +50,15 @@ enum LossTable {
         precondition(connection.changes == 1, "a loss that was read is gone within one transaction")
     }
 
+    /// Whether a batch was declared lost.
+    static func contains(_ batch: BatchID, _ connection: SQLiteConnection) throws(StoreError) -> Bool {
+        let select = try connection.prepare(
+            "SELECT 1 FROM lost WHERE epoch = ?1 AND partition = ?2 AND producer = ?3 AND ?4 BETWEEN first AND last")
+        try StreamTable.bind(batch.stream, to: select)
+        try select.bind(4, Int64(batch.sequence))
+        return try select.step()
+    }
+
     /// Says how much the loss directly before a batch was, if nobody knows yet; false if there is none.
     static func settle(
         before batch: BatchID, _ amount: Amount, _ connection: SQLiteConnection

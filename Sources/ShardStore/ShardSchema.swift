@@ -20,6 +20,7 @@
 // many transactions touched only once, and keeps recovery after a crash short; 64 MiB of cache hold the inner pages of
 // a b-tree of 15 million keys many times over.
 
+import Glibc
 import TallyCore
 
 /// Format constants and the statements that create a file.
@@ -129,6 +130,18 @@ enum ShardSchema {
         try connection.execute(lossTable)
         // Claims of tools did expire.
         try connection.execute("UPDATE idempotency SET seen_ms = \(Int64.max) WHERE \(isToolClaim)")
+        // A clock that was ahead has dated claims in the future: the clock of the claims starts at the newest of them.
+        let now = Int64(time(nil)) * 1_000
+        try connection.execute(
+            "UPDATE idempotency SET seen_ms = \(now) WHERE seen_ms > \(now) AND seen_ms < \(Int64.max)")
+        // What an earlier release purged it did not write down: no epoch before the oldest that is known here.
+        try connection.execute(
+            """
+            INSERT INTO meta(name, value) SELECT '\(MetaName.forgottenEpoch.rawValue)', CAST(oldest - 1 AS TEXT)
+            FROM (SELECT min(epoch) AS oldest FROM (SELECT epoch FROM applied
+                UNION SELECT CAST(value AS INTEGER) FROM meta WHERE name = '\(MetaName.epoch.rawValue)'))
+            WHERE oldest > 1
+            """)
         try connection.execute("PRAGMA user_version = \(version)")
     }
 

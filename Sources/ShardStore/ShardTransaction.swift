@@ -166,6 +166,11 @@ struct ShardTransaction: ShardTables {
 
     mutating func forgottenEpoch() throws(StoreError) -> UInt32 { try remembered().forgottenEpoch }
 
+    func isLost(_ batch: BatchID) throws(StoreError) -> Bool {
+        if try ShardSchema.version(of: connection) < ShardSchema.versionWithLosses { return false }
+        return try LossTable.contains(batch, connection)
+    }
+
     func settleLoss(before batch: BatchID, amount: Amount) throws(StoreError) -> Bool {
         if try ShardSchema.version(of: connection) < ShardSchema.versionWithLosses { return false }
         return try LossTable.settle(before: batch, amount, connection)

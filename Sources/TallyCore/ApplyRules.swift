@@ -199,9 +199,8 @@ public struct ApplyRules<Tables: ShardTables> {
             fold.add(batch)
             return Done(applied: batch.amount)
         }
-        if try record(of: origin.stream, &tables).watermark >= origin.sequence {
-            return Done(repeated: batch.amount)
-        }
+        let isCovered = try record(of: origin.stream, &tables).watermark >= origin.sequence
+        if try isCovered ? true : tables.isLost(origin) { return Done(repeated: batch.amount) }
         let isForgotten = try origin.stream.partition.epoch <= tables.forgottenEpoch()
         return try count(
             batch, routed: try claimKeys(of: batch, origin: origin, &tables), isForgotten: isForgotten, &tables)

@@ -79,8 +79,12 @@ struct Channel {
     }
 
     var heldBytes: Int { outboxBytes + aggregator.encodedBytes }
-    /// Nothing is left that Redis has not confirmed.
-    var isFlushed: Bool { aggregator.isEmpty && isFrozenConfirmed }
+    /// Whether Redis has been asked, over the present connection, if it still has what it confirmed.
+    var isVerified = true
+    /// Nothing is left that Redis has not confirmed, or may have lost since.
+    var isFlushed: Bool {
+        aggregator.isEmpty && isFrozenConfirmed && (outbox.isEmpty || isVerified && gate == .open)
+    }
     /// Nothing that was frozen waits for Redis.
     var isFrozenConfirmed: Bool { pendingCount == 0 && inFlightCount == 0 }
     /// Whether batches lie in Redis that no shard has confirmed.

@@ -81,7 +81,8 @@ public struct ClaimClock: Hashable, Sendable {
     /// What the date `sent` of a batch is on this clock.
     public func time(ofSent sent: UInt64) -> UInt64 {
         if sent <= shown {
-            if sent >= start { return max(startTime, time - min(time, shown - sent)) }
+            // What was frozen just before the first look is of the same run.
+            if sent + Limits.claimErrorMilliseconds >= start { return time - min(time, shown - sent) }
             return startTime - min(startTime, before - min(before, sent))
         }
         // Dated by a clock that was set back since, or that its node still takes for the right one.

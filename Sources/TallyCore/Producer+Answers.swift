@@ -113,9 +113,13 @@ extension Producer {
         case .progress(let last, let applied):
             guard isOwn(last, channel: index), release(channel: index, through: applied) else { return }
             channels[index].replay(above: last)
+            channels[index].isVerified = true
             // The key group is there and holds everything: no push follows whose answer would open the gate.
             if channels[index].isFrozenConfirmed { open(channel: index) }
-        case .noTopology: askTopology(channel: index, now)
+        case .noTopology:
+            // What it had confirmed is gone.
+            channels[index].replay(above: 0)
+            askTopology(channel: index, now)
         case .refused: postpone(channel: index, now)
         }
     }

@@ -230,6 +230,7 @@ public struct Producer {
         isClusterConfirmed = false
         isTopologyWanted = true
         topologyFailures = 0
+        for index in channels.indices { channels[index].isVerified = channels[index].outbox.isEmpty }
     }
 
     /// What to send now, as one pipeline; empty if there is nothing to do. Every command is to be answered by a call
@@ -287,7 +288,7 @@ public struct Producer {
         let interval = tickets.storedCount > 0 ? Limits.storedHeartbeatMilliseconds : Limits.heartbeatMilliseconds
         let channel = channels[index]
         if channel.hasResolved, channel.inFlightCount == 0, !channel.isHeartbeatInFlight,
-            now >= max(channel.heardAt + interval, channel.retryAt)
+            now >= max(channel.isVerified ? channel.heardAt + interval : 0, channel.retryAt)
         {
             channels[index].isHeartbeatInFlight = true
             commands.append(.heartbeat(channel.stream))

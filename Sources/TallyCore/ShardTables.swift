@@ -76,13 +76,15 @@ public protocol ShardTables {
     mutating func setRecord(_ record: StreamRecord, of stream: StreamID) throws(Failure)
     /// Claims (origin, key); false if it was claimed before.
     mutating func claimRouted(origin: BatchID, key: UnsafeRawBufferPointer) throws(Failure) -> Bool
-    /// Claims (idempotency key, key), unless it was claimed before; also if it is too late, so that it is buried once.
-    /// `sent` is Redis' time, in ms since 1970.
+    /// Claims (idempotency key, key), unless it was claimed before. If it is too late it is claimed as well, for as
+    /// long as its dead letter is there, so that it is buried once. `sent` is Redis' time, in ms since 1970.
     mutating func claimIdempotent(
         _ idempotencyKey: UnsafeRawBufferPointer, key: UnsafeRawBufferPointer, sent: UInt64
     ) throws(Failure) -> IdempotentClaim
     /// The newest epoch whose watermarks were purged, 0 if none were.
     mutating func forgottenEpoch() throws(Failure) -> UInt32
+    /// Whether a batch of an earlier epoch was declared lost.
+    mutating func isLost(_ batch: BatchID) throws(Failure) -> Bool
     /// Says how much the loss directly before a batch was, if it is not known yet; false if it is, or there is none.
     mutating func settleLoss(before batch: BatchID, amount: Amount) throws(Failure) -> Bool
     /// Adds to a counter, creating it; false, and nothing changed, if the sum would leave Int64.

@@ -14,6 +14,10 @@ public struct StreamLoss: Hashable, Sendable {
         self.amount = amount
     }
 
+    public func contains(_ batch: BatchID) -> Bool {
+        stream == batch.stream && sequences.contains(batch.sequence)
+    }
+
     public func isDirectly(before batch: BatchID) -> Bool {
         stream == batch.stream && sequences.upperBound + 1 == batch.sequence
     }

@@ -281,8 +281,9 @@ extension ClusterTests {
                 let left = """
                     counts are missing:
                       \(range): they were counted into another copy of the files: this one was closed with nothing of it
-                      Find the folder whose consumer counted what is missing of earlier epochs: `tallymill export` \
-                    there and `tallymill import` here bring it in. Then record it, so that it is not found again:
+                      Find the folder whose consumer counted what is missing of earlier epochs. What its counters \
+                    have more than the retired files here may be imported, and nothing else of it. Then record it, \
+                    so that it is not found again:
                         tallymill repair --accept-loss \(producer):1-3
                     """
                 try ClusterTests.check(said.contains(left), said)

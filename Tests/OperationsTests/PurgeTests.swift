@@ -135,14 +135,15 @@ import Testing
         #expect(verification.exitCode == .partial)
         #expect(cluster.sentences(verification.findings) == ["{e1.p1}:applied: \(range) \(cause)"])
         #expect(
-            verification.findings.first?.advice == "Find the folder that has them, the one whose consumer ran then: "
-                + "`tallymill export` there and `tallymill import` here bring in what is missing. `tallymill repair "
-                + "--accept-loss \(option)` records it, so that it is not found again.")
+            verification.findings.first?.advice == "Find the folder that has them, the one whose consumer ran then. "
+                + "What its counters have more than the retired files of that epoch here may be imported, and nothing "
+                + "else of it. `tallymill repair --accept-loss \(option)` records it, so that it is not found again.")
         let report = """
             tallymill: \(cluster.folder.path): counts are missing:
               \(range): they \(cause)
-              Find the folder whose consumer counted what is missing of earlier epochs: `tallymill export` there and \
-            `tallymill import` here bring it in. Then record it, so that it is not found again:
+              Find the folder whose consumer counted what is missing of earlier epochs. What its counters have more \
+            than the retired files here may be imported, and nothing else of it. Then record it, so that it is not \
+            found again:
                 tallymill repair --accept-loss \(option)
             """
         #expect(try cluster.repair().failure?.report == report)

@@ -187,11 +187,13 @@ extension ModelShard.Tables: ShardTables {
         if idempotency[row] != nil { return .repeated }
         let tool = ToolClaim(idempotencyKey)
         if case .imported(let id) = tool, imports.contains(id) { return .repeated }
-        let expires = tool == nil || mutation == .toolClaimsExpire
+        let isLate = tool == nil && isTooLate(sent)
+        // A claim of what is buried goes with its letter.
+        let expires = tool == nil && !isLate || mutation == .toolClaimsExpire
         let stamp = mutation == .claimsByArrival ? consumerTime : claimClock.stamp
         idempotency[row] = expires ? stamp : .max
         journal.append(.idempotent(row))
-        return tool == nil && isTooLate(sent) ? .tooLate : .new
+        return isLate ? .tooLate : .new
     }
 
     private func isTooLate(_ sent: UInt64) -> Bool {
@@ -202,6 +204,8 @@ extension ModelShard.Tables: ShardTables {
     }
 
     public func forgottenEpoch() -> UInt32 { forgotten }
+
+    public func isLost(_ batch: BatchID) -> Bool { losses.contains { $0.contains(batch) } }
 
     public mutating func settleLoss(before batch: BatchID, amount: Amount) -> Bool {
         guard let index = losses.firstIndex(where: { $0.isDirectly(before: batch) && $0.amount == nil }) else {

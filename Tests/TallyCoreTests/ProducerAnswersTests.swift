@@ -237,10 +237,12 @@ import Testing
         #expect(driver.flight().count >= 1, "and pushes go on")
     }
 
-    /// A key group that was gone for a while and came back whole: there is nothing to push, the heartbeat reopens.
-    @Test func aHeartbeatReopensWhenNothingIsToBePushed() throws {
+    /// A key group that was gone may come back without what it had confirmed: that is pushed again, and the node is not
+    /// done before it is there.
+    @Test func whatAGroupThatWasGoneHadConfirmedIsPushedAgain() throws {
         var driver = ProducerDriver(partitions: 1)
         try driver.deliver("a")
+        #expect(driver.producer.isFlushed)
         driver.now += 1_000
         #expect(driver.flight() == [.heartbeat(driver.stream(0))])
         driver.received(.heartbeat(.noTopology), to: .heartbeat(driver.stream(0)))
@@ -249,9 +251,27 @@ import Testing
         driver.answerTopology(epoch: 1, partitions: 1)
         #expect(driver.refusal("a") == .repairDue(partition: 0))
         driver.now += 1_000
-        #expect(driver.flight() == [.readTopology, .readTime, .heartbeat(driver.stream(0))])
-        driver.received(.heartbeat(.progress(last: 1, applied: 1)), to: .heartbeat(driver.stream(0)))
-        #expect(driver.refusal("a") == nil)
+        #expect(!driver.producer.isFlushed)
+        guard case .push(let batch, _, _, _) = driver.flight().last else {
+            Issue.record("nothing is pushed")
+            return
+        }
+        driver.answer(batch, .duplicate(last: 1, chain: batch.chain.through, applied: 0))
+        #expect(driver.refusal("a") == nil && driver.producer.isFlushed)
+    }
+
+    /// Behind the same address may be a Redis of before: a node that stops asks once more.
+    @Test func aNewConnectionIsAskedWhatItHas() throws {
+        var driver = ProducerDriver(partitions: 1)
+        try driver.deliver("a")
+        driver.producer.connection(isUp: false, now: driver.now)
+        driver.producer.connection(isUp: true, now: driver.now)
+        #expect(!driver.producer.isFlushed)
+        #expect(driver.flight() == [.readTopology, .readTime])
+        driver.answerTopology(epoch: 1, partitions: 1)
+        #expect(driver.flight() == [.heartbeat(driver.stream(0))])
+        driver.received(.heartbeat(.progress(last: 1, applied: 0)), to: .heartbeat(driver.stream(0)))
+        #expect(driver.producer.isFlushed)
     }
 
     @Test func aHeartbeatThatFindsALossLeavesTheGateToThePush() throws {

@@ -62,6 +62,11 @@ public struct Rebalance: Sendable {
         guard file.isUnfinished else { return false }
         // Once the new shards are in place, the sums are in them.
         let isBuilt = Folder.exists(folder.epochPath(file.topology.epoch))
+        if withoutImport, isBuilt, file.importing != nil {
+            throw Failure(
+                .configuration, "the lines of the import are in the new shards already", at: folder.clusterFilePath,
+                advice: "`tallymill rebalance resume` without --without-import counts them.")
+        }
         if let importing = file.importing, !isBuilt, importing != imports?.id {
             guard withoutImport else {
                 throw Failure(
