@@ -180,7 +180,7 @@ extension Audit {
             let place = loss.stream.partition
             return .note(
                 nil, folder.epochPath(topology.epoch),
-                "of epoch \(place.epoch), partition \(place.number), \(MissingBatches.count(loss.batches)) of producer "
+                "of epoch \(place.epoch), partition \(place.number), \(Humanized.batches(loss.batches)) of producer "
                     + "\(loss.stream.producer), \(StreamBalance.numbers([loss.sequences])), "
                     + (loss.batches == 1 ? "was" : "were") + " declared lost"
                     + (loss.amount.map { ": \($0.text)" } ?? ""))

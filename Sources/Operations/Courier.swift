@@ -207,12 +207,9 @@ public final class Courier {
     private func stalled(_ delivery: Producer.Delivery) -> Failure {
         let time = Humanized.duration(milliseconds: Int(patience.stalledMilliseconds))
         return Failure(
-            .unavailable, "nothing was stored for \(time), \(Self.batches(delivery.frozen - delivery.stored)) left",
+            .unavailable,
+            "nothing was stored for \(time), \(Humanized.batches(delivery.frozen - delivery.stored)) left",
             advice: owners.isEmpty ? nil : "Look at the logs of the consumers: \(owners).")
-    }
-
-    private static func batches(_ count: UInt64) -> String {
-        count == 1 ? "1 batch" : "\(Humanized.count(count)) batches"
     }
 }
 

@@ -41,7 +41,7 @@ public struct MissingBatches: Hashable, Sendable, CustomStringConvertible {
     public var description: String {
         let (first, last) = (sequences.lowerBound, sequences.upperBound)
         let epoch = reason == .elsewhere ? "epoch \(partition.epoch), " : ""
-        return "\(epoch)partition \(partition.number): \(Self.count(batches)) of producer \(stream.producer), "
+        return "\(epoch)partition \(partition.number): \(Humanized.batches(batches)) of producer \(stream.producer), "
             + (first == last ? "sequence \(first)" : "sequences \(first)-\(last)")
     }
 
@@ -65,8 +65,6 @@ public struct MissingBatches: Hashable, Sendable, CustomStringConvertible {
         let options = missing.map { "--accept-loss \($0.option)" }.joined(separator: " ")
         return " If there is none, `tallymill repair \(options)` declares them lost."
     }
-
-    static func count(_ batches: UInt64) -> String { batches == 1 ? "1 batch" : "\(Humanized.count(batches)) batches" }
 }
 
 // One partition of the current epoch.

@@ -41,7 +41,7 @@ extension Repair {
             }
             done += swept
             if swept > 0 {
-                tell("swept \(Self.batches(swept)) of epoch \(partition.epoch), partition \(partition.number)")
+                tell("swept \(Humanized.batches(swept)) of epoch \(partition.epoch), partition \(partition.number)")
             }
             if let left { damaged.append((partition, left)) }
         }
@@ -118,10 +118,6 @@ extension Repair {
         do throws(Failure) {
             try publish()
         } catch  where error.code == .unavailable {}
-    }
-
-    private static func batches(_ count: Int) -> String {
-        count == 1 ? "1 batch" : "\(Humanized.count(count)) batches"
     }
 }
 

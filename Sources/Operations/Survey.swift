@@ -140,7 +140,7 @@ extension Survey.Due {
         case .building(let topology):
             "epoch \(topology.epoch) with \(topology.partitions) partitions is being built"
         case .oldList(let partition, let batches, let bytes):
-            "\(batches == 1 ? "1 batch" : "\(Humanized.count(batches)) batches") (\(Humanized.bytes(bytes))) of "
+            "\(Humanized.batches(batches)) (\(Humanized.bytes(bytes))) of "
                 + "epoch \(partition.epoch) \(batches == 1 ? "lies" : "lie") in the old list of partition "
                 + "\(partition.number)"
         case .unsealed(let partitions):

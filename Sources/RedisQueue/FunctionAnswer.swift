@@ -94,7 +94,7 @@ struct FunctionAnswer {
         let bytes = try bytes(index)
         if bytes.isEmpty { return nil }
         guard bytes.count == 8 else { throw damaged(index) }
-        return bytes.reversed().reduce(0) { $0 << 8 | UInt64($1) }
+        return Self.littleEndian(bytes)
     }
 
     /// Records of 24 bytes: producers and their floors, in order.
@@ -102,8 +102,12 @@ struct FunctionAnswer {
         let bytes = try bytes(index)
         return try stride(from: 0, to: bytes.count, by: 24).map { start throws(RedisError) in
             guard start + 24 <= bytes.count, let id = Bytes16(bytes[start..<start + 16]) else { throw damaged(index) }
-            return (ProducerID(id), bytes[start + 16..<start + 24].reversed().reduce(0) { $0 << 8 | UInt64($1) })
+            return (ProducerID(id), Self.littleEndian(bytes[start + 16..<start + 24]))
         }
+    }
+
+    private static func littleEndian(_ bytes: some BidirectionalCollection<UInt8>) -> UInt64 {
+        bytes.reversed().reduce(0) { $0 << 8 | UInt64($1) }
     }
 
     func batches(_ index: Int) throws(RedisError) -> [[UInt8]] {

@@ -196,12 +196,6 @@ public final class ShardFile {
         return found
     }
 
-    /// What `applied`, the watermarks that the queue has seen committed, covers and this file does not hold: empty
-    /// unless the file was replaced by an older copy. Sorted by producer.
-    public func missing(from applied: [ProducerID: UInt64]) throws(StoreError) -> [Consumer.MissingRange] {
-        Consumer.MissingRange.between(applied, and: try watermarks(of: identity.partition))
-    }
-
     /// The running figures; no scan of the counters.
     public func statistics() throws(StoreError) -> ShardStatistics {
         try failing { () throws(StoreError) in try MetaTable(connection).statistics() }

@@ -17,8 +17,11 @@ import Testing
             [one.make([TestEntry("a", 1)]), two.make([TestEntry("a", 1)]), two.make([TestEntry("a", 1)])],
             timeMilliseconds: 1)
         let unknown = BatchMaker.producer(3)
-        #expect(try shard.missing(from: [one.stream.producer: 1, two.stream.producer: 1]).isEmpty)
-        let missing = try shard.missing(from: [unknown: 4, one.stream.producer: 2, two.stream.producer: 2])
+        let held = try shard.watermarks(of: shard.identity.partition)
+        #expect(
+            Consumer.MissingRange.between([one.stream.producer: 1, two.stream.producer: 1], and: held).isEmpty)
+        let missing = Consumer.MissingRange.between(
+            [unknown: 4, one.stream.producer: 2, two.stream.producer: 2], and: held)
         #expect(missing.map(\.producer) == [one.stream.producer, unknown])
         #expect(missing.map(\.sequences) == [2...2, 1...4])
         let error = StoreError.tooOld(folder.shard, missing: missing)

@@ -45,8 +45,7 @@ struct RedisReading {
             reply = try connection.command(
                 RedisCommand(
                     "CONFIG", "GET", "appendonly", "appendfsync", "no-appendfsync-on-rewrite", "maxmemory-policy",
-                    "dir",
-                    "save", "stop-writes-on-bgsave-error"))
+                    "dir", "save", "stop-writes-on-bgsave-error"))
         } catch .server {
             return nil  // denied by an ACL, renamed away, or older than 7.0, which takes one name at a time
         }

@@ -83,7 +83,7 @@ public struct RebalancePurge {
             guard let first = old.first else { return }
             throw Failure(
                 .partial,
-                "\(MissingBatches.count(UInt64(old.count))) in the list of partition \(partition.number) come from "
+                "\(Humanized.batches(UInt64(old.count))) in the list of partition \(partition.number) come from "
                     + "epoch \(first.stream.partition.epoch): without its watermarks they could not be counted",
                 at: redis.names.group(of: partition).queue,
                 advice: "Start the consumers; when `tallymill status` shows this list short or empty, purge again.")
