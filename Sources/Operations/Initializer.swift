@@ -179,7 +179,7 @@ public struct Initializer {
                 }
             let watermarks = try folder.watermarksIfHere(partition, of: file)
             let reply = try onRedis { () throws(RedisError) in
-                try keys.create(partition, shard: uuid, cluster: topology.cluster, applied: watermarks)
+                try keys.create(partition, shard: uuid, topology: topology, applied: watermarks)
             }
             switch reply {
             case .created: created += 1

@@ -1,6 +1,7 @@
 // Earlier epochs: their queues remember what was committed, and the shards of today which watermarks the files had when
 // a rebalance closed them. A queue that has seen more was consumed by another copy of the files, after Redis had lost
-// everything that would have contradicted it; what that copy has counted is in no shard of this folder.
+// everything that would have contradicted it; what that copy has counted is in no shard of this folder. And a web node
+// that has seen more (the queues of today note it) lived on while files and Redis were put back together.
 
 import RedisQueue
 import ServiceKit
@@ -20,6 +21,7 @@ extension MissingBatches {
         for partition in file.earlier.flatMap(\.partitionIDs) {
             applied[partition] = try onRedis { () throws(RedisError) in try keys.watermarks(of: partition) }
         }
+        let released = try released(file.topology, keys)
         // What is wrong with a shard that cannot be read `verify` says.
         let readers = file.topology.partitionIDs.compactMap { partition in
             let location = folder.shard(partition.number, of: file.topology)
@@ -28,7 +30,7 @@ extension MissingBatches {
         // The watermarks of old shards are in every new one.
         guard let first = readers.first else { return [] }
         return try onStore { () throws(StoreError) in
-            let found = try findElsewhere(file, applied, first)
+            let found = try findElsewhere(file, applied, first) + findReleased(released, first)
             if found.isEmpty { return [] }
             let routed = try routed(Set(found.map(\.stream)), in: readers)
             return found.flatMap { $0.without(routed[$0.stream] ?? []) }
@@ -53,6 +55,34 @@ extension MissingBatches {
             }
         }
         return found
+    }
+
+    /// What web nodes have noted in the queues of the epoch: of earlier ones they have released more than a shard is
+    /// known to have.
+    private static func released(_ topology: Topology, _ keys: ClusterKeys) throws(Failure) -> [StreamID: UInt64] {
+        var floors: [StreamID: UInt64] = [:]
+        for partition in topology.partitionIDs {
+            let reply = try onRedis { () throws(RedisError) in try keys.inspect(partition) }
+            guard case .group(let group) = reply else { continue }
+            floors.merge(group.earlier) { max($0, $1) }
+        }
+        return floors
+    }
+
+    private static func findReleased(
+        _ floors: [StreamID: UInt64], _ reader: ShardReader
+    ) throws(StoreError) -> [MissingBatches] {
+        let forgotten = try reader.memory().forgottenEpoch
+        let losses = try reader.losses().byStream
+        var found: [MissingBatches] = []
+        for (stream, floor) in floors where stream.partition.epoch > forgotten {
+            let watermark = try reader.records(of: stream.partition)[stream.producer]?.watermark ?? 0
+            guard floor > watermark else { continue }
+            let missing = MissingBatches(
+                stream: stream, sequences: watermark + 1...floor, watermark: watermark, reason: .putBack)
+            found += missing.without(losses[stream]?.ranges ?? [])
+        }
+        return found.sorted { $0.description < $1.description }
     }
 
     /// Origins of some streams that shards have met, in order.
@@ -91,7 +121,14 @@ extension MissingBatches {
 extension MissingBatches {
     /// For `verify`.
     func finding(_ names: KeyNames) -> Finding {
-        Finding(
+        if reason == .putBack {
+            return Finding(
+                nil, names.group(of: partition).applied, "\(self) \(cause)",
+                "Files and Redis were put back together, and a rebalance has followed: if there is a newer copy of the "
+                    + "whole folder of that epoch, what its counters have more may be imported, and nothing else of "
+                    + "it. `tallymill repair --accept-loss \(option)` records it, so that it is not found again.")
+        }
+        return Finding(
             nil, names.group(of: partition).applied, "\(self) \(cause)",
             "Find the folder that has them, the one whose consumer ran then. What its counters have more than the "
                 + "retired files of that epoch here may be imported, and nothing else of it. "

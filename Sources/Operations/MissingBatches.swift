@@ -6,6 +6,7 @@
 //               file and Redis went back together (the node is refused, which the queue keeps in `behind`)
 //   pushed      Redis has taken them, and they are neither in the list nor in the file: somebody deleted entries
 //   replaced    the file that a restore would put aside has them
+//   put back    of an earlier epoch: a web node knew them committed, and the shards were made of files from before that
 //   elsewhere   of an earlier epoch: its queue has seen more committed than the files had when they were closed, so a
 //               copy of the folder has counted them
 //
@@ -20,7 +21,7 @@ public import TallyCore
 /// A range that a stream lacks.
 public struct MissingBatches: Hashable, Sendable, CustomStringConvertible {
     enum Reason: Hashable, Sendable {
-        case committed, released, pushed, replaced, elsewhere
+        case committed, released, pushed, replaced, putBack, elsewhere
     }
 
     public let stream: StreamID
@@ -32,7 +33,9 @@ public struct MissingBatches: Hashable, Sendable, CustomStringConvertible {
     public var partition: PartitionID { stream.partition }
     public var batches: UInt64 { sequences.upperBound - sequences.lowerBound + 1 }
     /// Whether nothing that still has to be counted lies before it: only then can it be declared lost.
-    var isNext: Bool { reason == .elsewhere || sequences.lowerBound == watermark + 1 }
+    var isNext: Bool { isOfEarlierEpoch || sequences.lowerBound == watermark + 1 }
+    /// Whether it is written into every shard, as the watermarks of such epochs are.
+    var isOfEarlierEpoch: Bool { reason == .elsewhere || reason == .putBack }
 
     /// As --accept-loss takes it.
     public var option: String { "\(stream.producer):\(sequences.lowerBound)-\(sequences.upperBound)" }
@@ -40,7 +43,7 @@ public struct MissingBatches: Hashable, Sendable, CustomStringConvertible {
     /// "partition 3: 5 batches of producer ..., sequences 6-10".
     public var description: String {
         let (first, last) = (sequences.lowerBound, sequences.upperBound)
-        let epoch = reason == .elsewhere ? "epoch \(partition.epoch), " : ""
+        let epoch = isOfEarlierEpoch ? "epoch \(partition.epoch), " : ""
         return "\(epoch)partition \(partition.number): \(Humanized.batches(batches)) of producer \(stream.producer), "
             + (first == last ? "sequence \(first)" : "sequences \(first)-\(last)")
     }
@@ -53,6 +56,8 @@ public struct MissingBatches: Hashable, Sendable, CustomStringConvertible {
             "were released by their web node, and neither the list nor the file, which holds \(held), has them"
         case .pushed: "were pushed, and neither the list nor the file, which holds \(held), has them"
         case .replaced: "are in the file that is here, and the backup, which holds \(held), does not have them"
+        case .putBack:
+            "were released by their web node, and the shards were made of files that were put back to before them"
         case .elsewhere: "were counted into another copy of the files: this one was closed with \(held)"
         }
     }

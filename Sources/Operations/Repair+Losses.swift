@@ -53,7 +53,7 @@ extension Repair {
         try check(missing)
         for range in missing where isAccepted(range) && range.isNext {
             let loss = StreamLoss(stream: range.stream, sequences: range.sequences)
-            if range.reason == .elsewhere {
+            if range.isOfEarlierEpoch {
                 try record(loss, file)
             } else {
                 let counting = Self.counting(file) ?? file.topology
@@ -124,14 +124,14 @@ extension Repair {
 
     private func raise(_ watermarks: [ProducerID: UInt64], _ partition: PartitionID) throws(Failure) {
         let host = try Host.identity()
-        let cluster = survey.file.topology.cluster
         try ask { connection throws(RedisError) in
             let keys = ClusterKeys(connection: connection, names: access.names)
             let applied = try keys.watermarks(of: partition)
             guard watermarks.contains(where: { $1 > applied[$0] ?? 0 }) else { return }
             let queue = PartitionQueue(connection: connection, names: access.names, partition: partition)
             let claimed = try queue.claim(
-                host: host, owner: Host.owner, milliseconds: Limits.leaseMilliseconds, cluster: cluster)
+                host: host, owner: Host.owner, milliseconds: Limits.leaseMilliseconds,
+                topology: survey.file.topology(of: partition))
             guard case .granted(let claim) = claimed else { return }
             // Fenced: a consumer has come in between, which does the same at its start.
             _ = try queue.trim(TrimRequest(token: claim.token, committed: [], applied: watermarks))
@@ -143,9 +143,9 @@ extension Repair {
 extension Failure {
     /// What is left at the end of a repair.
     static func missing(_ missing: [MissingBatches], in folder: DataFolder) -> Failure {
-        let own = missing.filter { $0.reason != .elsewhere && $0.isNext }
+        let own = missing.filter { !$0.isOfEarlierEpoch && $0.isNext }
         let waiting = missing.filter { !$0.isNext }
-        let elsewhere = missing.filter { $0.reason == .elsewhere }
+        let elsewhere = missing.filter(\.isOfEarlierEpoch)
         var advice: [String] = []
         if !own.isEmpty {
             advice.append("Put back the newest copy of those files. If there is none, declare it lost:" + commands(own))

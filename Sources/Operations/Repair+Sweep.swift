@@ -98,7 +98,7 @@ extension Repair {
             let queue = PartitionQueue(connection: connection, names: access.names, partition: partition)
             let claimed = try queue.claim(
                 host: host, owner: Host.owner, milliseconds: Limits.leaseMilliseconds,
-                cluster: survey.file.topology.cluster)
+                topology: survey.file.topology(of: partition))
             guard case .granted(let claim) = claimed else { return (claimed, nil) }
             let trimmed = try queue.trim(TrimRequest(token: claim.token, committed: batches, applied: [:]))
             _ = try queue.release(token: claim.token)  // whoever has the lease by now keeps it

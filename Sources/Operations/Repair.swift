@@ -116,6 +116,16 @@ public final class Repair {
         try sweep()
         if options.collects { try collect(except: Set(left.map(\.partition))) }
         if !left.isEmpty { throw .missing(left, in: folder) }
+        try checkNodes()
+    }
+
+    /// Whether web nodes wait for what a repair does not do.
+    ///
+    /// - Throws: 3 if one waits for an epoch above one that the cluster does not know of.
+    public func checkNodes() throws(Failure) {
+        let topology = try clusterFile().topology
+        let noted = try ToolRedis(access).look { keys throws(Failure) in try NotedEpoch(topology, keys) }
+        if noted.isAwaited { throw noted.failure(at: access.names.noted) }
     }
 
     func clusterFile() throws(Failure) -> ClusterFile { try Self.clusterFile(folder) }
@@ -182,7 +192,7 @@ extension Repair {
         let watermarks = try folder.watermarksIfHere(partition, of: file)
         let reply = try ask { connection throws(RedisError) in
             try ClusterKeys(connection: connection, names: access.names).create(
-                partition, shard: uuid, cluster: file.topology.cluster, applied: watermarks)
+                partition, shard: uuid, topology: file.topology, applied: watermarks)
         }
         switch reply {
         case .created: return true

@@ -146,6 +146,8 @@ public struct Verification: Sendable {
         let published = try onRedis { () throws(RedisError) in try keys.readTopology() }
         if published != topology { findings.append(Self.finding(published, file, access.names.topology)) }
         if published?.cluster == topology.cluster {
+            let noted = try NotedEpoch(topology, keys)
+            if noted.isAwaited { findings.append(noted.finding(at: access.names.noted)) }
             var series = FindingSeries()
             for missing in try MissingBatches.findElsewhere(file, in: folder, keys) {
                 series.add(missing.finding(access.names))

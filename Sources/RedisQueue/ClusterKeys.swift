@@ -19,13 +19,15 @@ public final class ClusterKeys {
 
     /// Creates the partition's key group for a shard file, unless there is one.
     ///
-    /// - Parameter applied: the watermarks of the file: an older copy of it is recognised by them.
+    /// - Parameters:
+    ///   - topology: whose partition it is.
+    ///   - applied: the watermarks of the file: an older copy of it is recognised by them.
     public func create(
-        _ partition: PartitionID, shard: ShardUUID, cluster: ClusterID, applied: [ProducerID: UInt64]
+        _ partition: PartitionID, shard: ShardUUID, topology: Topology, applied: [ProducerID: UInt64]
     ) throws(RedisError) -> CreateReply {
         let answer = try call(.create, partition) { command in
             command.append(shard.description)
-            command.append(cluster.description)
+            command.append(topology.owner)
             command.append(applied.records(of: partition))
         }
         switch answer.word {
@@ -69,6 +71,9 @@ public final class ClusterKeys {
                     // An earlier release's functions do not tell.
                     behind: answer.has(11)
                         ? try Dictionary(answer.floors(11).map { ($0.producer, $0.floor) }) { max($0, $1) } : [:],
+                    earlier: answer.has(12)
+                        ? try Dictionary(answer.earlierFloors(12).map { ($0.stream, $0.sequence) }) { max($0, $1) }
+                        : [:],
                     head: try answer.bytes(10)))
         case "NOTOPO": return .noTopology
         default: throw answer.unexpected
@@ -94,6 +99,17 @@ public final class ClusterKeys {
     /// What Redis publishes; nil if there is none.
     public func readTopology() throws(RedisError) -> Topology? {
         try Topology(published: connection.command(RedisCommand("GET", names.topology)), at: names.topology)
+    }
+
+    /// The newest epoch that a node of the cluster has seen, as far as one had to tell; 0 if none.
+    public func notedEpoch(of cluster: ClusterID) throws(RedisError) -> UInt32 {
+        let reply = try connection.command(RedisCommand("HGET", names.noted, cluster.description))
+        if case .null = reply { return 0 }
+        if case .error(let code, let message) = reply { throw .server(code: code, message: message) }
+        guard let epoch = reply.text.flatMap({ UInt32($0) }) else {
+            throw .protocolViolation("\(names.noted) holds no epoch")
+        }
+        return epoch
     }
 
     /// Bytes that clients have sent to this Redis since it started; 0 if it does not say.

@@ -77,12 +77,13 @@ struct FunctionAnswer {
         return watermarks
     }
 
-    /// nil if `elements` are not producer and watermark, alternating.
+    /// nil if `elements` are not producer and watermark, alternating. Streams of earlier epochs are left out.
     static func watermarks(_ elements: [RedisReply]) -> [ProducerID: UInt64]? {
         var watermarks: [ProducerID: UInt64] = [:]
         for position in stride(from: 0, to: elements.count - 1, by: 2) {
-            guard case .bytes(let name) = elements[position], let producer = Bytes16(name),
-                let watermark = elements[position + 1].text.flatMap({ UInt64($0) })
+            guard case .bytes(let name) = elements[position] else { return nil }
+            if name.count == StreamID.nameBytes { continue }
+            guard let producer = Bytes16(name), let watermark = elements[position + 1].text.flatMap({ UInt64($0) })
             else { return nil }
             watermarks[ProducerID(producer)] = watermark
         }
@@ -103,6 +104,22 @@ struct FunctionAnswer {
         return try stride(from: 0, to: bytes.count, by: 24).map { start throws(RedisError) in
             guard start + 24 <= bytes.count, let id = Bytes16(bytes[start..<start + 16]) else { throw damaged(index) }
             return (ProducerID(id), Self.littleEndian(bytes[start + 16..<start + 24]))
+        }
+    }
+
+    /// Records of 32 bytes: streams of earlier epochs and their floors, in order.
+    func earlierFloors(_ index: Int) throws(RedisError) -> [StreamFloor] {
+        let bytes = try bytes(index)
+        return try stride(from: 0, to: bytes.count, by: StreamID.nameBytes + 8).map { start throws(RedisError) in
+            guard start + StreamID.nameBytes + 8 <= bytes.count, let id = Bytes16(bytes[start..<start + 16]) else {
+                throw damaged(index)
+            }
+            let partition = PartitionID(
+                epoch: UInt32(Self.littleEndian(bytes[start + 16..<start + 20])),
+                number: UInt32(Self.littleEndian(bytes[start + 20..<start + 24])))
+            return StreamFloor(
+                stream: StreamID(partition: partition, producer: ProducerID(id)),
+                sequence: Self.littleEndian(bytes[start + 24..<start + 32]))
         }
     }
 
@@ -127,4 +144,9 @@ struct FunctionAnswer {
     func damaged(_ index: Int) -> RedisError {
         .protocolViolation("\(function) answered \(word) with a field \(index) that does not fit")
     }
+}
+
+extension StreamID {
+    /// Of a name under which Redis keeps a stream of an earlier epoch: producer, epoch, partition.
+    static let nameBytes = 24
 }

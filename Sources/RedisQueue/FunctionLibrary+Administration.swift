@@ -3,15 +3,15 @@
 
 extension FunctionLibrary {
     static let administrationSource = #"""
-        -- keys: queue, seqs, applied, meta; arguments: shard (32 hex digits), cluster (32 hex digits), the watermarks
-        -- of the shard's file as 24-byte records: producer, sequence (LE)
-        -- An earlier release gives the first alone. A group without a cluster gets it.
+        -- keys: queue, seqs, applied, meta; arguments: shard (32 hex digits), owner, the watermarks of the shard's file
+        -- as 24-byte records: producer, sequence (LE)
+        -- An earlier release gives the first alone. A group without an owner gets it.
         -- CREATED | EXISTING shard state
         register('create', {}, function(keys, args)
           count(keys, 4, args, #args == 1 and 1 or 3)
           check_hex(args[1], 'a shard')
           local cluster, watermarks = args[2], args[3] or ''
-          if cluster then check_hex(cluster, 'a cluster') end
+          if cluster then check_owner(cluster) end
           if #watermarks % 24 ~= 0 then fail('a record does not have 24 bytes') end
           local meta = read_meta(keys[4])
           if meta then
@@ -65,6 +65,7 @@ extension FunctionLibrary {
 
         -- keys: queue, seqs, applied, meta; arguments: most bytes of the oldest batch
         -- NOTOPO | OK state shard length bytes duplicates token owner host ms-left(-1: released) head behind
+        --   earlier
         register('inspect', {'no-writes'}, function(keys, args)
           count(keys, 4, args, 1)
           local most = number(args[1], 'most bytes')
@@ -73,7 +74,7 @@ extension FunctionLibrary {
           local head = redis.call('LINDEX', keys[1], 0) or ''
           local left = meta.lease > 0 and math.max(0, meta.lease - now_ms()) or -1
           return {'OK', meta.state, meta.shard, redis.call('LLEN', keys[1]), meta.bytes, meta.duplicates, meta.token,
-            meta.owner, meta.host, left, string.sub(head, 1, most), meta.behind}
+            meta.owner, meta.host, left, string.sub(head, 1, most), meta.behind, meta.earlier}
         end)
 
         local function read_topology(text)

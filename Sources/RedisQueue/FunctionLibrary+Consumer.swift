@@ -13,7 +13,7 @@ extension FunctionLibrary {
           return #text >= 1 and #text <= NAME_BYTES_MAX
         end
 
-        -- keys: queue, seqs, applied, meta; arguments: host, owner, time to live in ms, token, cluster (32 hex digits)
+        -- keys: queue, seqs, applied, meta; arguments: host, holder, time to live in ms, token, owner of the group
         -- An earlier release gives the first three, and gets the next number as its token.
         -- NOTOPO | HELD owner ms | GRANTED token shard state {producer, watermark, ...}
         register('claim', {'allow-oom'}, function(keys, args)
@@ -27,7 +27,7 @@ extension FunctionLibrary {
           local applied = redis.call('HGETALL', keys[3])
           local token = args[4] and number(args[4], 'token') or meta.token % (LIMIT - 1) + 1
           if token < 1 then fail('a token is above 0') end
-          if args[5] then check_hex(args[5], 'a cluster') end
+          if args[5] then check_owner(args[5]) end
           must_be_allowed('HSET', keys[4], 'token', '')
           if args[5] and not meta.cluster then redis.call('HSET', keys[4], 'cluster', args[5]) end
           redis.call('HSET', keys[4], 'token', digits(token), 'lease', digits(now + ttl), 'host', host, 'owner', owner)
@@ -62,7 +62,7 @@ extension FunctionLibrary {
 
         -- keys: queue, seqs, applied, meta; arguments: most bytes, most batches, and entries to skip if any are
         -- a single larger batch is returned
-        -- NOTOPO | OK shard state length {payload, ...} time-ms behind
+        -- NOTOPO | OK shard state length {payload, ...} time-ms behind earlier
         register('peek', {'no-writes'}, function(keys, args)
           count(keys, 4, args, #args == 3 and 3 or 2)
           local most_bytes, most_batches = number(args[1], 'most bytes'), number(args[2], 'most batches')
@@ -76,16 +76,33 @@ extension FunctionLibrary {
             payloads[#payloads + 1] = entry
             return bytes < most_bytes
           end)
-          return {'OK', meta.shard, meta.state, length, payloads, now_ms(), meta.behind}
+          return {'OK', meta.shard, meta.state, length, payloads, now_ms(), meta.behind,
+            meta.earlier}
         end)
 
+        -- Reads records of a name of `bytes` bytes and a watermark: `reached` gets all, `raised` those that are news.
+        local function read_watermarks(records, bytes, key, raised, reached)
+          for position = 1, #records, bytes + 8 do
+            local name, watermark = string.sub(records, position, position + bytes - 1),
+              sequence_at(records, position + bytes)
+            reached[name] = watermark
+            if watermark > number_or_zero(redis.call('HGET', key, name), 'watermark') then
+              raised[#raised + 1] = {name, digits(watermark)}
+            end
+          end
+        end
+
         -- keys: queue, seqs, applied, meta
-        -- arguments: token, identities that may be popped, watermarks; both as 24-byte records: producer, sequence (LE)
+        -- arguments: token, identities that may be popped, watermarks; both as 24-byte records: producer, sequence
+        -- (LE); and, if any are, watermarks of streams of earlier epochs as 32-byte records: producer, epoch,
+        -- partition, sequence (LE)
         -- NOTOPO | FENCED | OK popped
         register('trim', {'allow-oom'}, function(keys, args)
-          count(keys, 4, args, 3)
-          local token, committed, watermarks = number(args[1], 'token'), args[2], args[3]
-          if #committed % 24 ~= 0 or #watermarks % 24 ~= 0 then fail('a record does not have 24 bytes') end
+          count(keys, 4, args, #args == 4 and 4 or 3)
+          local token, committed = number(args[1], 'token'), args[2]
+          if #committed % 24 ~= 0 or #args[3] % 24 ~= 0 or #(args[4] or '') % 32 ~= 0 then
+            fail('a record does not have 24 bytes, or 32')
+          end
           local meta = read_meta(keys[4])
           if not meta then return {'NOTOPO'} end
           if token < 1 or token ~= meta.token then return {'FENCED'} end
@@ -99,15 +116,9 @@ extension FunctionLibrary {
             return true
           end)
           local raised, reached = {}, {}
-          for position = 1, #watermarks, 24 do
-            local producer, watermark = string.sub(watermarks, position, position + 15),
-              sequence_at(watermarks, position + 16)
-            reached[producer] = watermark
-            if watermark > number_or_zero(redis.call('HGET', keys[3], producer), 'watermark') then
-              raised[#raised + 1] = {producer, digits(watermark)}
-            end
-          end
-          local behind = still_behind(meta.behind, reached)
+          read_watermarks(args[3], 16, keys[3], raised, reached)
+          read_watermarks(args[4] or '', 24, keys[3], raised, reached)
+          local behind, earlier = still_behind(meta.behind, 16, reached), still_behind(meta.earlier, 24, reached)
 
           must_be_allowed('LTRIM', keys[1], '0', '-1')
           must_be_allowed('HSET', keys[3], '', '')
@@ -120,6 +131,7 @@ extension FunctionLibrary {
           end
           for _, pair in ipairs(raised) do redis.call('HSET', keys[3], pair[1], pair[2]) end
           if behind ~= meta.behind then redis.call('HSET', keys[4], 'behind', behind) end
+          if earlier ~= meta.earlier then redis.call('HSET', keys[4], 'earlier', earlier) end
           return {'OK', popped}
         end)
         """#

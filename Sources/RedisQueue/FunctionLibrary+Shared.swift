@@ -89,19 +89,26 @@ extension FunctionLibrary {
         -- The group's meta, or nil if there is no group.
         local function read_meta(key)
           local field = redis.call('HMGET', key, 'state', 'shard', 'bytes', 'token', 'lease', 'host', 'owner',
-            'duplicates', 'cluster', 'behind')
+            'duplicates', 'cluster', 'behind', 'earlier')
           if not check_state(key, field[1]) then return nil end
           if not field[2] or #field[2] ~= 32 then fail(key .. ' has no shard') end
           return {
             state = field[1], shard = field[2], bytes = number_or_zero(field[3], 'bytes'),
             token = number_or_zero(field[4], 'token'), lease = number_or_zero(field[5], 'lease'),
             host = field[6] or '', owner = field[7] or '', duplicates = number_or_zero(field[8], 'duplicates'),
-            cluster = field[9] or nil, behind = field[10] or '',
+            cluster = field[9] or nil, behind = field[10] or '', earlier = field[11] or '',
           }
         end
 
         local function check_hex(text, what)
           if #text ~= 32 or not string.find(text, '^%x+$') then fail(what .. ' is named by 32 hex digits') end
+        end
+
+        -- A cluster, and how many partitions its epoch has.
+        local function check_owner(text)
+          if #text < 34 or not string.find(text, '^' .. string.rep('%x', 32) .. '/%d+$') then
+            fail('an owner has 32 hex digits, a slash and a number')
+          end
         end
 
         local function now_ms()
@@ -123,13 +130,13 @@ extension FunctionLibrary {
           end
         end
 
-        -- What is left of `behind`, 24 bytes for each producer and its floor, once the watermarks of `reached` are.
-        local function still_behind(behind, reached)
-          local left = {}
-          for position = 1, #behind - 23, 24 do
-            local watermark = reached[string.sub(behind, position, position + 15)]
-            if not watermark or watermark < sequence_at(behind, position + 16) then
-              left[#left + 1] = string.sub(behind, position, position + 23)
+        -- What is left of records of a name of `bytes` bytes and a floor, once the watermarks of `reached` are.
+        local function still_behind(records, bytes, reached)
+          local left, size = {}, bytes + 8
+          for position = 1, #records - size + 1, size do
+            local watermark = reached[string.sub(records, position, position + bytes - 1)]
+            if not watermark or watermark < sequence_at(records, position + bytes) then
+              left[#left + 1] = string.sub(records, position, position + size - 1)
             end
           end
           return table.concat(left)

@@ -10,8 +10,10 @@
 //   bytes       payload in the queue   duplicates  pushes answered DUP
 //   token       last lease granted     lease    when it ends, ms since 1970 by Redis' clock; absent if released
 //   host        of the holder          owner    the holder's label, for people
-//   cluster     32 hex digits; absent in a group that a release before revision 5 made and nobody has claimed since
+//   cluster     the owner: the cluster's 32 hex digits, a slash, and how many partitions the epoch has; absent in a
+//               group that a release before revision 5 made and nobody has claimed since
 //   behind      24-byte records, producer and floor: who has released more than the shard seems to have
+//   earlier     32-byte records, producer, epoch, partition and floor: the same of streams of earlier epochs
 //
 // Rules for the Lua (Redis does not roll back): a function reads every key that it will write, which refuses a key of
 // a wrong type; asks `redis.acl_check_cmd` for every write; and only then writes, with commands that cannot fail any
@@ -28,11 +30,11 @@ public enum FunctionLibrary {
     public static let version = 1
     public static let name = "tallymill_\(version)"
     /// Counts changes of the source within a version.
-    public static let revision = 5
+    public static let revision = 6
     /// The Lua source, as `FUNCTION LOAD` takes it.
     public static let source = [
         "#!lua name=\(name)\n", "local PREFIX, REVISION = '\(name)_', \(revision)\n",
-        "local BEHIND_MAX = \(Limits.behindProducersMax)\n",
+        "local BEHIND_MAX = \(Limits.behindStreamsMax)\n",
         sharedSource, producerSource, consumerSource, administrationSource, ledgerSource,
     ].joined(separator: "\n")
 
@@ -73,7 +75,7 @@ public enum FunctionLibrary {
 /// The functions, by what follows the prefix.
 enum FunctionName: String, CaseIterable, CustomStringConvertible {
     case revision
-    case push, heartbeat
+    case push, heartbeat, compare, note
     case claim, renew, release, peek, trim
     case create, seal, topology, inspect, collect
     case ledger

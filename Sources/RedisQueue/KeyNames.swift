@@ -1,10 +1,13 @@
 // The names of all keys. Those of one partition share a hash tag, so that one function call touches one slot.
 //
 //   <namespace>:topology           string, the JSON text of TallyCore's Topology
+//   <namespace>:noted              hash, cluster (32 hex digits) -> the newest epoch that a node has seen, decimal, if
+//                                  it had to tell: what is published is from before it
 //   <namespace>:{e3.p5}:queue      list, encoded batches, oldest first
 //   <namespace>:{e3.p5}:seqs       hash, producer (16 raw bytes, as in a batch) -> last sequence, decimal, a
 //                                  blank, and 8 bytes of chain through it (BatchChain.swift)
-//   <namespace>:{e3.p5}:applied    hash, producer (16 raw bytes) -> watermark, decimal
+//   <namespace>:{e3.p5}:applied    hash, producer (16 raw bytes) -> watermark, decimal; streams of earlier epochs that
+//                                  somebody has asked for: producer, epoch, partition (24 raw bytes, little-endian)
 //   <namespace>:{e3.p5}:meta       hash, see FunctionLibrary.swift
 
 public import TallyCore
@@ -31,6 +34,7 @@ public struct KeyNames: Hashable, Sendable {
     }
 
     public var topology: String { "\(namespace):topology" }
+    public var noted: String { "\(namespace):noted" }
 
     public func group(of partition: PartitionID) -> KeyGroup {
         let prefix = "\(namespace):{\(partition)}:"

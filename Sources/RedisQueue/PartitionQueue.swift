@@ -28,9 +28,9 @@ public final class PartitionQueue {
     /// - Parameters:
     ///   - host: 1...255 bytes, the same for all consumers that share a lock on the shard file.
     ///   - owner: 1...255 bytes, for people.
-    ///   - cluster: whose partition it is: what a group of an earlier release does not say yet.
+    ///   - topology: whose partition it is: what a group of an earlier release does not say yet.
     public func claim(
-        host: String, owner: String, milliseconds: UInt64, cluster: ClusterID
+        host: String, owner: String, milliseconds: UInt64, topology: Topology
     ) throws(RedisError) -> ClaimReply {
         // A number that Redis would count up comes again when Redis goes back.
         let token = UInt64.random(in: 1...Limits.sequenceMax)
@@ -39,7 +39,7 @@ public final class PartitionQueue {
             command.append(owner)
             command.append(milliseconds)
             command.append(token)
-            command.append(cluster.description)
+            command.append(topology.owner)
         }
         switch answer.word {
         case "GRANTED":
@@ -81,11 +81,17 @@ public final class PartitionQueue {
             return .batches(
                 Peeked(
                     shard: try answer.shard(1), sealed: try answer.isSealed(2), batches: try answer.batches(4),
-                    length: try answer.count(3), behind: try answer.floors(6).map(\.producer),
+                    length: try answer.count(3), behind: try behind(answer),
                     time: try answer.integer(5)))
         case "NOTOPO": return .noTopology
         default: throw answer.unexpected
         }
+    }
+
+    /// An earlier release's functions say nothing of earlier epochs.
+    private func behind(_ answer: FunctionAnswer) throws(RedisError) -> [StreamID] {
+        let own = try answer.floors(6).map { StreamID(partition: partition, producer: $0.producer) }
+        return answer.has(7) ? try own + answer.earlierFloors(7).map(\.stream) : own
     }
 
     /// Pops batches while the oldest is one of those committed, and raises the watermarks.
@@ -98,6 +104,7 @@ public final class PartitionQueue {
             command.append(request.token)
             command.append(payload: committed)
             command.append(watermarks)
+            if !request.earlier.isEmpty { command.append(request.earlier.flatMap { $0.record($1) }) }
         }
         switch answer.word {
         case "OK": return .trimmed(batches: try answer.count(1))
@@ -162,6 +169,16 @@ extension [ProducerID: UInt64] {
             records.append(contentsOf: BatchID(stream: stream, sequence: sequence).identityBytes)
         }
         return records
+    }
+}
+
+extension StreamID {
+    /// A record of 32 bytes, little-endian: producer, epoch, partition, sequence.
+    func record(_ sequence: UInt64) -> [UInt8] {
+        var record = producer.bytes.array
+        for number in [partition.epoch, partition.number] { withUnsafeBytes(of: number.littleEndian) { record += $0 } }
+        withUnsafeBytes(of: sequence.littleEndian) { record += $0 }
+        return record
     }
 }
 

@@ -13,10 +13,11 @@ public final class ProducerQueue {
     private struct Beginnings {
         let push: RedisCommand
         let heartbeat: RedisCommand
+        let compare: RedisCommand
     }
 
     private var beginnings: [PartitionID: Beginnings] = [:]
-    private var clusterText: (id: ClusterID, text: String)?
+    private var ownerText: (topology: Topology, text: String)?
     /// The flight under way, and what has been answered of it.
     private var flight: [QueueCommand] = []
     private var answers: [QueueAnswer] = []
@@ -134,20 +135,32 @@ public final class ProducerQueue {
 
     private func encoded(_ command: QueueCommand) -> RedisCommand {
         switch command {
-        case .push(let batch, let floor, let limitBytes, let cluster):
+        case .push(let batch, let floor, let limitBytes, let topology):
             var call = beginnings(of: batch.id.stream.partition).push
             call.append(batch.id.stream.producer.bytes.array)
             call.append(batch.id.sequence)
             call.append(floor)
             call.append(limitBytes)
             call.append(payload: batch.bytes)
-            call.append(text(of: cluster))
+            call.append(owner(topology))
             call.append(littleEndian: batch.chain.before)
             call.append(littleEndian: batch.chain.through)
             return call
-        case .heartbeat(let stream):
+        case .heartbeat(let stream, let floor, let topology):
             var call = beginnings(of: stream.partition).heartbeat
             call.append(stream.producer.bytes.array)
+            call.append(floor)
+            call.append(owner(topology))
+            return call
+        case .compare(let floors, let partition, let topology):
+            var call = beginnings(of: partition).compare
+            call.append(owner(topology))
+            call.append(floors.flatMap { $0.stream.record($0.sequence) })
+            return call
+        case .noteEpoch(let topology):
+            var call = FunctionName.note.call(keys: [names.noted])
+            call.append(topology.cluster.description)
+            call.append(UInt64(topology.epoch))
             return call
         case .readTopology: return RedisCommand("GET", names.topology)
         case .readTime: return RedisCommand("TIME")
@@ -160,6 +173,8 @@ public final class ProducerQueue {
         switch command {
         case .push: return .push(try pushReply(reply))
         case .heartbeat: return .heartbeat(try heartbeatReply(reply))
+        case .compare(let floors, _, _): return .compared(try compareReply(reply, floors.count))
+        case .noteEpoch: return .epochNoted  // or refused: it is told again
         case .readTopology:
             do throws(RedisError) {
                 return .topology(try Topology(published: reply, at: names.topology))
@@ -200,6 +215,19 @@ public final class ProducerQueue {
         }
     }
 
+    private func compareReply(_ reply: RedisReply, _ count: Int) throws(RedisError) -> CompareReply {
+        if let refusal = refusal(in: reply) { return .refused(refusal) }
+        let answer = try FunctionAnswer(reply, to: .compare)
+        switch answer.word {
+        case "OK":
+            let known = try answer.bytes(1).map { $0 == UInt8(ascii: "1") }
+            guard known.count == count else { throw answer.damaged(1) }
+            return .known(known)
+        case "NOTOPO": return .noTopology
+        default: throw answer.unexpected
+        }
+    }
+
     /// An error reply as a sentence: a function raises errors before its first write only.
     private func refusal(in reply: RedisReply) -> String? {
         guard case .error(let code, let message) = reply else { return nil }
@@ -215,11 +243,11 @@ public final class ProducerQueue {
         return seconds * 1_000 + microseconds / 1_000
     }
 
-    /// A producer pushes for one cluster: its name is made once.
-    private func text(of cluster: ClusterID) -> String {
-        if let clusterText, clusterText.id == cluster { return clusterText.text }
-        let text = cluster.description
-        clusterText = (cluster, text)
+    /// A producer pushes for one topology: its text is made once.
+    private func owner(_ topology: Topology) -> String {
+        if let ownerText, ownerText.topology == topology { return ownerText.text }
+        let text = topology.owner
+        ownerText = (topology, text)
         return text
     }
 
@@ -229,13 +257,17 @@ public final class ProducerQueue {
         if let other = beginnings.keys.first, other.epoch != partition.epoch { beginnings = [:] }
         let keys = names.group(of: partition).all
         let made = Beginnings(
-            push: FunctionName.push.call(keys: keys), heartbeat: FunctionName.heartbeat.call(keys: keys))
+            push: FunctionName.push.call(keys: keys), heartbeat: FunctionName.heartbeat.call(keys: keys),
+            compare: FunctionName.compare.call(keys: keys))
         beginnings[partition] = made
         return made
     }
 }
 
 extension Topology {
+    /// Whose partitions they are, and one of how many: as a key group keeps it.
+    var owner: String { "\(cluster)/\(partitions)" }
+
     /// The topology in the answer to a GET of `key`; nil if there is none.
     init?(published reply: RedisReply, at key: String) throws(RedisError) {
         switch reply {

@@ -16,6 +16,9 @@ public enum ServerProblem: Error, Hashable, Sendable {
     case replica
     case evicting(policy: String)
     case notAppendOnly
+    /// `appendonly` is yes, and the first file that this needs is still being written: what is confirmed meanwhile goes
+    /// with a Redis that dies.
+    case logUnfinished
     case notSynchronous(appendfsync: String)
     /// Nothing is fsynced while the file is rewritten.
     case notSynchronousDuringRewrite
@@ -34,8 +37,9 @@ public enum ServerRequirements {
     /// - Parameters:
     ///   - allowVolatile: accept a Redis that may lose what it has confirmed.
     ///   - needsLibrary: false for who is about to load it.
+    ///   - wasOff: whether it was seen without an append-only file: the one that is written first has to be whole.
     public static func problems(
-        of connection: RedisConnection, allowVolatile: Bool, needsLibrary: Bool = true
+        of connection: RedisConnection, allowVolatile: Bool, needsLibrary: Bool = true, wasOff: Bool = false
     ) throws(RedisError) -> [ServerProblem] {
         guard let info = try ServerInfo(connection) else { return [.unreadable("INFO")] }
         if info["loading"] == "1" {
@@ -51,6 +55,7 @@ public enum ServerRequirements {
         if info["role"] == "slave" { problems.append(.replica) }
         let settings = try configuration(connection)
         problems += keeping(settings, info, allowVolatile: allowVolatile)
+        if problems.isEmpty, !allowVolatile, isLogUnfinished(info, wasOff: wasOff) { problems.append(.logUnfinished) }
         if needsLibrary {
             switch try FunctionLibrary.loadedRevision(in: connection) {
             case nil: problems.append(.libraryMissing)
@@ -60,6 +65,14 @@ public enum ServerRequirements {
             }
         }
         return problems
+    }
+
+    /// Redis does not tell whether a rewrite is the first after `appendonly yes`. It is if there was no file before, or
+    /// if somebody has seen that setting off; a first rewrite that is an ordinary one is over in a moment.
+    private static func isLogUnfinished(_ info: ServerInfo, wasOff: Bool) -> Bool {
+        let isRewriting = info["aof_rewrite_in_progress"] == "1" || info["aof_rewrite_scheduled"] == "1"
+        if wasOff { return isRewriting || info["aof_last_bgrewrite_status"] == "err" }
+        return isRewriting && info["aof_base_size"] == "0"
     }
 
     private static func keeping(
@@ -123,11 +136,12 @@ public enum ServerRequirements {
 extension RedisConnection {
     /// Connects to a Redis that keeps what it confirms, as far as `link` demands it.
     ///
+    /// - Parameter wasOff: whether this Redis was seen without an append-only file.
     /// - Throws: `unfit` with all that is wrong; what every connection throws.
-    public convenience init(toFit link: RedisLink) throws(RedisError) {
+    public convenience init(toFit link: RedisLink, wasOff: Bool = false) throws(RedisError) {
         try self.init(link)
         let problems = try ServerRequirements.problems(
-            of: self, allowVolatile: link.allowVolatile, needsLibrary: false)
+            of: self, allowVolatile: link.allowVolatile, needsLibrary: false, wasOff: wasOff)
         if !problems.isEmpty { throw .unfit(problems) }
     }
 }
@@ -172,8 +186,13 @@ extension ServerProblem: CustomStringConvertible {
                 + "run `CONFIG SET maxmemory-policy noeviction` and write `maxmemory-policy noeviction` into redis.conf"
         case .notAppendOnly:
             "this Redis does not log writes (appendonly no), a restart would lose increments: write "
-                + "`appendonly yes` and `appendfsync always` into redis.conf and set both with CONFIG SET, "
+                + "`appendonly yes` and `appendfsync always` into redis.conf and restart it, or set both with CONFIG "
+                + "SET, "
                 + "or pass --allow-volatile-redis"
+        case .logUnfinished:
+            "this Redis is still writing the file that `appendonly yes` needs first, and would lose with it what it "
+                + "confirms meanwhile: wait until `INFO persistence` says aof_rewrite_in_progress:0 and "
+                + "aof_last_bgrewrite_status:ok"
         case .notSynchronous(let appendfsync):
             "this Redis confirms writes before they are on disk (appendfsync \(appendfsync)): write "
                 + "`appendfsync always` into redis.conf and run `CONFIG SET appendfsync always`, "

@@ -96,8 +96,8 @@ final class PartitionConsumer {
                     missing: Consumer.MissingRange.between(claim.applied, and: watermarks),
                     unknown: Consumer.unknown(to: claim.applied, of: watermarks))
             }
-        case .lookUp(let producers):
-            return try onFile { file throws(StoreError) in .lookedUp(try file.watermarks(of: producers)) }
+        case .lookUp(let streams):
+            return try onFile { file throws(StoreError) in .lookedUp(try file.watermarks(of: streams)) }
         case .checkpoint:
             return try onFile { file throws(StoreError) in
                 try file.checkpoint()
@@ -141,7 +141,7 @@ final class PartitionConsumer {
             // The lease keeps away whom the lock on the shard file does not: other hosts, and other copies of the file.
             let reply = try queue.claim(
                 host: "\(configuration.host) \(file.lockName)", owner: configuration.owner,
-                milliseconds: Limits.leaseMilliseconds, cluster: file.identity.cluster)
+                milliseconds: Limits.leaseMilliseconds, topology: file.identity.topology)
             return .claimed(reply, isRetired: isRetired, newestEpoch: newest)
         case .peek(let skip, let bytes, let batches):
             let reply = try queue.peek(skip: skip, bytes: bytes, batches: batches)
@@ -221,12 +221,13 @@ extension PartitionConsumer {
             let unknown = Consumer.unknown(to: try queue.watermarks(), of: own)
             // Once the machine has raised them there are none.
             mayHaveGoneBack = !unknown.isEmpty
-            let behind = peeked.behind + unknown.keys.filter { !peeked.behind.contains($0) }
+            let behind = Set(peeked.behind)
+            let forgotten = unknown.keys.map { StreamID(partition: machine.partition, producer: $0) }
             return .peeked(
                 .batches(
                     Peeked(
                         shard: peeked.shard, sealed: peeked.sealed, batches: peeked.batches, length: peeked.length,
-                        behind: behind, time: peeked.time)))
+                        behind: peeked.behind + forgotten.filter { !behind.contains($0) }, time: peeked.time)))
         }
     }
 }

@@ -185,15 +185,21 @@ public final class ShardFile {
         }
     }
 
-    /// The watermarks of these producers, of those that have one.
-    public func watermarks(of producers: [ProducerID]) throws(StoreError) -> [ProducerID: UInt64] {
-        var found: [ProducerID: UInt64] = [:]
-        for producer in producers {
-            let stream = StreamID(partition: identity.partition, producer: producer)
-            let record = try failing { () throws(StoreError) in try transaction.record(of: stream) }
-            found[producer] = record?.watermark
+    /// The watermarks of these streams, of those that have one. Of an epoch whose watermarks were purged nobody knows
+    /// more than that all was well then: `Limits.sequenceMax`.
+    public func watermarks(of streams: [StreamID]) throws(StoreError) -> [StreamID: UInt64] {
+        try failing { () throws(StoreError) in
+            let forgotten = try MetaTable(connection).memory().forgottenEpoch
+            var found: [StreamID: UInt64] = [:]
+            for stream in streams {
+                if stream.partition.epoch <= forgotten {
+                    found[stream] = Limits.sequenceMax
+                } else {
+                    found[stream] = try transaction.record(of: stream)?.watermark
+                }
+            }
+            return found
         }
-        return found
     }
 
     /// The running figures; no scan of the counters.

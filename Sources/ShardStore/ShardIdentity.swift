@@ -19,6 +19,9 @@ public struct ShardIdentity: Hashable, Sendable {
         self.partitions = partitions
         self.uuid = uuid
     }
+
+    /// Of the partition's epoch.
+    public var topology: Topology { Topology(cluster: cluster, epoch: partition.epoch, partitions: partitions) }
 }
 
 /// What a shard file has to be.

@@ -81,6 +81,10 @@ struct Channel {
     var heldBytes: Int { outboxBytes + aggregator.encodedBytes }
     /// Whether Redis has been asked, over the present connection, if it still has what it confirmed.
     var isVerified = true
+    /// What was released of streams of earlier epochs, for this partition's shard to be compared with.
+    var earlier: [EarlierFloor] = []
+    /// When those that are not known are asked for next; never while they are being asked for.
+    var compareAt: UInt64 = 0
     /// Nothing is left that Redis has not confirmed, or may have lost since.
     var isFlushed: Bool {
         aggregator.isEmpty && isFrozenConfirmed && (outbox.isEmpty || isVerified && gate == .open)
@@ -89,6 +93,17 @@ struct Channel {
     var isFrozenConfirmed: Bool { pendingCount == 0 && inFlightCount == 0 }
     /// Whether batches lie in Redis that no shard has confirmed.
     var hasResolved: Bool { outbox.count > pendingCount + inFlightCount }
+
+    /// Whether Redis is to be asked what it has of the stream: batches may leave the outbox, and what it has confirmed,
+    /// or a shard, may be gone.
+    ///
+    /// - Parameter isAwaited: whether somebody waits for `stored`.
+    func isHeartbeatDue(_ now: UInt64, isAwaited: Bool) -> Bool {
+        guard hasResolved || floor > 0, inFlightCount == 0, !isHeartbeatInFlight, now >= retryAt else { return false }
+        if !isVerified { return true }
+        if !hasResolved { return now >= heardAt + Limits.idleHeartbeatMilliseconds }
+        return now >= heardAt + (isAwaited ? Limits.storedHeartbeatMilliseconds : Limits.heartbeatMilliseconds)
+    }
 
     /// Takes over what a writer made, to be pushed next.
     mutating func enqueue(_ writer: inout BatchWriter) {
@@ -212,6 +227,8 @@ struct Channel {
 }
 
 extension Channel {
+    var isBehind: Bool { if case .behind = gate { true } else { false } }
+
     /// Why requests that touch the partition are turned away, nil if they are not.
     var refusal: Refusal? {
         let number = stream.partition.number

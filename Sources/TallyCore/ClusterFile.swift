@@ -56,6 +56,12 @@ public struct ClusterFile: Hashable, Sendable {
         self.importing = importing
     }
 
+    /// The topology of a partition's epoch; the present one if that is not known.
+    public func topology(of partition: PartitionID) -> Topology {
+        guard let old = earlier.first(where: { $0.epoch == partition.epoch }) else { return topology }
+        return Topology(cluster: topology.cluster, epoch: old.epoch, partitions: old.partitions)
+    }
+
     public var json: String {
         let epochs = earlier.map {
             #"{"epoch":\#($0.epoch),"partitions":\#($0.partitions)\#($0.isPurged ? #","purged":true"# : "")}"#

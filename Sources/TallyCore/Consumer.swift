@@ -26,8 +26,8 @@ public struct Consumer {
         case claim
         /// Compare the file with the claim.
         case inspect(Claim)
-        /// Look up the watermarks of these producers in the file.
-        case lookUp([ProducerID])
+        /// Look up the watermarks of these streams in the file.
+        case lookUp([StreamID])
         /// Make the file independent of its write-ahead log.
         case checkpoint
         /// Read on behind the oldest `skip` batches.
@@ -52,7 +52,7 @@ public struct Consumer {
         /// does not know: Redis has gone back.
         case inspected(missing: [MissingRange], unknown: [ProducerID: UInt64])
         /// The file's watermarks, of those that have one.
-        case lookedUp([ProducerID: UInt64])
+        case lookedUp([StreamID: UInt64])
         case checkpointed
         case peeked(PeekReply)
         case applied(ApplyOutcome)
@@ -130,7 +130,7 @@ public struct Consumer {
         /// -> trimming (raises what Redis does not know), peeking
         case checkpointing(unknown: [ProducerID: UInt64])
         /// -> trimming (raises what was found)
-        case lookingUp([ProducerID])
+        case lookingUp([StreamID])
         /// With what was gathered before -> peeking, applying, waiting; pausing (claiming)
         case peeking([[UInt8]])
         /// -> trimming, stopped; claiming if fenced; pausing (peeking)
@@ -189,7 +189,7 @@ public struct Consumer {
         switch state {
         case .claiming: .claim
         case .inspecting(let claim): .inspect(claim)
-        case .lookingUp(let producers): .lookUp(producers)
+        case .lookingUp(let streams): .lookUp(streams)
         case .checkpointing: .checkpoint
         case .peeking(let batches): now >= renewAt ? .renew(token: token) : peek(behind: batches)
         case .applying(let batches, _): now >= renewAt ? .renew(token: token) : .apply(batches)
@@ -208,8 +208,8 @@ public struct Consumer {
             claimed(reply, isRetired: isRetired, newestEpoch: newestEpoch, now)
         case (.inspected(let missing, let unknown), .inspecting):
             state = missing.isEmpty ? .checkpointing(unknown: unknown) : .stopped(.fileTooOld(missing))
-        case (.checkpointed, .checkpointing(let watermarks)), (.lookedUp(let watermarks), .lookingUp):
-            raise(watermarks)
+        case (.checkpointed, .checkpointing(let watermarks)): raise(watermarks)
+        case (.lookedUp(let watermarks), .lookingUp): raise(found: watermarks)
         case (.peeked(let reply), .peeking(let batches)): peeked(reply, behind: batches, now)
         case (.applied(let outcome), .applying(let batches, let since)): applied(outcome, batches, since, now)
         case (.applyDeferred(let reason), .applying), (.applyDeferred(let reason), .checkpointing),
@@ -361,10 +361,23 @@ public struct Consumer {
         return requests
     }
 
+    private mutating func raise(found watermarks: [StreamID: UInt64]) {
+        var own: [ProducerID: UInt64] = [:]
+        var earlier: [StreamID: UInt64] = [:]
+        for (stream, watermark) in watermarks {
+            if stream.partition == partition {
+                own[stream.producer] = watermark
+            } else {
+                earlier[stream] = watermark
+            }
+        }
+        raise(own, earlier: earlier)
+    }
+
     /// Lets Redis know what the file holds.
-    private mutating func raise(_ watermarks: [ProducerID: UInt64]) {
-        let request = TrimRequest(token: token, committed: [], applied: watermarks)
-        trim(watermarks.isEmpty ? [] : [request])
+    private mutating func raise(_ watermarks: [ProducerID: UInt64], earlier: [StreamID: UInt64] = [:]) {
+        let request = TrimRequest(token: token, committed: [], applied: watermarks, earlier: earlier)
+        trim(watermarks.isEmpty && earlier.isEmpty ? [] : [request])
     }
 
     private mutating func trim(_ requests: ArraySlice<TrimRequest>) {

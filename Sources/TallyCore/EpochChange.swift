@@ -42,12 +42,16 @@ public struct EpochChange: Hashable, Sendable {
     /// A change that has not begun: from a `ready` cluster file to `partitions` partitions, which may be as many as
     /// before.
     ///
-    /// - Parameter importing: what is loaded with it.
-    public init(from file: ClusterFile, to partitions: Int, importing: Bytes16? = nil) {
+    /// - Parameters:
+    ///   - importing: what is loaded with it.
+    ///   - noted: the newest epoch that a node has seen, 0 if none is known: an epoch never comes again with other
+    ///     partitions, also if the cluster was put back to before it.
+    public init(from file: ClusterFile, to partitions: Int, importing: Bytes16? = nil, noted: UInt32 = 0) {
         precondition(file.state == .ready, "a change of epoch that was begun is resumed, not begun anew")
         let old = file.topology
         let building = ClusterFile(
-            topology: Topology(cluster: old.cluster, epoch: old.epoch + 1, partitions: partitions), state: .building,
+            topology: Topology(cluster: old.cluster, epoch: max(old.epoch, noted) + 1, partitions: partitions),
+            state: .building,
             earlier: file.earlier + [ClusterFile.Epoch(epoch: old.epoch, partitions: old.partitions)],
             imports: file.imports, importing: importing)
         self.init(building: building, begins: true)

@@ -123,6 +123,18 @@ public struct StreamID: Hashable, Sendable {
     }
 }
 
+/// What a producer has released of a stream: its shard was seen to have every batch through `sequence`.
+public struct StreamFloor: Hashable, Sendable {
+    public let stream: StreamID
+    /// From 1.
+    public let sequence: UInt64
+
+    public init(stream: StreamID, sequence: UInt64) {
+        self.stream = stream
+        self.sequence = sequence
+    }
+}
+
 /// The identity under which a batch was frozen. Sequences are dense and start at 1.
 public struct BatchID: Hashable, Sendable, CustomStringConvertible {
     public let stream: StreamID

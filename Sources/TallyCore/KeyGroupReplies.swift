@@ -71,12 +71,15 @@ public struct Inspection: Hashable, Sendable {
     public let lease: Lease?
     /// What the shard seems to lack: by producer, the sequence through which it has released its batches.
     public let behind: [ProducerID: UInt64]
+    /// The same of streams of earlier epochs. A rebalance leaves such notes until its new consumers have looked them
+    /// up.
+    public let earlier: [StreamID: UInt64]
     /// The first bytes of the oldest batch, enough for its header; empty if the list is.
     public let head: [UInt8]
 
     public init(
         shard: ShardUUID, sealed: Bool, length: Int, bytes: Int, duplicates: UInt64, token: UInt64, lease: Lease?,
-        behind: [ProducerID: UInt64] = [:], head: [UInt8]
+        behind: [ProducerID: UInt64] = [:], earlier: [StreamID: UInt64] = [:], head: [UInt8]
     ) {
         self.shard = shard
         self.sealed = sealed
@@ -86,6 +89,7 @@ public struct Inspection: Hashable, Sendable {
         self.token = token
         self.lease = lease
         self.behind = behind
+        self.earlier = earlier
         self.head = head
     }
 }

@@ -31,6 +31,10 @@ public enum Limits {
     public static let storedHeartbeatMilliseconds: UInt64 = 15
     /// How often an outbox of resolved batches is compared with Redis.
     public static let heartbeatMilliseconds: UInt64 = 1_000
+    /// How often a floor is compared with Redis while nothing is pushed over it.
+    public static let idleHeartbeatMilliseconds: UInt64 = 10_000
+    /// Epochs before the present one whose floors a producer keeps.
+    public static let earlierEpochsMax = 8
     public static let topologyMilliseconds: UInt64 = 5_000
     /// A flight unanswered for this long closes admission.
     public static let stallMilliseconds: UInt64 = 1_000
@@ -47,8 +51,9 @@ public enum Limits {
     /// By how much Redis' clock must differ from what was expected to have been set: less is the coarseness of clocks.
     public static let claimStepMilliseconds: UInt64 = 60_000
 
-    /// Producers of a partition that are noted at a time because the shard seems to lack what they have released.
-    public static let behindProducersMax = 1_024
+    /// Streams that are noted in a partition at a time because the shard seems to lack what was released of them: own
+    /// ones, and as many of earlier epochs.
+    public static let behindStreamsMax = 1_024
     /// How often a consumer looks into its file for them.
     public static let behindMilliseconds: UInt64 = 1_000
 

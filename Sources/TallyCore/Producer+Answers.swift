@@ -16,12 +16,14 @@ extension Producer {
                 topologyFailures += 1
                 topologyReadAt = now
             }
-        case .heartbeat(let stream):
+        case .heartbeat(let stream, let floor, _):
             guard let index = index(of: stream) else { return }
             channels[index].isHeartbeatInFlight = false
             channels[index].heardAt = now
-            if case .heartbeat(let reply) = answer { heard(reply, channel: index, now) }
+            if case .heartbeat(let reply) = answer { heard(reply, floor: floor, channel: index, now) }
             settle(channel: index)
+        case .compare(let floors, let partition, _): compared(floors, in: partition, answer, now)
+        case .noteEpoch: break  // told again with the next look at an older topology
         case .push(let batch, _, _, _):
             // An old epoch was forgotten with the move; what becomes of the batch is recognised by its origin.
             guard let index = index(of: batch.id.stream) else { return }
@@ -36,8 +38,11 @@ extension Producer {
     }
 
     private func index(of stream: StreamID) -> Int? {
-        guard stream.partition.epoch == topology?.epoch, stream.producer == id else { return nil }
-        return Int(stream.partition.number)
+        stream.producer == id ? index(of: stream.partition) : nil
+    }
+
+    func index(of partition: PartitionID) -> Int? {
+        partition.epoch == topology?.epoch ? Int(partition.number) : nil
     }
 
     private mutating func pushed(_ sequence: UInt64, _ reply: PushReply, channel index: Int, _ now: UInt64) {
@@ -59,8 +64,7 @@ extension Producer {
         case .behind(let applied):
             channels[index].retry(sequence)
             guard release(channel: index, through: applied) else { return }
-            channels[index].gate = .behind(applied: applied)
-            postpone(channel: index, now)
+            fallBehind(applied, channel: index, now)
         case .conflict:
             channels[index].retry(sequence)
             conflict = channels[index].stream
@@ -108,11 +112,21 @@ extension Producer {
         channels[index].retryAt = 0
     }
 
-    private mutating func heard(_ reply: HeartbeatReply, channel index: Int, _ now: UInt64) {
+    /// Neither the list nor, as far as Redis knows, the shard has what was released: nothing is promised over it, and
+    /// what earlier epochs had may be gone with it.
+    private mutating func fallBehind(_ applied: UInt64, channel index: Int, _ now: UInt64) {
+        channels[index].gate = .behind(applied: applied)
+        channels[index].isVerified = false
+        postpone(channel: index, now)
+        doubtFloors()
+    }
+
+    private mutating func heard(_ reply: HeartbeatReply, floor: UInt64, channel index: Int, _ now: UInt64) {
         switch reply {
         case .progress(let last, let applied):
             guard isOwn(last, channel: index), release(channel: index, through: applied) else { return }
             channels[index].replay(above: last)
+            if floor > max(last, applied) { return fallBehind(applied, channel: index, now) }
             channels[index].isVerified = true
             // The key group is there and holds everything: no push follows whose answer would open the gate.
             if channels[index].isFrozenConfirmed { open(channel: index) }
@@ -138,8 +152,9 @@ extension Producer {
 
     /// Tells the tickets whose batches have come further.
     private mutating func settle(channel index: Int) {
-        // A late refusal must not close a gate for ever: over an empty outbox nothing is sent that could open it.
-        if channels[index].outbox.isEmpty { open(channel: index) }
+        // A late refusal must not close a gate for ever: over an empty outbox nothing is sent that could open it, but
+        // the floor.
+        if channels[index].outbox.isEmpty, !channels[index].isBehind { open(channel: index) }
         while let wait = channels[index].queueWaits.first, wait.sequence <= channels[index].resolvedThrough {
             channels[index].queueWaits.removeFirst()
             for ticket in wait.tickets { tickets.queued(ticket) }
@@ -164,6 +179,10 @@ extension Producer {
         }
         otherCluster = nil
         isClusterConfirmed = true
+        if let read, let topology, read != topology, read.epoch <= topology.epoch {
+            isEpochNoteDue = true
+            doubtFloors()
+        }
         if let read, read.epoch > topology?.epoch ?? 0 {
             topologyFailures = 0
             isTopologyWanted = false

@@ -14,6 +14,7 @@ extension Producer {
         for channel in old {
             for index in 0..<channel.outbox.count { reroute(channel.outbox[index].batch, new.partitioner) }
         }
+        carryFloors(of: old)
         let rerouted = channels.map { $0.nextSequence - 1 }
         let openedAt = old.lazy.filter { !$0.aggregator.isEmpty }.map(\.openedAt).min() ?? 0
         for index in channels.indices { channels[index].openedAt = openedAt }

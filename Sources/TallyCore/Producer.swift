@@ -88,6 +88,10 @@ public struct Producer {
     var isTopologyInFlight = false
     var topologyReadAt: UInt64 = 0
     var topologyFailures = 0
+    /// Whether some channel holds a floor of an earlier epoch that no shard of this one is known to reach.
+    var hasUnknownFloors = false
+    /// Whether Redis has to be told of this epoch: what it publishes is from before it.
+    var isEpochNoteDue = false
     /// Whether this connection's Redis has been seen to be ours, or empty: nothing is sent to it before.
     var isClusterConfirmed = false
     var otherCluster: ClusterID?
@@ -230,7 +234,10 @@ public struct Producer {
         isClusterConfirmed = false
         isTopologyWanted = true
         topologyFailures = 0
-        for index in channels.indices { channels[index].isVerified = channels[index].outbox.isEmpty }
+        for index in channels.indices {
+            channels[index].isVerified = channels[index].outbox.isEmpty && channels[index].floor == 0
+        }
+        doubtFloors()
     }
 
     /// What to send now, as one pipeline; empty if there is nothing to do. Every command is to be answered by a call
@@ -244,16 +251,21 @@ public struct Producer {
             isTopologyInFlight = true
             commands = [.readTopology, .readTime]
         }
-        if isClusterConfirmed, let cluster = topology?.cluster { collectAll(now, cluster, &commands) }
+        if isClusterConfirmed, let topology { collectAll(now, topology, &commands) }
         if !commands.isEmpty { flightSince = now }
         return commands
     }
 
-    private mutating func collectAll(_ now: UInt64, _ cluster: ClusterID, _ commands: inout [QueueCommand]) {
+    private mutating func collectAll(_ now: UInt64, _ topology: Topology, _ commands: inout [QueueCommand]) {
+        if isEpochNoteDue {
+            isEpochNoteDue = false
+            commands.append(.noteEpoch(topology))
+        }
+        if hasUnknownFloors { collectComparisons(now, topology, &commands) }
         var replayBytes = channels.reduce(0) { $0 + $1.inFlightBytes }
         for offset in channels.indices {
             let index = (nextChannel + offset) % channels.count
-            collect(channel: index, now, cluster, &replayBytes, &commands)
+            collect(channel: index, now, topology, &replayBytes, &commands)
         }
         if !channels.isEmpty { nextChannel = (nextChannel + 1) % channels.count }
     }
@@ -274,7 +286,7 @@ public struct Producer {
     /// Appends the commands of one channel. A first push of a batch always goes; batches behind it, and replays, only
     /// within the bound of unanswered bytes.
     private mutating func collect(
-        channel index: Int, _ now: UInt64, _ cluster: ClusterID, _ unanswered: inout Int,
+        channel index: Int, _ now: UInt64, _ topology: Topology, _ unanswered: inout Int,
         _ commands: inout [QueueCommand]
     ) {
         if now >= channels[index].retryAt {
@@ -282,16 +294,14 @@ public struct Producer {
             while let batch = takePending(channel: index, &unanswered) {
                 commands.append(
                     .push(
-                        batch, floor: channels[index].floor, limitBytes: configuration.queueBytes, cluster: cluster))
+                        batch, floor: channels[index].floor, limitBytes: configuration.queueBytes,
+                        topology: topology))
             }
         }
-        let interval = tickets.storedCount > 0 ? Limits.storedHeartbeatMilliseconds : Limits.heartbeatMilliseconds
-        let channel = channels[index]
-        if channel.hasResolved, channel.inFlightCount == 0, !channel.isHeartbeatInFlight,
-            now >= max(channel.isVerified ? channel.heardAt + interval : 0, channel.retryAt)
-        {
+        if channels[index].isHeartbeatDue(now, isAwaited: tickets.storedCount > 0) {
             channels[index].isHeartbeatInFlight = true
-            commands.append(.heartbeat(channel.stream))
+            commands.append(
+                .heartbeat(channels[index].stream, floor: channels[index].floor, topology: topology))
         }
     }
 

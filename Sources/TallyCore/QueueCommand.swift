@@ -4,9 +4,14 @@
 public enum QueueCommand: Hashable, Sendable {
     /// - floor: the highest `applied` that the producer ever saw for the partition.
     /// - limitBytes: what the list may hold before it is full.
-    /// - cluster: whose partition it is.
-    case push(Batch, floor: UInt64, limitBytes: Int, cluster: ClusterID)
-    case heartbeat(StreamID)
+    /// - topology: whose partition it is, and one of how many.
+    case push(Batch, floor: UInt64, limitBytes: Int, topology: Topology)
+    /// Asks what Redis has of a stream of `topology`, and notes a floor that it does not reach.
+    case heartbeat(StreamID, floor: UInt64, topology: Topology)
+    /// Asks whether the shard of a partition of `topology` has what was released of streams of earlier epochs.
+    case compare([StreamFloor], in: PartitionID, topology: Topology)
+    /// Tells that there was an epoch that what Redis publishes knows nothing of.
+    case noteEpoch(Topology)
     case readTopology
     /// Of Redis' clock.
     case readTime
@@ -20,6 +25,8 @@ public enum QueueCommand: Hashable, Sendable {
 public enum QueueAnswer: Hashable, Sendable {
     case push(PushReply)
     case heartbeat(HeartbeatReply)
+    case compared(CompareReply)
+    case epochNoted
     /// nil: there is none.
     case topology(Topology?)
     /// Milliseconds since 1970; nil if Redis does not tell.

@@ -31,6 +31,14 @@ public enum HeartbeatReply: Hashable, Sendable {
     case refused(String)
 }
 
+/// What the shard of a partition has of streams of earlier epochs.
+public enum CompareReply: Hashable, Sendable {
+    /// Whether it is known to reach each floor, in the order asked. What is not known is noted for the consumer.
+    case known([Bool])
+    case noTopology
+    case refused(String)
+}
+
 /// A granted lease, and what the start check needs.
 public struct Claim: Hashable, Sendable {
     /// A random number: no other lease has it.
@@ -64,13 +72,14 @@ public struct Peeked: Hashable, Sendable {
     public let batches: [[UInt8]]
     /// Batches in the whole list, those of `batches` included.
     public let length: Int
-    /// Producers that were refused because the shard seems to lack what they have released, in order.
-    public let behind: [ProducerID]
+    /// Streams of which producers have released more than the shard is known to have: those of the partition itself,
+    /// whose producers are refused, then those of earlier epochs; each in order.
+    public let behind: [StreamID]
     /// Redis' time, in ms since 1970.
     public let time: UInt64
 
     public init(
-        shard: ShardUUID, sealed: Bool, batches: [[UInt8]], length: Int, behind: [ProducerID] = [], time: UInt64
+        shard: ShardUUID, sealed: Bool, batches: [[UInt8]], length: Int, behind: [StreamID] = [], time: UInt64
     ) {
         self.shard = shard
         self.sealed = sealed
@@ -94,11 +103,16 @@ public struct TrimRequest: Hashable, Sendable {
     public let committed: [BatchID]
     /// The watermarks that the shard now holds.
     public let applied: [ProducerID: UInt64]
+    /// Those of streams of earlier epochs that somebody has asked for.
+    public let earlier: [StreamID: UInt64]
 
-    public init(token: UInt64, committed: [BatchID], applied: [ProducerID: UInt64]) {
+    public init(
+        token: UInt64, committed: [BatchID], applied: [ProducerID: UInt64], earlier: [StreamID: UInt64] = [:]
+    ) {
         self.token = token
         self.committed = committed
         self.applied = applied
+        self.earlier = earlier
     }
 }
 

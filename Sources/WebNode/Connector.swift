@@ -20,7 +20,7 @@ final class Connector: Sendable {
     }
 
     private enum Order: Sendable {
-        case connect(@Sendable (Outcome) -> Void)
+        case connect(after: RedisError?, @Sendable (Outcome) -> Void)
         case stop
     }
 
@@ -31,15 +31,17 @@ final class Connector: Sendable {
         let mailbox = Mailbox<Order>()
         self.mailbox = mailbox
         thread = ServiceThread(name: "redis-connect") {
-            while case .connect(let tell) = mailbox.receive() {
-                guard Self.connect(link, mailbox, tell) else { return }
+            while case .connect(let failure, let tell) = mailbox.receive() {
+                guard Self.connect(link, mailbox, after: failure, tell) else { return }
             }
         }
     }
 
     /// Tells `tell`, on the connector's thread, what comes of it. One at a time.
-    func connect(_ tell: @escaping @Sendable (Outcome) -> Void) {
-        mailbox.send(.connect(tell))
+    ///
+    /// - Parameter failure: what ended the connection before.
+    func connect(after failure: RedisError?, _ tell: @escaping @Sendable (Outcome) -> Void) {
+        mailbox.send(.connect(after: failure, tell))
     }
 
     /// Ends the thread and waits for it; once.
@@ -50,16 +52,18 @@ final class Connector: Sendable {
 
     /// False when told to stop.
     private static func connect(
-        _ link: RedisLink, _ mailbox: Mailbox<Order>, _ tell: (Outcome) -> Void
+        _ link: RedisLink, _ mailbox: Mailbox<Order>, after failure: RedisError?, _ tell: (Outcome) -> Void
     ) -> Bool {
         var backoff = JitteredBackoff()
         var random = SystemRandomNumberGenerator()
         var told: RedisError?
+        var wasOff = failure?.problems?.contains(.notAppendOnly) ?? false
         while true {
             do throws(RedisError) {
-                tell(.connected(Handover(connection: try RedisConnection(toFit: link))))
+                tell(.connected(Handover(connection: try RedisConnection(toFit: link, wasOff: wasOff))))
                 return true
             } catch {
+                if error.problems?.contains(.notAppendOnly) ?? false { wasOff = true }
                 if told == nil || told?.problems != error.problems {
                     tell(.failed(error))
                     told = error

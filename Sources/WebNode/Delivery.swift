@@ -84,8 +84,8 @@ final class Delivery: DescriptorHandler, @unchecked Sendable {
         connector.stop()
     }
 
-    private func connect() {
-        connector.connect { outcome in self.loop.execute { self.connected(outcome) } }
+    private func connect(after failure: RedisError? = nil) {
+        connector.connect(after: failure) { outcome in self.loop.execute { self.connected(outcome) } }
     }
 
     private func connected(_ outcome: Connector.Outcome) {
@@ -115,7 +115,7 @@ final class Delivery: DescriptorHandler, @unchecked Sendable {
             report(landed.failure.map { Report($0) } ?? .disconnected("unknown"))
         }
         if !landed.commands.isEmpty { report(.landed(landed.commands, landed.answers)) }
-        if !isConnected { connect() }
+        if !isConnected { connect(after: landed.failure) }
     }
 
     private func watchWriting() {

@@ -34,7 +34,9 @@ extension TallyCore.Refusal {
                 + " \(producer):\(missing.lowerBound)-\(missing.upperBound)`"
         case .identityInUse: "another process uses this node's identity: this one ends"
         case .redisUnfit(let text): text
-        case .repairDue(let partition): "partition \(partition) is closed or missing in Redis: run `tallymill repair`"
+        case .repairDue(let partition):
+            "partition \(partition) is closed or missing in Redis, or of another epoch than this node has seen: run"
+                + " `tallymill repair`"
         case .otherCluster(let cluster): "Redis belongs to another cluster, \(cluster)"
         case .redisRefuses(let text): "Redis refuses: \(text)"
         case .sumOutOfRange(let key):

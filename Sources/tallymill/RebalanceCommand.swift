@@ -73,15 +73,14 @@ extension RebalanceCommand {
                 var flags = common.flags
                 flags.set(.queueBytes, queueBytes)
                 let tool = try ChangeTool(Session(.rebalance, flags), "rebalance", pauseBefore: change.pauseBefore)
-                let topology = try tool.session.folder.readyClusterFile().topology
-                if topology.partitions == to {
-                    Output.line("nothing to do: epoch \(topology.epoch) has \(to) partitions")
-                    return .ok
-                }
                 // Who is asked wants to know for how long there is room.
                 let plan = try RebalancePlan(
                     tool.session.folder, tool.access, to: to, queueBytes: tool.session.settings.bytes(.queueBytes),
                     measuresRate: !yes)
+                if plan.topology.partitions == to, !plan.isAwaited {
+                    Output.line("nothing to do: epoch \(plan.topology.epoch) has \(to) partitions")
+                    return .ok
+                }
                 Output.write(Array(plan.text.utf8), to: STDERR_FILENO)
                 guard try Confirmation.ask("Change to \(to) partitions?", isGiven: yes) else { return .failure }
                 try tool.withConsumersStopped("rebalance to \(to) partitions") { rebalance throws(Failure) in

@@ -57,6 +57,7 @@ struct RepairCommand: ParsableCommand {
             if plan.isEmpty {
                 // What is missing is told at the end; what was declared lost before is told to Redis once more.
                 if !repair.unmended.isEmpty || !options.accepted.isEmpty { try repair.run { Output.line($0) } }
+                try repair.checkNodes()
                 Output.line("nothing to repair: Redis is as the cluster file says")
                 return .ok
             }

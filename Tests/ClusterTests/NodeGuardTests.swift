@@ -60,6 +60,30 @@ extension ClusterTests {
             }
         }
 
+        /// `appendonly yes` is in force at once for whoever asks, and on disk only when the first file is whole.
+        @Test func anAppendOnlyFileThatIsStillBeingWritten() throws {
+            try ClusterTests.withPieces("aof", partitions: 1) { cluster in
+                try cluster.startNode()
+                try cluster.killRedis()
+                Files.removeTree(cluster.redisFolder + "/appendonlydir")
+                // A second for each key that the first file takes.
+                try cluster.startRedis(options: ["--appendonly", "no", "--rdb-key-save-delay", "1000000"])
+                let pads = (0..<6).flatMap { ["pad\($0)", "x"] }
+                #expect(try cluster.redisCommand(["MSET"] + pads) == "OK")
+                let text = { Loopback.ask(cluster.ports[0], .get("/readyz"))?.text ?? "" }
+                try eventually("the node says why it refuses", within: 10) { text().contains("(appendonly no)") }
+                #expect(try cluster.redisCommand(["CONFIG", "SET", "appendonly", "yes"]) == "OK")
+                try eventually("it waits for the file", within: 6) { text().contains("still writing the file") }
+                try eventually("the file is whole", within: 60) { () throws(HarnessError) in
+                    let info = try cluster.redisCommand(["INFO", "persistence"])
+                    return info.contains("aof_rewrite_in_progress:0") && info.contains("aof_rewrite_scheduled:0")
+                }
+                try cluster.run(["repair", "--yes"])
+                try cluster.waitUntilReady(0)
+                try cluster.post(1, level: "queued")
+            }
+        }
+
         @Test func aRoleDoesNotStartOverARewriteWithoutFsync() throws {
             try ClusterTests.withPieces("rewrite", partitions: 1) { cluster in
                 #expect(try cluster.redisCommand(["CONFIG", "SET", "no-appendfsync-on-rewrite", "yes"]) == "OK")

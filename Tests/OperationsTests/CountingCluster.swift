@@ -84,7 +84,7 @@ final class CountingCluster {
             connection: try server.connect(), names: access.names, partition: location.partition)
         guard
             case .granted(let claim) = try queue.claim(
-                host: "host", owner: "test", milliseconds: 60_000, cluster: .ofTests)
+                host: "host", owner: "test", milliseconds: 60_000, topology: .ofTests)
         else {
             throw HarnessError("no lease for partition \(number)")
         }

@@ -138,7 +138,7 @@ import Testing
         let partition = PartitionID(epoch: 1, number: 0)
         let queue = PartitionQueue(
             connection: try cluster.server.connect(), names: cluster.access.names, partition: partition)
-        _ = try queue.claim(host: "h", owner: "host-a:7", milliseconds: 60_000, cluster: .ofTests)  // and never peeks
+        _ = try queue.claim(host: "h", owner: "host-a:7", milliseconds: 60_000, topology: .ofTests)  // and never peeks
         let courier = Courier(cluster.access, patience: .short)
         try courier.deliver([(key("k", in: 0, of: 2), 1)])
         let failure = try #require(failure { () throws(Failure) in try courier.settle() })

@@ -32,7 +32,7 @@ import Testing
         let queue = PartitionQueue(
             connection: try cluster.server.connect(), names: cluster.access.names,
             partition: PartitionID(epoch: 1, number: partition))
-        guard case .granted = try queue.claim(host: host, owner: "\(host):1", milliseconds: 60_000, cluster: .ofTests)
+        guard case .granted = try queue.claim(host: host, owner: "\(host):1", milliseconds: 60_000, topology: .ofTests)
         else {
             Issue.record("no lease for partition \(partition)")
             return

@@ -163,12 +163,13 @@ import Testing
             partition: PartitionID(epoch: 1, number: 1))
         guard
             case .granted(let claim) = try queue.claim(
-                host: "elsewhere", owner: "c", milliseconds: 60_000, cluster: cluster.topology.cluster)
+                host: "elsewhere", owner: "c", milliseconds: 60_000, topology: cluster.topology)
         else { throw HarnessError("no lease") }
         #expect(try cluster.repair(accepting: "all").failure == nil)
         #expect(try queue.renew(token: claim.token, milliseconds: 60_000) == .ok, "it was not fenced")
         let file = try cluster.folder.shard(1, of: cluster.topology).open()
-        #expect(try file.watermarks(of: [node.producer.id]) == [node.producer.id: 5])
+        let stream = StreamID(partition: queue.partition, producer: node.producer.id)
+        #expect(try file.watermarks(of: [stream]) == [stream: 5])
     }
 
     @Test func onlyWhatIsMissing() throws {

@@ -198,7 +198,8 @@ import Testing
         let (_, backup, access, connection) = try made("lease")
         let queue = PartitionQueue(
             connection: connection, names: access.names, partition: PartitionID(epoch: 1, number: 1))
-        guard case .granted = try queue.claim(host: "h", owner: "elsewhere:17", milliseconds: 60_000, cluster: .ofTests)
+        guard
+            case .granted = try queue.claim(host: "h", owner: "elsewhere:17", milliseconds: 60_000, topology: .ofTests)
         else {
             throw Unexpected(text: "the lease is not free")
         }

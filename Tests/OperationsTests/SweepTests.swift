@@ -128,7 +128,7 @@ import Testing
         let queue = PartitionQueue(
             connection: try cluster.server.connect(), names: cluster.access.names, partition: Self.right)
         // And never trims.
-        _ = try queue.claim(host: "elsewhere", owner: "elsewhere:7", milliseconds: 60_000, cluster: .ofTests)
+        _ = try queue.claim(host: "elsewhere", owner: "elsewhere:7", milliseconds: 60_000, topology: .ofTests)
         try cluster.startConsumers()
         let refusal = failure { () throws(Failure) in _ = try sweep(cluster) }
         #expect(

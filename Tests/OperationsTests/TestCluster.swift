@@ -109,7 +109,7 @@ final class TestCluster {
         let new = change.building.topology
         for partition in new.partitionIDs {
             let uuid = ShardUUID(derivedFor: partition, of: new.cluster)
-            _ = try keys.create(partition, shard: uuid, cluster: new.cluster, applied: [:])  // new
+            _ = try keys.create(partition, shard: uuid, topology: new, applied: [:])  // new
         }
         #expect(try keys.publish(new) == .published)
         for partition in old.topology.partitionIDs { #expect(try keys.seal(partition) == .sealed) }

@@ -17,7 +17,7 @@ import Testing
             try scene.dump().meta
                 == [
                     "state": "open", "shard": "0123456789abcdeffedcba9876543210", "bytes": "0", "token": "0",
-                    "cluster": ClusterID.ofTests.description,
+                    "cluster": Topology.ofTests.ownerText,
                 ])
         let other = ShardUUID(Bytes16(high: 7, low: 7))
         try scene.expectUnchanged(.existing(Scene.shard, sealed: false)) {
@@ -71,7 +71,7 @@ import Testing
         #expect(try scene.push(stream[1]) == stream.duplicate(last: 1))
         guard
             case .granted(let claim) = try scene.queue.claim(
-                host: "h", owner: "me", milliseconds: 60_000, cluster: .ofTests)
+                host: "h", owner: "me", milliseconds: 60_000, topology: .ofTests)
         else { throw Unanswered(text: "not granted") }
         #expect(try scene.keys.seal(Scene.partition) == .sealed)
         guard case .group(let found) = try scene.keys.inspect(Scene.partition), let lease = found.lease else {

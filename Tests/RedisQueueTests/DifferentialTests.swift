@@ -36,7 +36,10 @@ import Testing
 /// One seed's commands to both sides. Answers are compared as text, the same words from both.
 private struct DifferentialRun {
     /// Whose groups they are, and one that shares the namespace by mistake.
-    private static let clusters = [ClusterID.ofTests, ClusterID(Bytes16(high: 2, low: 2))]
+    private static let topologies = [
+        Topology.ofTests, Topology(cluster: ClusterID(Bytes16(high: 2, low: 2)), epoch: 1, partitions: 2),
+        Topology(cluster: .ofTests, epoch: 1, partitions: 3),
+    ]
     private var random: SplitMix64
     private var model = ModelRedis()
     private let scene: Scene
@@ -61,8 +64,9 @@ private struct DifferentialRun {
         switch random.below(100) {
         case 0..<42: done = try push(partition)
         case 42..<48: done = try pushAsBefore(partition)
-        case 48..<52: done = try heartbeat(partition)
-        case 52..<60: done = try peek(partition, queues[index])
+        case 48..<51: done = try heartbeat(partition)
+        case 51..<53: done = try compare(partition)
+        case 53..<60: done = try peek(partition, queues[index])
         case 60..<62: done = try inspect(partition)
         case 62..<76: done = try trim(partition, queues[index])
         case 76..<81: done = try claim(partition, queues[index])
@@ -71,6 +75,7 @@ private struct DifferentialRun {
         case 88..<94: done = try create(partition)
         case 94..<96: done = try seal(partition)
         case 96..<98: done = try collect(partition)
+        case 98: done = try note()
         default: done = try publish()
         }
         answers.insert("\(done.0.prefix { $0 != " " }) \(done.1.prefix { $0.isLetter })")
@@ -89,16 +94,24 @@ private struct DifferentialRun {
             #expect(real.chains == group.chains, "\(context): chains of \(partition)")
             #expect(real.applied == group.applied, "\(context): applied of \(partition)")
             #expect(real.behind == group.behind, "\(context): behind of \(partition)")
+            #expect(real.earlierBehind == group.earlierBehind, "\(context): earlier floors of \(partition)")
+            #expect(real.earlierApplied == group.earlierApplied, "\(context): earlier watermarks of \(partition)")
             let meta = [
                 "state": group.isSealed ? "sealed" : "open", "bytes": "\(group.bytes)", "token": "\(group.token)",
                 "duplicates": "\(group.duplicates)", "shard": group.shard.description,
-                "cluster": group.cluster?.description ?? "0",
+                "cluster": group.owner.map { "\($0.cluster)/\($0.partitions)" } ?? "0",
             ]
             let known = real.meta.filter { meta[$0.key] != nil }
             #expect(
                 known == meta.filter { known[$0.key] != nil || $0.value != "0" }, "\(context): meta of \(partition)")
         }
         #expect(try scene.keys.readTopology() == model.topology, "\(context): topology")
+        #expect(try scene.keys.notedEpoch(of: .ofTests) == model.notedEpoch, "\(context): noted epoch")
+    }
+
+    /// Mostly the right one.
+    private mutating func owner(_ probability: Double) -> Topology {
+        Self.topologies[random.chance(probability) ? 0 : 1 + random.below(2)]
     }
 
     private mutating func producer() -> UInt64 { 1 + UInt64(random.below(3)) }
@@ -108,11 +121,12 @@ private struct DifferentialRun {
         let stream = Stream(
             partition, producer: producer(), bytes: 150 + random.below(3) * 100, history: random.chance(0.9) ? 0 : 77)
         let (batch, floor, limit) = next(of: stream)
-        let cluster = Self.clusters[random.chance(0.95) ? 0 : 1]
+        let topology = owner(0.95)
         let expected = model.push(
-            batch.bytes, as: batch.id, chain: batch.chain, cluster: cluster, floor: floor, limitBytes: limit)
-        let real = try scene.push(batch, floor: floor, limitBytes: limit, cluster: cluster)
-        return ("push \(batch.id) floor \(floor) limit \(limit) of \(cluster)", "\(expected)", "\(real)")
+            batch.bytes, as: batch.id, chain: batch.chain, owner: ModelRedis.Owner(topology), floor: floor,
+            limitBytes: limit)
+        let real = try scene.push(batch, floor: floor, limitBytes: limit, topology: topology)
+        return ("push \(batch.id) floor \(floor) limit \(limit) of \(topology)", "\(expected)", "\(real)")
     }
 
     /// Mostly the next batch, with a floor that is known; sometimes one that Redis has, or that leaves a hole.
@@ -132,13 +146,13 @@ private struct DifferentialRun {
         let (batch, floor, limit) = next(of: Stream(partition, producer: producer()))
         let before = model.groups[partition]?.behind
         var expected = model.push(
-            batch.bytes, as: batch.id, chain: nil, cluster: nil, floor: floor, limitBytes: limit)
+            batch.bytes, as: batch.id, chain: nil, owner: nil, floor: floor, limitBytes: limit)
         if case .behind(let applied) = expected {
             // It trusts the floor: the model is asked again as if the shard had confirmed it.
             model.groups[partition]?.behind = before ?? [:]
             model.groups[partition]?.applied[batch.id.stream.producer] = floor
             expected = model.push(
-                batch.bytes, as: batch.id, chain: nil, cluster: nil, floor: floor, limitBytes: limit)
+                batch.bytes, as: batch.id, chain: nil, owner: nil, floor: floor, limitBytes: limit)
             model.groups[partition]?.applied[batch.id.stream.producer] = applied == 0 ? nil : applied
             expected = expected.replacingApplied(applied)
         }
@@ -165,9 +179,34 @@ private struct DifferentialRun {
 
     private mutating func heartbeat(_ partition: PartitionID) throws -> (String, String, String) {
         let stream = Stream(partition, producer: producer()).id
-        let landed = scene.producer.deliver([.heartbeat(stream)])
+        let topology = owner(0.9)
+        let group = model.groups[partition]
+        let known = max(group?.seqs[stream.producer] ?? 0, group?.applied[stream.producer] ?? 0)
+        let floor = random.chance(0.2) ? known + UInt64(random.below(3)) : 0
+        let landed = scene.producer.deliver([Scene.heartbeat(stream, floor: floor, topology: topology)])
         guard case .heartbeat(let real)? = landed.answers.first else { throw Unanswered(text: "\(landed)") }
-        return ("heartbeat \(stream)", "\(model.heartbeat(stream))", "\(real)")
+        let expected = model.heartbeat(stream, floor: floor, owner: ModelRedis.Owner(topology))
+        return ("heartbeat \(stream) floor \(floor)", "\(expected)", "\(real)")
+    }
+
+    /// Floors of an earlier epoch, some of which the shard is known to reach.
+    private mutating func compare(_ partition: PartitionID) throws -> (String, String, String) {
+        let floors = (0..<random.below(3)).map { _ in
+            let earlier = PartitionID(epoch: 0, number: UInt32(random.below(3)))
+            return StreamFloor(stream: Stream(earlier, producer: producer()).id, sequence: UInt64(1 + random.below(9)))
+        }
+        let topology = owner(0.9)
+        let landed = scene.producer.deliver([.compare(floors, in: partition, topology: topology)])
+        guard case .compared(let real)? = landed.answers.first else { throw Unanswered(text: "\(landed)") }
+        let expected = model.compare(floors, in: partition, owner: ModelRedis.Owner(topology))
+        return ("compare \(floors)", "\(expected)", "\(real)")
+    }
+
+    private mutating func note() throws -> (String, String, String) {
+        let topology = Topology(cluster: .ofTests, epoch: UInt32(1 + random.below(5)), partitions: 2)
+        let landed = scene.producer.deliver([.noteEpoch(topology)])
+        model.noteEpoch(topology.epoch)
+        return ("note \(topology.epoch)", "\([QueueAnswer.epochNoted])", "\(landed.answers)")
     }
 
     private mutating func peek(_ partition: PartitionID, _ queue: PartitionQueue) throws -> (String, String, String) {
@@ -182,7 +221,7 @@ private struct DifferentialRun {
     private static func text(_ reply: PeekReply) -> String {
         guard case .batches(let peeked) = reply else { return "\(reply)" }
         return "batches \(peeked.shard) \(peeked.sealed) \(peeked.batches) \(peeked.length) "
-            + "\(peeked.behind.map(\.description).sorted())"
+            + "\(peeked.behind.map { "\($0.partition) \($0.producer)" }.sorted())"
     }
 
     /// What lies at the head, less, more, or something else; under the token, or another one.
@@ -203,21 +242,26 @@ private struct DifferentialRun {
             applied[producer] = max(applied[producer] ?? 0, floor - UInt64(random.below(2)))
         }
         let token = (group?.token ?? 1) + (random.chance(0.1) ? 1 : 0)
-        let request = TrimRequest(token: token, committed: committed, applied: applied)
+        var earlier: [StreamID: UInt64] = [:]
+        if random.chance(0.2), let (stream, floor) = group?.earlierBehind.min(by: { "\($0)" < "\($1)" }), floor > 1 {
+            earlier[stream] = floor - UInt64(random.below(2))
+        }
+        let request = TrimRequest(token: token, committed: committed, applied: applied, earlier: earlier)
         let expected = model.trim(partition, request)
         return ("trim of \(committed.count) token \(token)", "\(expected)", "\(try queue.trim(request))")
     }
 
     private mutating func claim(_ partition: PartitionID, _ queue: PartitionQueue) throws -> (String, String, String) {
         let host = random.pick(["host-a", "host-a", "host-b"])
-        let cluster = Self.clusters[random.chance(0.9) ? 0 : 1]
-        let real = try queue.claim(host: host, owner: host, milliseconds: 3_600_000, cluster: cluster)
+        let topology = owner(0.9)
+        let real = try queue.claim(host: host, owner: host, milliseconds: 3_600_000, topology: topology)
         // The token is the caller's choice.
         var token: UInt64 = 1
         if case .granted(let claim) = real { token = claim.token }
         let expected = model.claim(
-            partition, holder: host, leaseMilliseconds: 3_600_000, token: token, cluster: cluster, now: 0)
-        return ("claim \(host) for \(cluster)", Self.text(expected), Self.text(real))
+            partition, holder: host, leaseMilliseconds: 3_600_000, token: token,
+            owner: ModelRedis.Owner(topology), now: 0)
+        return ("claim \(host) for \(topology)", Self.text(expected), Self.text(real))
     }
 
     /// Three arguments, as release 0.1.0 gives them: Redis counts the token up, and learns no cluster.
@@ -226,8 +270,9 @@ private struct DifferentialRun {
         let before = model.groups[partition]
         let token = (before?.token ?? 0) % Limits.sequenceMax + 1
         let expected = model.claim(
-            partition, holder: host, leaseMilliseconds: 3_600_000, token: token, cluster: .ofTests, now: 0)
-        model.groups[partition]?.cluster = before?.cluster
+            partition, holder: host, leaseMilliseconds: 3_600_000, token: token,
+            owner: ModelRedis.Owner(.ofTests), now: 0)
+        model.groups[partition]?.owner = before?.owner
         let real = try scene.call("claim", on: partition, [Array(host.utf8), Array(host.utf8), Array("3600000".utf8)])
         let words =
             switch expected {
@@ -259,18 +304,19 @@ private struct DifferentialRun {
     private mutating func create(_ partition: PartitionID) throws -> (String, String, String) {
         let shard = ShardUUID(Bytes16(high: 7, low: UInt64(random.below(2))))
         let before = model.groups[partition]
-        let cluster = Self.clusters[random.chance(0.9) ? 0 : 1]
+        let topology = owner(0.9)
         let watermarks = [Stream(producer: producer()).producer: UInt64(random.below(3))]
         let isAsBefore = random.chance(0.3)
-        let isNew = model.create(partition, shard: shard, cluster: cluster, applied: isAsBefore ? [:] : watermarks)
+        let isNew = model.create(
+            partition, shard: shard, owner: ModelRedis.Owner(topology), applied: isAsBefore ? [:] : watermarks)
         let expected: CreateReply =
             isNew ? .created : .existing(before?.shard ?? shard, sealed: before?.isSealed ?? false)
         guard isAsBefore else {
-            let real = try scene.keys.create(partition, shard: shard, cluster: cluster, applied: watermarks)
-            return ("create \(shard) of \(cluster) at \(watermarks)", "\(expected)", "\(real)")
+            let real = try scene.keys.create(partition, shard: shard, topology: topology, applied: watermarks)
+            return ("create \(shard) of \(topology) at \(watermarks)", "\(expected)", "\(real)")
         }
         // Release 0.1.0 names no cluster.
-        model.groups[partition]?.cluster = before?.cluster
+        model.groups[partition]?.owner = before?.owner
         let real = try scene.call("create", on: partition, [Array(shard.description.utf8)])
         return ("old create \(shard)", isNew ? "CREATED" : "EXISTING", real.words(1))
     }

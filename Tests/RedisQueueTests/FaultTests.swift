@@ -10,7 +10,7 @@ import Testing
     let stream = Stream()
 
     private func pushes(_ range: ClosedRange<UInt64>) -> [QueueCommand] {
-        range.map { .push(stream[$0], floor: 0, limitBytes: 1 << 30, cluster: .ofTests) }
+        range.map { .push(stream[$0], floor: 0, limitBytes: 1 << 30, topology: .ofTests) }
     }
 
     @Test func nobodyListens() {
@@ -25,7 +25,7 @@ import Testing
         var scene = try Scene(on: server)
         #expect(scene.producer.deliver(pushes(1...3)).answers.allSatisfy { $0 == .push(.ok(applied: 0)) })
         server.kill()
-        let landed = scene.producer.deliver(pushes(4...5) + [.heartbeat(stream.id), .readTopology])
+        let landed = scene.producer.deliver(pushes(4...5) + [Scene.heartbeat(stream.id), .readTopology])
         #expect(landed.answers == [.unknown, .unknown, .unknown, .unknown])
         guard case .connectionLost = landed.failure else { throw Unanswered(text: "\(landed)") }
         #expect(!scene.producer.isConnected)
@@ -83,7 +83,7 @@ import Testing
         let server = try RedisServer()
         let scene = try Scene(on: server)
         let stream = Stream(bytes: 1 << 20)
-        let first = (1...4).map { QueueCommand.push(stream[$0], floor: 0, limitBytes: 1 << 30, cluster: .ofTests) }
+        let first = (1...4).map { QueueCommand.push(stream[$0], floor: 0, limitBytes: 1 << 30, topology: .ofTests) }
         #expect(scene.producer.deliver(first).answers.allSatisfy { $0 == .push(.ok(applied: 0)) })
         _ = try scene.connection.command(RedisCommand("CONFIG", "SET", "maxmemory", "3mb"))  // always OK
         let refusal =
@@ -91,7 +91,7 @@ import Testing
             + " (Redis is over its maxmemory: raise it, or let the consumers catch up)"
         try scene.expectUnchanged(PushReply.refused(refusal)) { try scene.push(stream[5]) }
         #expect(try refusalCode { _ = try scene.queue.waitForBatch(milliseconds: 1) } == "OOM")
-        let landed = scene.producer.deliver([.heartbeat(stream.id)])
+        let landed = scene.producer.deliver([Scene.heartbeat(stream.id)])
         #expect(landed.answers == [.heartbeat(.progress(last: 4, applied: 0))])
 
         let token = try scene.claim().token
@@ -163,11 +163,12 @@ import Testing
             .topology(nil),
         ]
         #expect(
-            producer.deliver(pushes(1...1) + pushes(1...1) + [.heartbeat(stream.id), .readTopology]).answers
+            producer.deliver(pushes(1...1) + pushes(1...1) + [Scene.heartbeat(stream.id), .readTopology]).answers
                 == expected)
         let queue = PartitionQueue(connection: connection, names: scene.names, partition: Scene.partition)
         #expect(try queue.waitForBatch(milliseconds: 1_000))
-        guard case .granted(let claim) = try queue.claim(host: "h", owner: "o", milliseconds: 1_000, cluster: .ofTests),
+        guard
+            case .granted(let claim) = try queue.claim(host: "h", owner: "o", milliseconds: 1_000, topology: .ofTests),
             case .batches(let peeked) = try queue.peek(bytes: 1, batches: 1)
         else { throw Unanswered(text: "no lease or no batch") }
         #expect(peeked.batches == [stream[1].bytes])

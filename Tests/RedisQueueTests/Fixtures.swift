@@ -49,13 +49,17 @@ struct Scene {
 
     /// One push, which must be answered.
     func push(
-        _ batch: Batch, floor: UInt64 = 0, limitBytes: Int = Limits.queueBytes, cluster: ClusterID = .ofTests
+        _ batch: Batch, floor: UInt64 = 0, limitBytes: Int = Limits.queueBytes, topology: Topology = .ofTests
     ) throws -> PushReply {
-        let landed = producer.deliver([.push(batch, floor: floor, limitBytes: limitBytes, cluster: cluster)])
+        let landed = producer.deliver([.push(batch, floor: floor, limitBytes: limitBytes, topology: topology)])
         guard landed.answers.count == 1, case .push(let reply) = landed.answers[0] else {
             throw Unanswered(text: "\(landed)")
         }
         return reply
+    }
+
+    static func heartbeat(_ stream: StreamID, floor: UInt64 = 0, topology: Topology = .ofTests) -> QueueCommand {
+        .heartbeat(stream, floor: floor, topology: topology)
     }
 
     func dump(_ partition: PartitionID = partition) throws -> KeyGroupDump {
@@ -86,7 +90,7 @@ struct Scene {
     func claim() throws -> Claim {
         guard
             case .granted(let claim) = try queue.claim(
-                host: "host-a", owner: "a", milliseconds: 60_000, cluster: .ofTests)
+                host: "host-a", owner: "a", milliseconds: 60_000, topology: .ofTests)
         else {
             throw Unanswered(text: "the lease is not granted")
         }
@@ -170,13 +174,13 @@ struct Stream {
 
 extension Batch {
     /// Its push into a list that is never full.
-    var pushed: QueueCommand { .push(self, floor: 0, limitBytes: 1 << 40, cluster: .ofTests) }
+    var pushed: QueueCommand { .push(self, floor: 0, limitBytes: 1 << 40, topology: .ofTests) }
 }
 
 extension ClusterKeys {
     /// As a new cluster does: of nobody's watermarks.
     func create(_ partition: PartitionID, shard: ShardUUID) throws(RedisError) -> CreateReply {
-        try create(partition, shard: shard, cluster: .ofTests, applied: [:])
+        try create(partition, shard: shard, topology: .ofTests, applied: [:])
     }
 }
 

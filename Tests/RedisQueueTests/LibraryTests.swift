@@ -60,7 +60,8 @@ import Testing
         let scene = try Scene(creates: false)
         let applied = Dictionary(uniqueKeysWithValues: (1...300).map { (Stream(producer: $0).producer, $0) })
         #expect(
-            try scene.keys.create(Scene.partition, shard: Scene.shard, cluster: .ofTests, applied: applied) == .created)
+            try scene.keys.create(Scene.partition, shard: Scene.shard, topology: .ofTests, applied: applied) == .created
+        )
         #expect(try scene.dump().applied == applied)
         #expect(try scene.keys.watermarks(of: Scene.partition) == applied)
         #expect(try scene.queue.watermarks() == applied)
@@ -71,7 +72,7 @@ import Testing
         #expect(try scene.push(Stream(producer: 8)[10], floor: 9) == .behind(applied: 8))
         try scene.expectUnchanged(.existing(Scene.shard, sealed: false)) {
             try scene.keys.create(
-                Scene.partition, shard: Scene.shard, cluster: .ofTests, applied: [seventh.producer: 99])
+                Scene.partition, shard: Scene.shard, topology: .ofTests, applied: [seventh.producer: 99])
         }
     }
 
@@ -79,7 +80,8 @@ import Testing
         let scene = try Scene(creates: false)
         let applied: [ProducerID: UInt64] = [stream.producer: 0]
         #expect(
-            try scene.keys.create(Scene.partition, shard: Scene.shard, cluster: .ofTests, applied: applied) == .created)
+            try scene.keys.create(Scene.partition, shard: Scene.shard, topology: .ofTests, applied: applied) == .created
+        )
         #expect(try scene.dump().applied == [:])
     }
 
@@ -108,7 +110,7 @@ import Testing
         let batch = stream[1]
         let text = { (text: String) in Array(text.utf8) }
         let push = [batch.id.stream.producer.bytes.array, text("1"), text("0"), text("1000"), batch.bytes]
-        let cluster = text(ClusterID.ofTests.description)
+        let cluster = text(Topology.ofTests.ownerText)
         let chain = [UInt8](repeating: 0, count: 8)
         let calls: [(String, [[UInt8]])] = [
             ("push", push + [cluster, chain]), ("push", push + [cluster, chain, chain, chain]),
@@ -120,6 +122,10 @@ import Testing
             ("claim", [text("h"), text("o"), text("1000"), text("7"), text("x")]),
             ("create", [cluster, cluster]), ("create", [cluster, text("x"), []]),
             ("create", [cluster, cluster, text("x")]), ("create", [text("x")]),
+            ("heartbeat", [push[0], text("1")]), ("heartbeat", [push[0], text("x"), cluster]),
+            ("compare", [cluster]), ("compare", [text("x"), []]), ("compare", [cluster, text("x")]),
+            ("compare", [cluster, [UInt8](repeating: 0xFF, count: 32)]),
+            ("trim", [text("1"), [], [], text("x")]),
         ]
         for (function, arguments) in calls {
             try scene.expectUnchanged {
@@ -203,7 +209,7 @@ import Testing
         func prepare(isSealed: Bool) throws {
             if !isSealed { #expect(try scene.push(stream[1]) == .ok(applied: 0)) }
             #expect(try scene.push(Stream(producer: 2)[5], floor: 4) == .behind(applied: 0))
-            _ = try scene.call("claim", ["h", "o", "60000", "5", ClusterID.ofTests.description].map { Array($0.utf8) })
+            _ = try scene.call("claim", ["h", "o", "60000", "5", Topology.ofTests.ownerText].map { Array($0.utf8) })
             if isSealed { #expect(try scene.keys.seal(Scene.partition) == .sealed) }
         }
 
@@ -214,7 +220,7 @@ import Testing
             let arguments =
                 [batch.id.stream.producer.bytes.array]
                 + ["\(batch.id.sequence)", "\(floor)", "1000000"].map { Array($0.utf8) }
-                + [batch.bytes, Array(ClusterID.ofTests.description.utf8)] + chain
+                + [batch.bytes, Array(Topology.ofTests.ownerText.utf8)] + chain
             _ = try scene.call("push", over: connection, arguments)
         }
     }
@@ -226,8 +232,24 @@ import Testing
             ("push of a duplicate", ["hset"], { try $0.push($0.stream[1], floor: 0) }),
             ("push behind", ["hset"], { try $0.push($0.stream[10], floor: 9) }),
             (
+                "heartbeat behind", ["hset"],
+                {
+                    _ = try $0.scene.call(
+                        "heartbeat", over: $0.connection,
+                        [$0.stream.producer.bytes.array, Array("9".utf8), Array(Topology.ofTests.ownerText.utf8)])
+                }
+            ),
+            (
+                "compare", ["hset"],
+                {
+                    let floor = $0.stream.producer.bytes.array + [UInt8](repeating: 1, count: 14) + [0, 0]
+                    _ = try $0.scene.call(
+                        "compare", over: $0.connection, [Array(Topology.ofTests.ownerText.utf8), floor])
+                }
+            ),
+            (
                 "claim", ["hset"],
-                { _ = try $0.queue.claim(host: "h", owner: "o", milliseconds: 1, cluster: .ofTests) }
+                { _ = try $0.queue.claim(host: "h", owner: "o", milliseconds: 1, topology: .ofTests) }
             ),
             ("renew", ["hset"], { _ = try $0.queue.renew(token: 5, milliseconds: 1) }),
             ("release", ["hdel"], { _ = try $0.queue.release(token: 5) }),
@@ -244,7 +266,7 @@ import Testing
                 "create", ["hset"],
                 {
                     _ = try $0.keys.create(
-                        Scene.partition, shard: Scene.shard, cluster: .ofTests, applied: [$0.stream.producer: 3])
+                        Scene.partition, shard: Scene.shard, topology: .ofTests, applied: [$0.stream.producer: 3])
                 }
             ),
             ("seal", ["hset"], { _ = try $0.queue.seal() }),
@@ -269,7 +291,7 @@ import Testing
         let keys = ClusterKeys(connection: try RedisConnection(RedisLink(url: url)), names: scene.names)
         let code = try refusalCode {
             _ = try keys.create(
-                Scene.partition, shard: Scene.shard, cluster: .ofTests, applied: [stream.producer: 3])
+                Scene.partition, shard: Scene.shard, topology: .ofTests, applied: [stream.producer: 3])
         }
         #expect(code == "NOPERM")
         #expect(try scene.image() == [.null, .null, .null, .null])

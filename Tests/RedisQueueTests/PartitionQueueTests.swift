@@ -18,7 +18,7 @@ import Testing
     }
 
     private func claimed(_ scene: Scene, host: String, milliseconds: UInt64 = 60_000) throws -> ClaimReply {
-        try scene.queue.claim(host: host, owner: "owner of \(host)", milliseconds: milliseconds, cluster: .ofTests)
+        try scene.queue.claim(host: host, owner: "owner of \(host)", milliseconds: milliseconds, topology: .ofTests)
     }
 
     // MARK: Lease
@@ -100,7 +100,7 @@ import Testing
             try scene.expectUnchanged { () throws in
                 #expect(
                     throws: RedisError.server(code: "TALLYMILL", message: "host and owner have 1 to 255 bytes")
-                ) { try scene.queue.claim(host: name, owner: "o", milliseconds: 1, cluster: .ofTests) }
+                ) { try scene.queue.claim(host: name, owner: "o", milliseconds: 1, topology: .ofTests) }
             }
         }
         guard case .granted = try claimed(scene, host: String(repeating: "x", count: 245)) else {
@@ -231,7 +231,7 @@ import Testing
         #expect(try scene.push(other[1]) == .ok(applied: 0))
         // Released up to 2: the producer goes on when the consumer has said that the shard holds as much.
         #expect(try scene.push(stream[3], floor: 2) == .behind(applied: 0))
-        #expect(try scene.peeked().behind == [stream.producer])
+        #expect(try scene.peeked().behind == [stream.id])
         #expect(try scene.queue.trim(request) == .trimmed(batches: 1))
         #expect(try scene.push(stream[3], floor: 2) == .ok(applied: 2))
         #expect(try scene.peeked().behind == [])
@@ -246,7 +246,7 @@ import Testing
         let calls: [(String, [Int], (Scene, UInt64) throws -> Void)] = [
             (
                 "claim", [2, 3],
-                { scene, _ in _ = try scene.queue.claim(host: "host-a", owner: "a", milliseconds: 1, cluster: .ofTests)
+                { scene, _ in _ = try scene.queue.claim(host: "host-a", owner: "a", milliseconds: 1, topology: .ofTests)
                 }
             ),
             ("renew", [3], { _ = try $0.queue.renew(token: $1, milliseconds: 1) }),

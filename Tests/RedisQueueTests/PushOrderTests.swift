@@ -9,7 +9,7 @@ import Testing
 
 @Suite struct PushOrderTests {
     let stream = Stream()
-    let other = ClusterID(Bytes16(high: 2, low: 2))
+    let other = Topology(cluster: ClusterID(Bytes16(high: 2, low: 2)), epoch: 1, partitions: 2)
 
     /// Two batches pushed; of a clone, which has the same id and another history, none.
     private func scene() throws -> (Scene, clone: Stream) {
@@ -22,10 +22,10 @@ import Testing
 
     @Test func anotherClusterIsToldNothingAtAll() throws {
         let (scene, _) = try scene()
-        try scene.expectUnchanged(.noTopology) { try scene.push(stream[1], cluster: other) }
-        try scene.expectUnchanged(.noTopology) { try scene.push(stream[3], cluster: other) }
+        try scene.expectUnchanged(.noTopology) { try scene.push(stream[1], topology: other) }
+        try scene.expectUnchanged(.noTopology) { try scene.push(stream[3], topology: other) }
         #expect(try scene.keys.seal(Scene.partition) == .sealed)
-        try scene.expectUnchanged(.noTopology) { try scene.push(stream[3], floor: 9, cluster: other) }
+        try scene.expectUnchanged(.noTopology) { try scene.push(stream[3], floor: 9, topology: other) }
     }
 
     @Test func whatRedisHasIsADuplicateWhateverElseIsWrong() throws {
@@ -101,7 +101,7 @@ import Testing
         try scene.expectUnchanged(.behind(applied: 0)) { try scene.push(stream[10], floor: 9) }
         #expect(try scene.push(stream[12], floor: 11) == .behind(applied: 0))
         #expect(try scene.dump().behind == [stream.producer: 11, two.producer: 4])
-        #expect(try scene.peeked().behind == [stream.producer, two.producer])
+        #expect(try scene.peeked().behind == [stream.id, two.id])
         guard case .group(let found) = try scene.keys.inspect(Scene.partition) else { throw Unanswered(text: "none") }
         #expect(found.behind == [stream.producer: 11, two.producer: 4])
     }
@@ -124,8 +124,8 @@ import Testing
 
     @Test func oneThousandAndTwentyFourAreNoted() throws {
         let scene = try Scene()
-        let streams = (1...UInt64(Limits.behindProducersMax)).map { Stream(producer: $0) }
-        let pushes = streams.map { QueueCommand.push($0[5], floor: 4, limitBytes: 1 << 30, cluster: .ofTests) }
+        let streams = (1...UInt64(Limits.behindStreamsMax)).map { Stream(producer: $0) }
+        let pushes = streams.map { QueueCommand.push($0[5], floor: 4, limitBytes: 1 << 30, topology: .ofTests) }
         #expect(scene.producer.deliver(pushes).answers.allSatisfy { $0 == .push(.behind(applied: 0)) })
         #expect(try scene.dump().behind.count == 1_024)
         let late = Stream(producer: 5_000)
@@ -175,15 +175,15 @@ import Testing
         try madeBefore(scene)
         #expect(try scene.push(stream[2]) == .duplicate(last: 2, chain: nil, applied: 1))
         #expect(try scene.push(stream[3], floor: 1) == .ok(applied: 1))
-        let landed = scene.producer.deliver([.heartbeat(stream.id)])
+        let landed = scene.producer.deliver([Scene.heartbeat(stream.id)])
         #expect(landed.answers == [.heartbeat(.progress(last: 3, applied: 1))])
         #expect(try scene.peeked().batches.count == 3)
         // Nobody has said whose it is: so it is whoever's shard it names.
         #expect(try scene.dump().meta["cluster"] == nil)
         let claim = try scene.claim()
         #expect(claim.applied == [stream.producer: 1])
-        #expect(try scene.dump().meta["cluster"] == ClusterID.ofTests.description)
-        try scene.expectUnchanged(.noTopology) { try scene.push(stream[4], cluster: other) }
+        #expect(try scene.dump().meta["cluster"] == Topology.ofTests.ownerText)
+        try scene.expectUnchanged(.noTopology) { try scene.push(stream[4], topology: other) }
         try scene.expectUnchanged(.conflict) { try scene.push(Stream(history: 5)[4]) }
         #expect(try scene.push(stream[4]) == .ok(applied: 1))
         let trim = TrimRequest(token: claim.token, committed: [stream[1].id], applied: [:])
@@ -194,9 +194,9 @@ import Testing
         let scene = try Scene(creates: false)
         try madeBefore(scene)
         #expect(try scene.keys.create(Scene.partition, shard: Scene.shard) == .existing(Scene.shard, sealed: false))
-        #expect(try scene.dump().meta["cluster"] == ClusterID.ofTests.description)
+        #expect(try scene.dump().meta["cluster"] == Topology.ofTests.ownerText)
         try scene.expectUnchanged(.existing(Scene.shard, sealed: false)) {
-            try scene.keys.create(Scene.partition, shard: Scene.shard, cluster: other, applied: [stream.producer: 9])
+            try scene.keys.create(Scene.partition, shard: Scene.shard, topology: other, applied: [stream.producer: 9])
         }
     }
 

@@ -13,7 +13,7 @@ import Testing
         let scene = try Scene(creates: false)
         try scene.expectUnchanged { () throws in
             #expect(try scene.push(stream[1]) == .noTopology)
-            #expect(scene.producer.deliver([.heartbeat(stream.id)]).answers == [.heartbeat(.noTopology)])
+            #expect(scene.producer.deliver([Scene.heartbeat(stream.id)]).answers == [.heartbeat(.noTopology)])
         }
     }
 
@@ -25,7 +25,7 @@ import Testing
         #expect(dump.queue == [stream[1].bytes, stream[2].bytes])
         #expect(dump.seqs == [stream.producer: 2])
         #expect(dump.meta["bytes"] == "400")
-        let landed = scene.producer.deliver([.heartbeat(stream.id)])
+        let landed = scene.producer.deliver([Scene.heartbeat(stream.id)])
         #expect(landed.answers == [.heartbeat(.progress(last: 2, applied: 0))])
     }
 
@@ -87,7 +87,7 @@ import Testing
         #expect(try scene.push(stream[5], limitBytes: 1) == .full(applied: 2))
         #expect(try scene.keys.seal(Scene.partition) == .sealed)
         #expect(try scene.push(stream[5]) == .sealed(applied: 2))
-        let landed = scene.producer.deliver([.heartbeat(stream.id)])
+        let landed = scene.producer.deliver([Scene.heartbeat(stream.id)])
         #expect(landed.answers == [.heartbeat(.progress(last: 4, applied: 2))])
     }
 
@@ -158,7 +158,7 @@ import Testing
         for sequence in 1...UInt64(16) {
             for stream in streams { commands.append(stream[sequence].pushed) }
         }
-        commands.append(.heartbeat(streams[3].id))
+        commands.append(Scene.heartbeat(streams[3].id))
         commands.append(.readTopology)
         let landed = scene.producer.deliver(commands)
         let expected =
@@ -184,7 +184,7 @@ import Testing
     @Test func aTopologyThatCannotBeReadSpoilsNoOtherAnswer() throws {
         let scene = try Scene()
         _ = try scene.connection.command(RedisCommand("SET", scene.names.topology, "{}"))  // always OK
-        let landed = scene.producer.deliver([.readTopology, .heartbeat(stream.id)])
+        let landed = scene.producer.deliver([.readTopology, Scene.heartbeat(stream.id)])
         #expect(landed.answers == [.unknown, .heartbeat(.progress(last: 0, applied: 0))])
         guard case .protocolViolation(let text) = landed.failure else { throw Unanswered(text: "\(landed)") }
         #expect(text.hasPrefix("\(scene.names.topology) holds no topology: "))

@@ -51,8 +51,8 @@ import Testing
         #expect(
             ServerProblem.notAppendOnly.description
                 == "this Redis does not log writes (appendonly no), a restart would lose increments: write "
-                + "`appendonly yes` and `appendfsync always` into redis.conf and set both with CONFIG SET, "
-                + "or pass --allow-volatile-redis")
+                + "`appendonly yes` and `appendfsync always` into redis.conf and restart it, or set both with "
+                + "CONFIG SET, or pass --allow-volatile-redis")
         #expect(
             ServerProblem.notSynchronous(appendfsync: "everysec").description
                 == "this Redis confirms writes before they are on disk (appendfsync everysec): write "

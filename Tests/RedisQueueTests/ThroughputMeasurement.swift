@@ -20,7 +20,7 @@ import Testing
         let streams = partitions.map { Stream($0, bytes: bytes) }
         let rounds = max(8, min(2_000, (256 << 20) / (bytes * depth)) / (depth == 1 ? 1 : 2))
         let flights = (1...UInt64(rounds)).map { sequence in
-            streams.map { QueueCommand.push($0[sequence], floor: 0, limitBytes: 1 << 40, cluster: .ofTests) }
+            streams.map { QueueCommand.push($0[sequence], floor: 0, limitBytes: 1 << 40, topology: .ofTests) }
         }
         let start = ContinuousClock.now
         for flight in flights {

@@ -46,21 +46,31 @@ import Testing
                 == "`tallymill repair --accept-loss PRODUCER:FIRST-LAST ...` goes on without them")
     }
 
-    @Test func watermarksOfSomeProducers() throws {
+    @Test func watermarksOfSomeStreams() throws {
         let shard = try ShardFile.sample(in: folder)
         var one = BatchMaker(1)
         var two = BatchMaker(2)
         _ = try shard.apply(
             [one.make([TestEntry("a", 1)]), two.make([TestEntry("a", 1)]), two.make([TestEntry("a", 1)])],
             timeMilliseconds: 1)
-        let unknown = BatchMaker.producer(3)
-        #expect(try shard.watermarks(of: [two.stream.producer, unknown]) == [two.stream.producer: 2])
-        #expect(try shard.watermarks(of: []) == [:])
-        // Not those of another partition.
-        let id = Hex.text(unknown.bytes.array)
+        let unknown = StreamID(partition: two.stream.partition, producer: BatchMaker.producer(3))
+        #expect(try shard.watermarks(of: [two.stream, unknown]) == [two.stream: 2])
+        #expect(try shard.watermarks(of: [StreamID]()) == [:])
+        // Not those of another partition, unless they are asked for: a rebalance brings them along.
+        let id = Hex.text(unknown.producer.bytes.array)
+        let carried = StreamID(partition: PartitionID(epoch: 2, number: 5), producer: unknown.producer)
         let sql = "INSERT INTO applied VALUES(2, 5, x'\(id)', 4, 0, '0', 0, '0', 0, '0', 0, '0')"
         #expect(Child.run("/usr/bin/sqlite3", [folder.shard, sql]).result == 0)
-        #expect(try shard.watermarks(of: [unknown]) == [:])
+        #expect(try shard.watermarks(of: [unknown, carried]) == [carried: 4])
+    }
+
+    /// A web node that slept through a purge must not call a loss what nobody can know any more.
+    @Test func watermarksThatWerePurgedAreAllThere() throws {
+        let shard = try ShardFile.sample(in: folder)
+        let old = StreamID(partition: PartitionID(epoch: 1, number: 0), producer: BatchMaker.producer(1))
+        #expect(try shard.watermarks(of: [old]) == [:])
+        try ShardUpkeep.forgetStreams(before: 2, at: folder.shard, expecting: ShardIdentity.sample.expectation)
+        #expect(try shard.watermarks(of: [old]) == [old: Limits.sequenceMax])
     }
 
     @Test func statisticsAreRunningFigures() throws {

@@ -48,8 +48,8 @@ struct Drain {
         case .trim(let request): return .send(.trim(request, upTo: peekedThrough))
         case .inspect(let claim):
             machine.handle(world.inspect(file, claim), now: world.now)
-        case .lookUp(let producers):
-            machine.handle(.lookedUp(file.watermarks(of: producers)), now: world.now)
+        case .lookUp(let streams):
+            machine.handle(.lookedUp(file.watermarks(of: streams)), now: world.now)
         case .checkpoint: machine.handle(.checkpointed, now: world.now)
         case .apply(let batches):
             world.log("drain \(file.partition) applies \(batches.count)")

@@ -69,12 +69,12 @@ struct Forgery {
 
     /// What a push does.
     func push(
-        _ batch: Batch, floor: UInt64, limitBytes: Int, cluster: ClusterID, into redis: inout ModelRedis
+        _ batch: Batch, floor: UInt64, limitBytes: Int, owner: ModelRedis.Owner, into redis: inout ModelRedis
     ) -> PushReply {
         let stream = batch.id.stream
         let send = { (bytes: [UInt8], id: BatchID, floor: UInt64, redis: inout ModelRedis) in
             redis.push(
-                bytes, as: id, chain: batch.chain, cluster: cluster, floor: floor, limitBytes: limitBytes)
+                bytes, as: id, chain: batch.chain, owner: owner, floor: floor, limitBytes: limitBytes)
         }
         switch mutation {
         case .noOutbox:
@@ -105,7 +105,7 @@ struct Forgery {
     mutating func answer(_ answer: QueueAnswer, to command: QueueCommand) -> QueueAnswer {
         if mutation == .lowerEpoch, case .topology(let topology?) = answer { return .topology(show(topology)) }
         guard case .heartbeat(.progress(let last, let applied)) = answer,
-            case .heartbeat(let stream) = command
+            case .heartbeat(let stream, _, _) = command
         else { return answer }
         if mutation == .noHeartbeat {
             return .heartbeat(.progress(last: max(last, newest[stream] ?? 0), applied: applied))
@@ -154,10 +154,16 @@ extension Forgery {
 
     private func real(_ epoch: UInt32) -> UInt32 { shown[epoch]?.epoch ?? epoch }
 
+    func real(_ partition: PartitionID) -> PartitionID {
+        mutation == .lowerEpoch ? PartitionID(epoch: real(partition.epoch), number: partition.number) : partition
+    }
+
     func real(_ stream: StreamID) -> StreamID {
-        if mutation != .lowerEpoch { return stream }
-        let partition = PartitionID(epoch: real(stream.partition.epoch), number: stream.partition.number)
-        return StreamID(partition: partition, producer: stream.producer)
+        StreamID(partition: real(stream.partition), producer: stream.producer)
+    }
+
+    func real(_ floors: [StreamFloor]) -> [StreamFloor] {
+        floors.map { StreamFloor(stream: real($0.stream), sequence: $0.sequence) }
     }
 }
 

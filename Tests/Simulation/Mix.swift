@@ -63,6 +63,8 @@ public struct Faults: OptionSet, Hashable, Sendable {
     public static let unfit = Faults(rawValue: 1 << 25)
     /// Dead letters are replayed, by a command that may be killed and repeated much later.
     public static let letters = Faults(rawValue: 1 << 26)
+    /// Redis, the shards and the cluster file are put back together, while nodes live on.
+    public static let hostBack = Faults(rawValue: 1 << 27)
 }
 
 /// A named set of faults.
@@ -118,16 +120,22 @@ public struct Mix: Hashable, Sendable {
     public static let lossRebalance = Mix(
         "loss-reb", usual.union([.restore, .loss, .leases, .backPart, .flush, .repair]).union(changing))
     public static let copies = Mix("copies", usual.union([.idempotent, .copies, .leases, .join]))
-    public static let copiesRebalance = Mix("copies-reb", usual.union([.copies, .leases, .join]).union(changing))
+    public static let copiesRebalance = Mix(
+        "copies-reb", usual.union([.kill, .copies, .leases, .join]).union(changing))
     public static let tokens = Mix("tokens", usual.union([.restore, .loss, .leases, .backAll, .flush, .repair]))
     public static let rewind = Mix("rewind", usual.union([.kill, .full, .idempotent, .rewind]))
     public static let foreign = Mix("foreign", usual.union([.idempotent, .foreign, .rebalance]))
     public static let unfit = Mix("unfit", usual.union([.kill, .idempotent, .unfit, .rebalance]))
 
+    public static let hostBack = Mix("host-back", usual.union([.idempotent, .hostBack, .leases, .repair]))
+    public static let hostBackRebalance = Mix(
+        "host-back-reb", usual.union([.idempotent, .hostBack, .leases, .join, .repair]).union(changing))
+
     public static let all: [Mix] = [
         calm, process, rebalance, backPart, backAll, backPartRebalance, backAllRebalance, flush, flushRebalance,
         restore, restoreRebalance, leases, zombie, liveBack, stragglers, everything, purge, imports, importsBack,
         clocks, clocksRebalance, letters, loss, lossRebalance, copies, copiesRebalance, tokens, rewind, foreign, unfit,
+        hostBack, hostBackRebalance,
     ]
 }
 
@@ -207,6 +215,12 @@ public enum Mutation: String, Hashable, Sendable, CaseIterable {
     case noEpochCheck = "no-epoch-check"
     /// a connection is used without a look at Redis' settings
     case trustSettings = "trust-settings"
+    /// a node that moves forgets what it has released
+    case forgetFloors = "forget-floors"
+    /// push does not look of how many partitions the epoch is
+    case anyPartitions = "any-partitions"
+    /// an epoch comes again after the cluster was put back, whatever nodes have seen
+    case lowEpoch = "low-epoch"
     /// push looks at the seal before it looks for a duplicate: harmless
     case sealBeforeDedupe = "seal-before-dedupe"
     /// the topology is overwritten without comparing epochs: harmless, a node ignores what is lower, and repair heals

@@ -19,9 +19,12 @@ public struct ModelRedis: Hashable, Sendable {
         public var isSealed = false
         public var shard: ShardUUID
         /// nil in a group that an earlier release made.
-        public var cluster: ClusterID?
-        /// By producer, the floor with which it was refused.
+        public var owner: Owner?
+        /// By producer, the floor that neither the list nor the shard seems to reach.
         public var behind: [ProducerID: UInt64] = [:]
+        /// The same of streams of earlier epochs, and what the shard is known to have of them.
+        public var earlierBehind: [StreamID: UInt64] = [:]
+        public var earlierApplied: [StreamID: UInt64] = [:]
         public var token: UInt64 = 0
         /// Who holds the lease, nil before the first claim.
         public var holder: String?
@@ -34,14 +37,27 @@ public struct ModelRedis: Hashable, Sendable {
         /// Batches ever popped: only the canary `offset-trim` looks at it.
         public var popped = 0
 
-        public init(shard: ShardUUID, cluster: ClusterID?) {
+        public init(shard: ShardUUID, owner: Owner?) {
             self.shard = shard
-            self.cluster = cluster
+            self.owner = owner
+        }
+    }
+
+    /// Whose partition it is, and one of how many.
+    public struct Owner: Hashable, Sendable {
+        public let cluster: ClusterID
+        public let partitions: Int
+
+        public init(_ topology: Topology) {
+            cluster = topology.cluster
+            partitions = topology.partitions
         }
     }
 
     public var groups: [PartitionID: KeyGroup] = [:]
     public var topology: Topology?
+    /// The newest epoch that a node has seen, as far as one had to tell.
+    public var notedEpoch: UInt32 = 0
     /// False: leases are granted to everybody and tokens are ignored, which is the worst that two hosts can do.
     public var enforcesLeases = true
     /// A rule broken on purpose.
@@ -55,18 +71,18 @@ public struct ModelRedis: Hashable, Sendable {
     ///
     /// - Parameters:
     ///   - chain: nil as an earlier release pushes.
-    ///   - cluster: whose partition it is; nil as an earlier release pushes.
+    ///   - owner: whose partition it is meant to be; nil as an earlier release pushes.
     ///   - floor: the highest `applied` that the producer ever saw here.
     ///   - limitBytes: a list that holds so many or more is full.
     public mutating func push(
-        _ payload: [UInt8], as id: BatchID, chain: BatchChain?, cluster: ClusterID?, floor: UInt64, limitBytes: Int
+        _ payload: [UInt8], as id: BatchID, chain: BatchChain?, owner: Owner?, floor: UInt64, limitBytes: Int
     ) -> PushReply {
         let partition = id.stream.partition
         let producer = id.stream.producer
         if mutation == .autoCreate, groups[partition] == nil {
-            groups[partition] = KeyGroup(shard: ShardUUID(Bytes16(high: 0, low: 0)), cluster: nil)
+            groups[partition] = KeyGroup(shard: ShardUUID(Bytes16(high: 0, low: 0)), owner: nil)
         }
-        guard let group = groups[partition], isMeant(group, by: cluster) else { return .noTopology }
+        guard let group = groups[partition], isMeant(group, by: owner) else { return .noTopology }
         let last = group.seqs[producer] ?? 0
         let applied = group.applied[producer] ?? 0
         if mutation == .sealBeforeDedupe, group.isSealed { return .sealed(applied: applied) }
@@ -76,9 +92,7 @@ public struct ModelRedis: Hashable, Sendable {
         }
         if group.isSealed { return .sealed(applied: applied) }
         if floor > max(last, applied), mutation != .trustFloor, mutation != .noFloor {
-            if group.behind[producer] != nil || group.behind.count < Limits.behindProducersMax {
-                groups[partition]?.behind[producer] = max(floor, group.behind[producer] ?? 0)
-            }
+            noteBehind(producer, floor, partition)
             return .behind(applied: applied)
         }
         let base = mutation == .noFloor ? last : max(last, floor)
@@ -95,10 +109,21 @@ public struct ModelRedis: Hashable, Sendable {
         return .ok(applied: applied)
     }
 
-    /// Whether the group is the one that a producer of `cluster` means.
-    private func isMeant(_ group: KeyGroup, by cluster: ClusterID?) -> Bool {
-        guard mutation != .anyCluster, let cluster, let own = group.cluster else { return true }
-        return own == cluster
+    private mutating func noteBehind(_ producer: ProducerID, _ floor: UInt64, _ partition: PartitionID) {
+        guard let behind = groups[partition]?.behind else { return }
+        if behind[producer] != nil || behind.count < Limits.behindStreamsMax {
+            groups[partition]?.behind[producer] = max(floor, behind[producer] ?? 0)
+        }
+    }
+
+    /// Whether the group is the one that a producer of `owner` means.
+    private func isMeant(_ group: KeyGroup, by owner: Owner?) -> Bool {
+        guard let owner, let own = group.owner else { return true }
+        return switch mutation {
+        case .anyCluster: true
+        case .anyPartitions: own.cluster == owner.cluster
+        default: own == owner
+        }
     }
 
     /// Canaries that forge batches would be found by their history alone.
@@ -109,9 +134,45 @@ public struct ModelRedis: Hashable, Sendable {
         }
     }
 
-    public func heartbeat(_ stream: StreamID) -> HeartbeatReply {
-        guard let group = groups[stream.partition] else { return .noTopology }
-        return .progress(last: group.seqs[stream.producer] ?? 0, applied: group.applied[stream.producer] ?? 0)
+    /// What Redis has of a stream. A floor that it does not reach is noted.
+    ///
+    /// - Parameters:
+    ///   - floor: as in a push; nil as an earlier release asks, which nothing is noted of.
+    ///   - owner: as in a push.
+    public mutating func heartbeat(_ stream: StreamID, floor: UInt64?, owner: Owner?) -> HeartbeatReply {
+        guard let group = groups[stream.partition], isMeant(group, by: owner) else { return .noTopology }
+        let last = group.seqs[stream.producer] ?? 0
+        let applied = group.applied[stream.producer] ?? 0
+        if let floor, floor > max(last, applied), mutation != .trustFloor, mutation != .noFloor {
+            noteBehind(stream.producer, floor, stream.partition)
+        }
+        return .progress(last: last, applied: applied)
+    }
+
+    /// Whether the shard of a partition is known to reach floors of earlier epochs. What is not known is noted.
+    public mutating func compare(
+        _ floors: [StreamFloor], in partition: PartitionID, owner: Owner
+    ) -> CompareReply {
+        guard let group = groups[partition], isMeant(group, by: owner) else { return .noTopology }
+        if mutation == .forgetFloors { return .known(floors.map { _ in true }) }
+        return .known(
+            floors.map { floor in
+                if group.earlierApplied[floor.stream] ?? 0 >= floor.sequence { return true }
+                noteEarlier(floor, partition)
+                return false
+            })
+    }
+
+    private mutating func noteEarlier(_ floor: StreamFloor, _ partition: PartitionID) {
+        guard let noted = groups[partition]?.earlierBehind else { return }
+        if noted[floor.stream] != nil || noted.count < Limits.behindStreamsMax {
+            groups[partition]?.earlierBehind[floor.stream] = max(floor.sequence, noted[floor.stream] ?? 0)
+        }
+    }
+
+    /// Remembers an epoch that a node has seen, if it is the newest one.
+    public mutating func noteEpoch(_ epoch: UInt32) {
+        if mutation != .lowEpoch { notedEpoch = max(notedEpoch, epoch) }
     }
 
     // MARK: Consumer
@@ -120,10 +181,10 @@ public struct ModelRedis: Hashable, Sendable {
     ///
     /// - Parameters:
     ///   - token: a random number that no other lease has.
-    ///   - cluster: a group that an earlier release made becomes this cluster's.
+    ///   - owner: a group that an earlier release made becomes this one's.
     ///   - now: milliseconds, Redis' own clock.
     public mutating func claim(
-        _ partition: PartitionID, holder: String, leaseMilliseconds: UInt64, token: UInt64, cluster: ClusterID,
+        _ partition: PartitionID, holder: String, leaseMilliseconds: UInt64, token: UInt64, owner: Owner,
         now: UInt64
     ) -> ClaimReply {
         guard let group = groups[partition] else { return .noTopology }
@@ -132,7 +193,7 @@ public struct ModelRedis: Hashable, Sendable {
         }
         let token = mutation == .countedToken ? group.token + 1 : token
         groups[partition]?.token = token
-        groups[partition]?.cluster = group.cluster ?? cluster
+        groups[partition]?.owner = group.owner ?? owner
         groups[partition]?.holder = holder
         groups[partition]?.leaseUntil = now + leaseMilliseconds
         return .granted(
@@ -166,8 +227,7 @@ public struct ModelRedis: Hashable, Sendable {
         return .batches(
             Peeked(
                 shard: group.shard, sealed: group.isSealed, batches: batches, length: group.queue.count,
-                behind: group.behind.keys.sorted { $0.bytes.array.lexicographicallyPrecedes($1.bytes.array) },
-                time: time))
+                behind: group.noted(of: partition), time: time))
     }
 
     /// Compare-and-pop: pops while the head is one of `committed`, and raises `applied`.
@@ -193,6 +253,10 @@ public struct ModelRedis: Hashable, Sendable {
             group.applied[producer] = max(watermark, group.applied[producer] ?? 0)
             if let floor = group.behind[producer], watermark >= floor { group.behind[producer] = nil }
         }
+        for (stream, watermark) in request.earlier {
+            group.earlierApplied[stream] = max(watermark, group.earlierApplied[stream] ?? 0)
+            if let floor = group.earlierBehind[stream], watermark >= floor { group.earlierBehind[stream] = nil }
+        }
         groups[partition] = group
         return .trimmed(batches: popped)
     }
@@ -208,13 +272,13 @@ public struct ModelRedis: Hashable, Sendable {
     ///
     /// - Parameter applied: the watermarks of the shard's file.
     public mutating func create(
-        _ partition: PartitionID, shard: ShardUUID, cluster: ClusterID, applied: [ProducerID: UInt64] = [:]
+        _ partition: PartitionID, shard: ShardUUID, owner: Owner, applied: [ProducerID: UInt64] = [:]
     ) -> Bool {
         if groups[partition] != nil {
-            if groups[partition]?.cluster == nil { groups[partition]?.cluster = cluster }
+            if groups[partition]?.owner == nil { groups[partition]?.owner = owner }
             return false
         }
-        groups[partition] = KeyGroup(shard: shard, cluster: cluster)
+        groups[partition] = KeyGroup(shard: shard, owner: owner)
         if mutation != .blankCreate { groups[partition]?.applied = applied.filter { $0.value > 0 } }
         return true
     }
@@ -254,11 +318,34 @@ public struct ModelRedis: Hashable, Sendable {
     public mutating func goBack(to snapshot: ModelRedis) {
         groups = snapshot.groups
         topology = snapshot.topology
+        notedEpoch = snapshot.notedEpoch
     }
 
     /// FLUSHALL.
     public mutating func flush() {
         groups = [:]
         topology = nil
+        notedEpoch = 0
+    }
+}
+
+extension ModelRedis.KeyGroup {
+    /// Streams of which more was released than the shard is known to have: own ones, then earlier ones.
+    fileprivate func noted(of partition: PartitionID) -> [StreamID] {
+        let own = behind.keys.map { StreamID(partition: partition, producer: $0) }
+        return [own, Array(earlierBehind.keys)].flatMap { $0.sorted { $0.order.lexicographicallyPrecedes($1.order) } }
+    }
+}
+
+extension StreamID {
+    /// What the order of streams goes by.
+    var order: [UInt8] {
+        var bytes = producer.bytes.array
+        for number in [partition.epoch, partition.number] {
+            for shift in stride(from: 24, through: 0, by: -8) {
+                bytes.append(UInt8(truncatingIfNeeded: number >> shift))
+            }
+        }
+        return bytes
     }
 }

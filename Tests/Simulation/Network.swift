@@ -179,7 +179,7 @@ extension World {
 
     func create(_ partition: PartitionID, _ file: ModelShard?) {
         let isNew = redis.create(
-            partition, shard: ShardUUID(derivedFor: partition, of: clusterID), cluster: clusterID,
+            partition, shard: ShardUUID(derivedFor: partition, of: clusterID), owner: owner(of: partition),
             applied: file?.watermarks ?? [:])
         note(isNew ? 7 : 8)
     }
@@ -188,16 +188,36 @@ extension World {
         switch command {
         case .readTopology: .topology(redis.topology)
         case .readTime: .time(redisTime)
-        case .heartbeat(let stream): .heartbeat(redis.heartbeat(node.forgery.real(stream)))
-        case .push(let batch, let floor, let limitBytes, let cluster):
-            .push(push(batch, floor: floor, limitBytes: limitBytes, cluster: cluster, of: node))
+        case .heartbeat(let stream, let floor, let topology):
+            .heartbeat(
+                redis.heartbeat(node.forgery.real(stream), floor: floor, owner: ModelRedis.Owner(topology)))
+        case .compare(let floors, let partition, let topology):
+            .compared(
+                redis.compare(
+                    node.forgery.real(floors), in: node.forgery.real(partition), owner: ModelRedis.Owner(topology)))
+        case .noteEpoch(let topology): noteEpoch(topology)
+        case .push(let batch, let floor, let limitBytes, let topology):
+            .push(
+                push(batch, floor: floor, limitBytes: limitBytes, owner: ModelRedis.Owner(topology), of: node))
         }
     }
 
+    private func noteEpoch(_ topology: Topology) -> QueueAnswer {
+        redis.noteEpoch(topology.epoch)
+        return .epochNoted
+    }
+
+    /// As whoever creates or claims a group knows it.
+    private func owner(of partition: PartitionID) -> ModelRedis.Owner {
+        let old = cluster.earlier.first { $0.epoch == partition.epoch }
+        return ModelRedis.Owner(
+            Topology(cluster: clusterID, epoch: partition.epoch, partitions: old?.partitions ?? topology.partitions))
+    }
+
     private func push(
-        _ batch: Batch, floor: UInt64, limitBytes: Int, cluster: ClusterID, of node: SimulatedNode
+        _ batch: Batch, floor: UInt64, limitBytes: Int, owner: ModelRedis.Owner, of node: SimulatedNode
     ) -> PushReply {
-        let reply = node.forgery.push(batch, floor: floor, limitBytes: limitBytes, cluster: cluster, into: &redis)
+        let reply = node.forgery.push(batch, floor: floor, limitBytes: limitBytes, owner: owner, into: &redis)
         if case .ok = reply { remember(batch) }
         return reply
     }
@@ -207,8 +227,7 @@ extension World {
         case .claim:
             let reply = redis.claim(
                 partition, holder: host, leaseMilliseconds: Limits.leaseMilliseconds, token: newToken(),
-                cluster: clusterID,
-                now: now)
+                owner: owner(of: partition), now: now)
             return .claim(reply, newestEpoch: redis.topology?.epoch ?? 0)
         case .peek(let skip, let bytesMax, let batchesMax):
             let reply = redis.peek(

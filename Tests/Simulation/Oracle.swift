@@ -259,7 +259,7 @@ extension World {
     /// As `fate`, but a double fault is not seen key by key.
     private func sharedFate(of request: Oracle.Request) -> Oracle.Fate {
         let fate = oracle.fate(of: request)
-        let mayBeHit = !mix.faults.isDisjoint(with: [.backPart, .backAll, .flush])
+        let mayBeHit = !mix.faults.isDisjoint(with: [.backPart, .backAll, .flush, .copies])
         if fate == .counted, request.told == .queued, mayBeHit, !oracle.hasLivingHolder(request) { return .unknown }
         return fate
     }

@@ -115,8 +115,8 @@ final class SimulatedConsumer {
         case .trim(let request): send(.trim(request, upTo: peekedThrough), in: world)
         case .inspect(let claim):
             machine.handle(world.inspect(file, claim), now: world.now)
-        case .lookUp(let producers):
-            machine.handle(.lookedUp(file.watermarks(of: producers)), now: world.now)
+        case .lookUp(let streams):
+            machine.handle(.lookedUp(file.watermarks(of: streams)), now: world.now)
         case .checkpoint: machine.handle(.checkpointed, now: world.now)
         case .apply(let batches): apply(batches, in: world)
         case .seal: preconditionFailure("a consumer seals nothing")
@@ -256,9 +256,13 @@ extension ModelShard {
         return watermarks
     }
 
-    func watermarks(of producers: [ProducerID]) -> [ProducerID: UInt64] {
-        let all = watermarks
-        return Dictionary(uniqueKeysWithValues: producers.compactMap { id in all[id].map { (id, $0) } })
+    /// Of an epoch that was purged nobody knows more than that all was well then.
+    func watermarks(of streams: [StreamID]) -> [StreamID: UInt64] {
+        let known = streams.compactMap { stream -> (StreamID, UInt64)? in
+            if stream.partition.epoch <= tables.forgotten { return (stream, Limits.sequenceMax) }
+            return tables.records[stream].map { (stream, $0.watermark) }
+        }
+        return Dictionary(uniqueKeysWithValues: known)
     }
 
     func watermark(of producer: ProducerID) -> UInt64 {

@@ -99,7 +99,8 @@ final class Tool {
         let cluster = world.cluster
         isCollecting = world.mix.faults.contains(.collect) && world.random.chance(0.5)
         switch (kind, cluster.state) {
-        case (.rebalance(let partitions), .ready): change = EpochChange(from: cluster, to: partitions)
+        case (.rebalance(let partitions), .ready):
+            change = EpochChange(from: cluster, to: partitions, noted: world.redis.notedEpoch)
         case (.resume, .ready): break
         case (.rebalance, .building), (.resume, .building), (.repair, .building):
             change = EpochChange(resuming: cluster)
@@ -125,7 +126,8 @@ final class Tool {
             return nil
         }
         guard world.isEmpty(for: id) else { return nil }
-        return EpochChange(from: world.cluster, to: world.topology.partitions, importing: id)
+        return EpochChange(
+            from: world.cluster, to: world.topology.partitions, importing: id, noted: world.redis.notedEpoch)
     }
 
     private func perform(_ step: EpochChange.Step, in world: World) {

@@ -7,7 +7,10 @@ enum Trace {
         switch command {
         case .push(let batch, let floor, _, _):
             "push \(batch.id.stream.partition) #\(batch.id.sequence) floor \(floor)"
-        case .heartbeat(let stream): "heartbeat \(stream.partition)"
+        case .heartbeat(let stream, let floor, _): "heartbeat \(stream.partition) floor \(floor)"
+        case .compare(let floors, let partition, _):
+            "compare \(floors.map { "\($0.stream.partition) #\($0.sequence)" }) in \(partition)"
+        case .noteEpoch(let topology): "note e\(topology.epoch)"
         case .readTopology: "topology"
         case .readTime: "time"
         }
@@ -17,6 +20,8 @@ enum Trace {
         switch answer {
         case .push(let reply): "\(reply)"
         case .heartbeat(let reply): "\(reply)"
+        case .compared(let reply): "\(reply)"
+        case .epochNoted: "noted"
         case .topology(let topology): topology.map { "e\($0.epoch) K=\($0.partitions)" } ?? "none"
         case .time(let time): "\(time ?? 0)"
         case .unknown: "unknown"
@@ -58,6 +63,10 @@ enum Trace {
         case .heartbeat(.progress(let last, let applied)): 8 << 24 ^ last << 12 ^ applied
         case .heartbeat(.noTopology): 9 << 24
         case .heartbeat(.refused): 10 << 24
+        case .compared(.known(let known)): 15 << 24 ^ UInt64(known.count { $0 }) << 12 ^ UInt64(known.count)
+        case .compared(.noTopology): 16 << 24
+        case .compared(.refused): 17 << 24
+        case .epochNoted: 18 << 24
         case .topology(let topology): 11 << 24 ^ UInt64(topology?.epoch ?? 0)
         case .unknown: 12 << 24
         case .push(.behind(let applied)): 23 << 24 ^ applied

@@ -87,10 +87,13 @@ extension World {
         guard let date = Int64(digits) else { return false }
         // Dated by a clock that was set back while nobody looked: as good as no date.
         if date > Int64(clamping: redisTime) + Int64(clamping: Limits.claimErrorMilliseconds) { return true }
+        // Or by a node that has not looked at it since it was set a month ahead: hours pass at once here.
+        let longest = Int64(clamping: ClaimClock.holdMax(ofRetention: Clocks.retention))
+        if Int64(clamping: redisTime) - date >= longest { return true }
         let sent = date - Clocks.normal
         let month: Int64 = 43_200 * 60_000
         let held = Int64(clamping: now) - (sent > month ? sent - month : sent)
-        return held + 150_000 >= Int64(clamping: ClaimClock.holdMax(ofRetention: Clocks.retention))
+        return held + 150_000 >= longest
     }
 }
 

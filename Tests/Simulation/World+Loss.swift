@@ -4,7 +4,7 @@ import TallyCore
 
 extension World {
     /// Whether batches are remembered, so that a loss can be compared with what it is said to have held.
-    var remembersBatches: Bool { !mix.faults.isDisjoint(with: [.loss, .copies]) }
+    var remembersBatches: Bool { !mix.faults.isDisjoint(with: [.loss, .copies, .hostBack]) }
 
     func remember(_ batch: Batch) {
         if remembersBatches { oracle.contents[batch.id] = batch.bytes }
@@ -22,6 +22,16 @@ extension World {
         counts.refusedFiles += 1
         guard files[file.partition] === file else { return }
         operators.refused.append((file, missing))
+    }
+
+    /// Floors of earlier epochs that the shards do not reach, whoever asked.
+    private func earlierBehind() -> [(stream: StreamID, through: UInt64)] {
+        let noted = topology.partitionIDs.flatMap { partition -> [(stream: StreamID, through: UInt64)] in
+            guard let group = redis.groups[partition], let file = files[partition] else { return [] }
+            return group.earlierBehind.filter { file.watermarks(of: [$0.key])[$0.key] ?? 0 < $0.value }
+                .map { ($0.key, $0.value) }
+        }
+        return noted.sorted { $0.stream.order.lexicographicallyPrecedes($1.stream.order) }
     }
 
     /// Floors that neither the list nor the file reaches, where nothing is left in the list that could.
@@ -42,7 +52,8 @@ extension World {
     /// Whether `status` would ask for `repair --accept-loss`.
     var isLossDue: Bool {
         guard remembersBatches, isReady, folder?.isServed != true else { return false }
-        return !operators.refused.isEmpty || topology.partitionIDs.contains { !behind($0).isEmpty }
+        if !operators.refused.isEmpty || !earlierBehind().isEmpty { return true }
+        return topology.partitionIDs.contains { !behind($0).isEmpty }
     }
 
     /// `repair --accept-loss` of everything that is known to be missing.
@@ -50,6 +61,9 @@ extension World {
         let refused = operators.refused
         operators.refused = []
         for (file, missing) in refused where files[file.partition] === file { accept(missing, in: file) }
+        for (stream, through) in earlierBehind() {
+            for file in topology.partitionIDs.compactMap({ files[$0] }) { accept(through, of: stream, in: file) }
+        }
         for partition in topology.partitionIDs {
             guard let file = files[partition] else { continue }
             accept(behind(partition), in: file)
@@ -62,17 +76,22 @@ extension World {
     func accept(_ missing: [Consumer.MissingRange], in file: ModelShard) {
         for range in missing {
             let stream = StreamID(partition: file.partition, producer: range.producer)
-            var record = file.tables.records[stream] ?? .empty
-            guard range.sequences.upperBound > record.watermark, !file.tables.isClosed else { continue }
-            let lost = record.watermark + 1...range.sequences.upperBound
-            file.tables.lose(lost, of: stream)
-            record.watermark = lost.upperBound
-            file.tables.records[stream] = record
-            counts.lostBatches += lost.count
-            log("ACCEPT \(file.partition) \(lost) as lost")
-            note(41 << 48 ^ UInt64(lost.count))
-            name(Consumer.MissingRange(producer: range.producer, sequences: lost), in: file.partition)
+            accept(range.sequences.upperBound, of: stream, in: file)
         }
+    }
+
+    /// All that the file lacks of a stream, through a sequence. A stream of an earlier epoch is in every file.
+    private func accept(_ through: UInt64, of stream: StreamID, in file: ModelShard) {
+        var record = file.tables.records[stream] ?? .empty
+        guard through > record.watermark, !file.tables.isClosed else { return }
+        let lost = record.watermark + 1...through
+        file.tables.lose(lost, of: stream)
+        record.watermark = through
+        file.tables.records[stream] = record
+        counts.lostBatches += lost.count
+        log("ACCEPT \(stream.partition) \(lost) as lost in \(file.partition)")
+        note(41 << 48 ^ UInt64(lost.count))
+        name(Consumer.MissingRange(producer: stream.producer, sequences: lost), in: stream.partition)
     }
 
     /// What the ledger says of each loss is what its batches held.

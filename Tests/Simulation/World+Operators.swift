@@ -32,6 +32,7 @@ extension World {
         disturbSettings()
         disturbCluster()
         disturbMemory()
+        disturbHost()
     }
 
     /// What an operator may begin, at any moment.
@@ -67,6 +68,7 @@ extension World {
 
     /// What an operator has to do before a run can settle.
     func dueTool() -> Tool? {
+        if isReady, isEpochNoted { return Tool(.rebalance(partitions: topology.partitions)) }
         if isOutOfOrder || operators.isRepairDue { return Tool(.repair) }
         return isLossDue ? Tool(.acceptLoss) : nil
     }

@@ -45,7 +45,7 @@ extension World {
     }
 
     /// Every connection ends, and what was under way on it.
-    private func restartRedis() {
+    func restartRedis() {
         note(44 << 48 ^ now)
         network.cut()
         for node in nodes { node.cut(in: self) }
@@ -66,7 +66,8 @@ extension World {
             let other = Topology(cluster: Self.foreignID, epoch: epoch, partitions: topology.partitions)
             for partition in other.partitionIDs {
                 let isNew = redis.create(
-                    partition, shard: ShardUUID(derivedFor: partition, of: Self.foreignID), cluster: Self.foreignID)
+                    partition, shard: ShardUUID(derivedFor: partition, of: Self.foreignID),
+                    owner: ModelRedis.Owner(other))
                 note(isNew ? 7 : 8)
             }
             note(UInt64(redis.publish(other).epoch))

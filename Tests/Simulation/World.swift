@@ -59,6 +59,8 @@ public final class World {
     var holders: [PartitionID: ModelShard] = [:]
     /// What the right cluster had in Redis while another one is there.
     var displaced: ModelRedis?
+    /// An earlier state of the host on which Redis, the tools and the consumers run.
+    var host: HostState?
     /// An earlier state of a node's memory.
     var memory: SimulatedNode?
     var counts = Counts()
@@ -168,7 +170,7 @@ public final class World {
     func startConsumers() {
         startedEpoch = epoch
         for partition in topology.partitionIDs {
-            for host in mix.faults.isDisjoint(with: [.restore, .copies, .clocks]) ? ["a", "b"] : ["a"] {
+            for host in mix.faults.isDisjoint(with: [.restore, .copies, .clocks, .hostBack]) ? ["a", "b"] : ["a"] {
                 if let consumer = newConsumer(partition, host: host) { consumers.append(consumer) }
             }
         }
@@ -227,6 +229,7 @@ public final class World {
     /// Whether `status` would ask for a repair.
     var isOutOfOrder: Bool {
         !isReady || redis.topology != topology || topology.partitionIDs.contains { redis.groups[$0] == nil }
+            || isEpochNoted
             || mutation != .noSweep && redis.groups.contains { $0.key.epoch < epoch && !$0.value.queue.isEmpty }
     }
 

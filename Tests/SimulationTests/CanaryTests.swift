@@ -56,11 +56,14 @@ import Testing
         (.toolClaimsExpire, .letters, 3000),
         (.trustFloor, .loss, 600),
         (.blankCreate, .copies, 1500),
-        (.noEpochCheck, .copiesRebalance, 1500),
+        (.noEpochCheck, .copiesRebalance, 3000),
         (.countedToken, .tokens, 2500),
         (.anyCluster, .foreign, 200),
         (.noHistory, .rewind, 100),
         (.trustSettings, .unfit, 200),
+        (.forgetFloors, .hostBackRebalance, 600),
+        (.anyPartitions, .hostBackRebalance, 1500),
+        (.lowEpoch, .hostBackRebalance, 600),
     ]
 
     private static let enough = 6

@@ -7,6 +7,7 @@ import Testing
 @Suite final class ModelRedisTests {
     static let partition = PartitionID(epoch: 3, number: 5)
     static let cluster = ClusterID(Bytes16(high: 0, low: 1))
+    static let owner = ModelRedis.Owner(Topology(cluster: cluster, epoch: 1, partitions: 2))
     static let shard = ShardUUID(Bytes16(high: 1, low: 2))
     static let producer = ProducerID(Bytes16(high: 3, low: 4))
     static let stream = StreamID(partition: partition, producer: producer)
@@ -28,10 +29,10 @@ import Testing
 
     func push(
         _ sequence: UInt64, floor: UInt64 = 0, limitBytes: Int = 1000, chain: BatchChain? = nil,
-        cluster: ClusterID = cluster
+        owner: ModelRedis.Owner = owner
     ) -> PushReply {
         redis.push(
-            Self.payload(sequence), as: Self.id(sequence), chain: chain ?? Self.chain(sequence), cluster: cluster,
+            Self.payload(sequence), as: Self.id(sequence), chain: chain ?? Self.chain(sequence), owner: owner,
             floor: floor, limitBytes: limitBytes)
     }
 
@@ -44,7 +45,20 @@ import Testing
 
     // The macro cannot call what changes a value, so each command has a method here.
 
-    func create(_ shard: ShardUUID) -> Bool { redis.create(Self.partition, shard: shard, cluster: Self.cluster) }
+    func heartbeat(floor: UInt64) -> HeartbeatReply {
+        redis.heartbeat(Self.stream, floor: floor, owner: Self.owner)
+    }
+
+    func compare(_ floor: StreamFloor) -> CompareReply {
+        redis.compare([floor], in: Self.partition, owner: Self.owner)
+    }
+
+    func raise(_ stream: StreamID, to watermark: UInt64) -> TrimReply {
+        redis.trim(
+            Self.partition, TrimRequest(token: 1, committed: [], applied: [:], earlier: [stream: watermark]))
+    }
+
+    func create(_ shard: ShardUUID) -> Bool { redis.create(Self.partition, shard: shard, owner: Self.owner) }
 
     func seal() -> Bool { redis.seal(Self.partition) }
 
@@ -60,7 +74,7 @@ import Testing
 
     func claim(_ holder: String, now: UInt64, token: UInt64) -> ClaimReply {
         redis.claim(
-            Self.partition, holder: holder, leaseMilliseconds: 10, token: token, cluster: Self.cluster, now: now)
+            Self.partition, holder: holder, leaseMilliseconds: 10, token: token, owner: Self.owner, now: now)
     }
 
     func renew(_ token: UInt64, now: UInt64) -> Bool {
@@ -99,18 +113,45 @@ import Testing
     }
 
     @Test func anotherClusterIsGivenNothing() {
-        let other = ClusterID(Bytes16(high: 0, low: 2))
-        #expect(push(1, cluster: other) == .noTopology)
+        let cluster = ClusterID(Bytes16(high: 0, low: 2))
+        let other = ModelRedis.Owner(Topology(cluster: cluster, epoch: 1, partitions: 2))
+        #expect(push(1, owner: other) == .noTopology)
         #expect(push(1) == .ok(applied: 0))
-        #expect(push(1, cluster: other) == .noTopology, "not even that it is there")
+        #expect(push(1, owner: other) == .noTopology, "not even that it is there")
+    }
+
+    /// The epoch has come again, with other partitions.
+    @Test func anotherNumberOfPartitionsIsGivenNothing() {
+        let other = ModelRedis.Owner(Topology(cluster: Self.cluster, epoch: 1, partitions: 3))
+        #expect(push(1, owner: other) == .noTopology)
+        #expect(push(1) == .ok(applied: 0))
+    }
+
+    @Test func aFloorThatNothingReachesIsNoted() {
+        #expect(heartbeat(floor: 4) == .progress(last: 0, applied: 0))
+        #expect(redis.groups[Self.partition]?.behind == [Self.producer: 4])
+    }
+
+    /// Of an earlier epoch a partition knows what its consumer has looked up.
+    @Test func anEarlierFloorIsNotedUntilTheShardIsKnownToReachIt() {
+        let stream = StreamID(partition: PartitionID(epoch: 0, number: 7), producer: Self.producer)
+        let floor = StreamFloor(stream: stream, sequence: 5)
+        #expect(claim("a", now: 0, token: 1) == granted(1))
+        for watermark in [4, 5] as [UInt64] {
+            #expect(compare(floor) == .known([false]))
+            #expect(redis.groups[Self.partition]?.earlierBehind == [stream: 5])
+            #expect(raise(stream, to: watermark) == .trimmed(batches: 0))
+        }
+        #expect(redis.groups[Self.partition]?.earlierBehind == [:])
+        #expect(compare(floor) == .known([true]))
     }
 
     @Test func aKeyGroupBeginsWithWhatItsFileHolds() {
         redis.flush()
         let isNew = redis.create(
-            Self.partition, shard: Self.shard, cluster: Self.cluster, applied: [Self.producer: 3])
+            Self.partition, shard: Self.shard, owner: Self.owner, applied: [Self.producer: 3])
         #expect(isNew)
-        #expect(redis.heartbeat(Self.stream) == .progress(last: 0, applied: 3))
+        #expect(heartbeat(floor: 3) == .progress(last: 0, applied: 3))
         #expect(push(4, floor: 3) == .ok(applied: 3))
     }
 
@@ -121,7 +162,7 @@ import Testing
         #expect(trim([2, 3], token: 1, applied: 0) == .trimmed(batches: 0))
         #expect(trim([2, 1], token: 1, applied: 2) == .trimmed(batches: 2))
         #expect(trim([1], token: 1, applied: 1) == .trimmed(batches: 0))
-        #expect(redis.heartbeat(Self.stream) == .progress(last: 3, applied: 2))
+        #expect(heartbeat(floor: 2) == .progress(last: 3, applied: 2))
         #expect(redis.groups[Self.partition]?.bytes == 40)
     }
 

@@ -89,13 +89,20 @@ import Testing
     @Test func producersThatAreBehindAreLookedUpNowAndThen() {
         var driver = Driver()
         driver.start()
-        let behind = [Fixture.producer(1), Fixture.producer(2)]
+        let behind = [
+            Fixture.stream(1, epoch: 3, partition: 1), Fixture.stream(2, epoch: 3, partition: 1),
+            Fixture.stream(1, epoch: 2, partition: 4),
+        ]
         let peeked = Consumer.Event.peeked(
             .batches(Peeked(shard: Self.shard, sealed: false, batches: [[1]], length: 1, behind: behind, time: 0)))
         driver.handle(peeked)
         #expect(driver.next == .lookUp(behind))
-        driver.handle(.lookedUp([Fixture.producer(1): 5]))
-        #expect(driver.next == .trim(TrimRequest(token: 7, committed: [], applied: [Fixture.producer(1): 5])))
+        driver.handle(.lookedUp([behind[0]: 5, behind[2]: 8]))
+        #expect(
+            driver.next
+                == .trim(
+                    TrimRequest(
+                        token: 7, committed: [], applied: [Fixture.producer(1): 5], earlier: [behind[2]: 8])))
         driver.handle(.trimmed(.trimmed(batches: 0)))
         driver.now += Limits.behindMilliseconds - 1
         driver.handle(peeked)

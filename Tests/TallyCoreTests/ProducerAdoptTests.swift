@@ -58,9 +58,9 @@ import Testing
         #expect(try Fixture.header(of: parts[0].bytes).cumulative == Amount(increments: 5, sum: Int128(Int64.max) + 9))
         driver.answer(parts, .ok(applied: 0))
         #expect(driver.acknowledged().isEmpty, "queued is not stored")
-        driver.received(.heartbeat(.progress(last: 1, applied: 1)), to: .heartbeat(parts[0].id.stream))
+        driver.received(.heartbeat(.progress(last: 1, applied: 1)), to: driver.heartbeat(of: parts[0].id.stream))
         #expect(driver.acknowledged().isEmpty, "one part is missing")
-        driver.received(.heartbeat(.progress(last: 1, applied: 1)), to: .heartbeat(parts[1].id.stream))
+        driver.received(.heartbeat(.progress(last: 1, applied: 1)), to: driver.heartbeat(of: parts[1].id.stream))
         #expect(driver.acknowledged().map(\.ticket) == [ticket])
         #expect(driver.producer.heldBytes == 0)
     }

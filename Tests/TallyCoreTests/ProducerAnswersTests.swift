@@ -31,10 +31,10 @@ import Testing
         driver.answer(batches, .ok(applied: 0))
         #expect(driver.acknowledged().isEmpty)
         driver.now += 15
-        #expect(Set(driver.flight()) == [.heartbeat(driver.stream(0)), .heartbeat(driver.stream(1))])
-        driver.received(.heartbeat(.progress(last: 1, applied: 1)), to: .heartbeat(driver.stream(0)))
+        #expect(Set(driver.flight()) == [driver.heartbeat(0), driver.heartbeat(1)])
+        driver.received(.heartbeat(.progress(last: 1, applied: 1)), to: driver.heartbeat(0))
         #expect(driver.acknowledged().isEmpty)
-        driver.received(.heartbeat(.progress(last: 1, applied: 1)), to: .heartbeat(driver.stream(1)))
+        driver.received(.heartbeat(.progress(last: 1, applied: 1)), to: driver.heartbeat(1))
         #expect(driver.acknowledged() == [Acknowledgement(ticket: ticket, level: .stored)])
         #expect(driver.producer.heldBytes == 0)
     }
@@ -45,7 +45,7 @@ import Testing
         let ticket = try driver.admit([("a", 1)])
         let first = driver.pushes()
         driver.received(.unknown, to: ProducerDriver.push(first[0]))
-        driver.received(.heartbeat(.progress(last: 1, applied: 1)), to: .heartbeat(driver.stream(0)))
+        driver.received(.heartbeat(.progress(last: 1, applied: 1)), to: driver.heartbeat(0))
         #expect(driver.acknowledged().map(\.ticket) == [ticket])
         #expect(driver.pushes().isEmpty && driver.producer.isFlushed)
     }
@@ -58,23 +58,23 @@ import Testing
         driver.now += 999
         #expect(driver.flight().isEmpty)
         driver.now += 1
-        #expect(driver.flight() == [.heartbeat(driver.stream(0))])
+        #expect(driver.flight() == [driver.heartbeat(0)])
         #expect(driver.flight().isEmpty, "one at a time")
-        driver.received(.unknown, to: .heartbeat(driver.stream(0)))
+        driver.received(.unknown, to: driver.heartbeat(0))
         #expect(driver.flight().isEmpty)
         let ticket = try #require(try driver.admit([("a", 1)], level: .stored))
         driver.answer(driver.pushes(), .ok(applied: 0))
         for _ in 0..<3 {
             driver.now += 20
-            #expect(driver.flight() == [.heartbeat(driver.stream(0))], "at least every 20 ms")
-            driver.received(.heartbeat(.progress(last: 2, applied: 1)), to: .heartbeat(driver.stream(0)))
+            #expect(driver.flight() == [driver.heartbeat(0)], "at least every 20 ms")
+            driver.received(.heartbeat(.progress(last: 2, applied: 1)), to: driver.heartbeat(0))
         }
         #expect(driver.producer.abandon(ticket) == .queued)
         driver.now += 999
         #expect(driver.flight().isEmpty, "nobody waits any more")
         driver.now += 1
-        #expect(driver.flight() == [.heartbeat(driver.stream(0))])
-        driver.received(.heartbeat(.progress(last: 2, applied: 2)), to: .heartbeat(driver.stream(0)))
+        #expect(driver.flight() == [driver.heartbeat(0)])
+        driver.received(.heartbeat(.progress(last: 2, applied: 2)), to: driver.heartbeat(0))
         driver.now += 4_000
         #expect(driver.flight() == [.readTopology, .readTime], "an empty outbox has nothing to compare")
     }
@@ -114,8 +114,8 @@ import Testing
         var driver = ProducerDriver(partitions: 1)
         for _ in 0..<3 { try driver.deliver("a") }
         driver.now += 1_000
-        #expect(driver.flight() == [.heartbeat(driver.stream(0))])
-        driver.received(.heartbeat(.progress(last: 1, applied: 0)), to: .heartbeat(driver.stream(0)))
+        #expect(driver.flight() == [driver.heartbeat(0)])
+        driver.received(.heartbeat(.progress(last: 1, applied: 0)), to: driver.heartbeat(0))
         #expect(!driver.producer.isFlushed)
         #expect(driver.pushes().map(\.id.sequence) == [2, 3])
     }
@@ -229,8 +229,8 @@ import Testing
         if driver.flight().contains(.readTopology) { driver.answerTopology(epoch: 1, partitions: 1) }
         if applied == 0 {
             driver.now += 1_000
-            #expect(driver.flight().contains(.heartbeat(driver.stream(0))))
-            driver.received(.heartbeat(.progress(last: 1, applied: 0)), to: .heartbeat(driver.stream(0)))
+            #expect(driver.flight().contains(driver.heartbeat(0)))
+            driver.received(.heartbeat(.progress(last: 1, applied: 0)), to: driver.heartbeat(0))
         }
         #expect(driver.refusal("a") == nil)
         _ = try driver.admit([("a", 1)])
@@ -244,8 +244,8 @@ import Testing
         try driver.deliver("a")
         #expect(driver.producer.isFlushed)
         driver.now += 1_000
-        #expect(driver.flight() == [.heartbeat(driver.stream(0))])
-        driver.received(.heartbeat(.noTopology), to: .heartbeat(driver.stream(0)))
+        #expect(driver.flight() == [driver.heartbeat(0)])
+        driver.received(.heartbeat(.noTopology), to: driver.heartbeat(0))
         #expect(driver.refusal("a") == nil)
         #expect(driver.flight() == [.readTopology, .readTime])
         driver.answerTopology(epoch: 1, partitions: 1)
@@ -269,8 +269,8 @@ import Testing
         #expect(!driver.producer.isFlushed)
         #expect(driver.flight() == [.readTopology, .readTime])
         driver.answerTopology(epoch: 1, partitions: 1)
-        #expect(driver.flight() == [.heartbeat(driver.stream(0))])
-        driver.received(.heartbeat(.progress(last: 1, applied: 0)), to: .heartbeat(driver.stream(0)))
+        #expect(driver.flight() == [driver.heartbeat(0)])
+        driver.received(.heartbeat(.progress(last: 1, applied: 0)), to: driver.heartbeat(0))
         #expect(driver.producer.isFlushed)
     }
 
@@ -279,10 +279,10 @@ import Testing
         try driver.deliver("a")
         driver.now += 1_000
         _ = driver.flight()  // the heartbeat
-        driver.received(.heartbeat(.noTopology), to: .heartbeat(driver.stream(0)))
+        driver.received(.heartbeat(.noTopology), to: driver.heartbeat(0))
         _ = driver.flight()  // the topology
         driver.answerTopology(epoch: 1, partitions: 1)
-        driver.received(.heartbeat(.progress(last: 0, applied: 0)), to: .heartbeat(driver.stream(0)))
+        driver.received(.heartbeat(.progress(last: 0, applied: 0)), to: driver.heartbeat(0))
         #expect(driver.refusal("a") == .repairDue(partition: 0))
         driver.now += 1_000
         guard case .push(let batch, _, _, _) = driver.flight().last else {
@@ -298,9 +298,9 @@ import Testing
         try driver.deliver("a")
         driver.now += 1_000
         _ = driver.flight()  // the heartbeat
-        driver.received(.heartbeat(.refused("LOADING")), to: .heartbeat(driver.stream(0)))
+        driver.received(.heartbeat(.refused("LOADING")), to: driver.heartbeat(0))
         #expect(driver.refusal("a") == nil)
         driver.now += 1_000
-        #expect(driver.flight() == [.heartbeat(driver.stream(0))])
+        #expect(driver.flight() == [driver.heartbeat(0)])
     }
 }

@@ -58,9 +58,10 @@ struct ProducerDriver {
         producer.nextFlight(now: now)
     }
 
-    /// The next flight, which must consist of pushes.
+    /// The next flight, which must consist of pushes, and of comparisons after a move.
     mutating func pushes() -> [Batch] {
         flight().compactMap { command in
+            if case .compare = command { return nil }
             guard case .push(let batch, _, _, _) = command else {
                 Issue.record("\(command) is no push")
                 return nil
@@ -74,7 +75,18 @@ struct ProducerDriver {
     }
 
     static func push(_ batch: Batch, limitBytes: Int = 0) -> QueueCommand {
-        .push(batch, floor: 0, limitBytes: limitBytes, cluster: Fixture.cluster)
+        .push(
+            batch, floor: 0, limitBytes: limitBytes,
+            topology: topology(epoch: batch.id.stream.partition.epoch, partitions: 1, cluster: Fixture.cluster))
+    }
+
+    /// As the producer asks for a partition of its epoch now.
+    func heartbeat(_ number: UInt32) -> QueueCommand { heartbeat(of: producer.channels[Int(number)].stream) }
+
+    func heartbeat(of stream: StreamID) -> QueueCommand {
+        guard let topology = producer.topology else { preconditionFailure("no producer asks before its topology") }
+        let channel = producer.channels[Int(stream.partition.number)]
+        return .heartbeat(channel.stream, floor: channel.floor, topology: topology)
     }
 
     mutating func answer(_ batches: [Batch], _ reply: PushReply) {

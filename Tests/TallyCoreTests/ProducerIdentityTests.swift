@@ -62,7 +62,7 @@ import Testing
         var driver = ProducerDriver(partitions: 1)
         try driver.deliver("a")
         _ = try driver.admit([("a", 1)], level: .stored)  // not frozen yet
-        driver.received(.heartbeat(.progress(last: last, applied: applied)), to: .heartbeat(driver.stream(0)))
+        driver.received(.heartbeat(.progress(last: last, applied: applied)), to: driver.heartbeat(0))
         expectTheEnd(&driver)
     }
 

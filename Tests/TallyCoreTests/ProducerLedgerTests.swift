@@ -37,7 +37,7 @@ import Testing
         let next = driver.pushes()
         expect(partition(driver), frozen: 2, confirmed: 1, stored: 0, admitted: both, unpushed: second)
         // The first batch has left the outbox: the second one says what preceded it.
-        driver.received(.heartbeat(.progress(last: 1, applied: 1)), to: .heartbeat(driver.stream(0)))
+        driver.received(.heartbeat(.progress(last: 1, applied: 1)), to: driver.heartbeat(0))
         expect(partition(driver), frozen: 2, confirmed: 1, stored: 1, admitted: both, unpushed: second)
         driver.answer(next, .ok(applied: 2))
         expect(partition(driver), frozen: 2, confirmed: 2, stored: 2, admitted: both, unpushed: .zero)

@@ -64,7 +64,7 @@ import Testing
         for partition in 0..<2 as Range<UInt32> {
             let stream = Fixture.stream(1, epoch: 2, partition: partition)
             #expect(driver.acknowledged().isEmpty)
-            driver.received(.heartbeat(.progress(last: 3, applied: 3)), to: .heartbeat(stream))
+            driver.received(.heartbeat(.progress(last: 3, applied: 3)), to: driver.heartbeat(of: stream))
         }
         #expect(driver.acknowledged() == [Acknowledgement(ticket: first, level: .stored)])
         #expect(driver.producer.heldBytes == 0 && driver.producer.isFlushed)

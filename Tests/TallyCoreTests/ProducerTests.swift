@@ -72,8 +72,8 @@ import Testing
         for batch in driver.pushes() { driver.answer(batch, .ok(applied: 0)) }
         #expect(driver.producer.heldBytes > 700, "confirmed by Redis is not yet confirmed by a shard")
         #expect(throws: Refusal.outboxFull) { try driver.admit(list) }
-        driver.received(.heartbeat(.progress(last: 1, applied: 1)), to: .heartbeat(driver.stream(0)))
-        driver.received(.heartbeat(.progress(last: 1, applied: 1)), to: .heartbeat(driver.stream(1)))
+        driver.received(.heartbeat(.progress(last: 1, applied: 1)), to: driver.heartbeat(0))
+        driver.received(.heartbeat(.progress(last: 1, applied: 1)), to: driver.heartbeat(1))
         #expect(driver.producer.heldBytes == 0)
         _ = try driver.admit(list)  // room again
     }
@@ -151,12 +151,12 @@ import Testing
         try driver.deliver("a", applied: 1)
         _ = try driver.admit([("a", 1)])
         let commands = driver.flight()
-        guard case .push(let batch, let floor, let limitBytes, let cluster) = commands.first else {
+        guard case .push(let batch, let floor, let limitBytes, let topology) = commands.first else {
             Issue.record("no push")
             return
         }
         #expect(commands.count == 1 && batch.id.sequence == 3 && floor == 1 && limitBytes == 12_345)
-        #expect(cluster == Fixture.cluster)
+        #expect(topology == driver.producer.topology && topology.cluster == Fixture.cluster)
     }
 
     @Test func aStalledFlightClosesAdmission() throws {

@@ -12,7 +12,10 @@ public struct KeyGroupDump: Hashable, Sendable {
     public var applied: [ProducerID: UInt64] = [:]
     /// By producer, the floor with which it was refused.
     public var behind: [ProducerID: UInt64] = [:]
-    /// Without `behind`. Empty if there is no group.
+    /// The same of streams of earlier epochs, and the watermarks of such streams in `applied`.
+    public var earlierBehind: [StreamID: UInt64] = [:]
+    public var earlierApplied: [StreamID: UInt64] = [:]
+    /// Without `behind` and `earlier`. Empty if there is no group.
     public var meta: [String: String] = [:]
 
     /// What is found where there is no group.
@@ -34,10 +37,14 @@ public struct KeyGroupDump: Hashable, Sendable {
         }
         queue = entries.map { $0.content }
         try readSeqs(parts[1])
-        applied = try Self.watermarks(parts[2])
+        try readApplied(parts[2])
         for (name, value) in try Self.pairs(parts[3]) {
             if name == Array("behind".utf8) {
                 try readBehind(value)
+                continue
+            }
+            if name == Array("earlier".utf8) {
+                try readEarlier(value)
                 continue
             }
             meta[String(decoding: name, as: UTF8.self)] = String(decoding: value, as: UTF8.self)
@@ -64,19 +71,37 @@ public struct KeyGroupDump: Hashable, Sendable {
         }
     }
 
+    private mutating func readEarlier(_ records: [UInt8]) throws(RedisError) {
+        for start in stride(from: 0, to: records.count, by: 32) {
+            guard start + 32 <= records.count, let stream = Self.stream(records[start..<start + 24]),
+                earlierBehind.updateValue(Self.integer(records[start + 24..<start + 32]), forKey: stream) == nil
+            else { throw .protocolViolation("earlier holds \(records)") }
+        }
+    }
+
+    /// Producer, epoch, partition.
+    private static func stream(_ name: ArraySlice<UInt8>) -> StreamID? {
+        guard name.count == 24, let producer = Bytes16(name.prefix(16)) else { return nil }
+        let partition = PartitionID(
+            epoch: UInt32(integer(name.dropFirst(16).prefix(4))), number: UInt32(integer(name.suffix(4))))
+        return StreamID(partition: partition, producer: ProducerID(producer))
+    }
+
     private static func integer(_ bytes: ArraySlice<UInt8>) -> UInt64 {
         bytes.reversed().reduce(0) { $0 << 8 | UInt64($1) }
     }
 
-    private static func watermarks(_ reply: RedisReply) throws(RedisError) -> [ProducerID: UInt64] {
-        var watermarks: [ProducerID: UInt64] = [:]
-        for (name, value) in try pairs(reply) {
-            guard let producer = Bytes16(name), let number = UInt64(String(decoding: value, as: UTF8.self)) else {
+    private mutating func readApplied(_ reply: RedisReply) throws(RedisError) {
+        for (name, value) in try Self.pairs(reply) {
+            let number = UInt64(String(decoding: value, as: UTF8.self))
+            if let number, let producer = Bytes16(name) {
+                applied[ProducerID(producer)] = number
+            } else if let number, let stream = Self.stream(name[...]) {
+                earlierApplied[stream] = number
+            } else {
                 throw .protocolViolation("a hash of watermarks holds \(name): \(value)")
             }
-            watermarks[ProducerID(producer)] = number
         }
-        return watermarks
     }
 
     private static func pairs(_ reply: RedisReply) throws(RedisError) -> [([UInt8], [UInt8])] {

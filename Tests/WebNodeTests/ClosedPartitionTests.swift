@@ -96,8 +96,8 @@ import Testing
         let text = fixture.readiness()?.text ?? ""
         #expect(
             text.hasPrefix(
-                #"{"ready":false,"reason":"no partition takes requests: partition 0 is closed or missing in Redis: run"#
-                    + #" `tallymill repair`","epoch":1,"#))
+                #"{"ready":false,"reason":"no partition takes requests: partition 0 is closed or missing in Redis, or "#
+                    + #"of another epoch than this node has seen: run `tallymill repair`","epoch":1,"#))
         #expect(text.contains(#""closed":[{"partition":0,"#))
         #expect(text.contains(#"{"partition":1,"#))
     }
@@ -108,7 +108,7 @@ import Testing
         let queue = PartitionQueue(connection: fixture.redis, names: fixture.names, partition: partition)
         guard
             case .granted(let claim) = try queue.claim(
-                host: "test", owner: "test", milliseconds: 60_000, cluster: .ofTests)
+                host: "test", owner: "test", milliseconds: 60_000, topology: .ofTests)
         else { throw HarnessError("no lease") }
         let stream = StreamID(partition: partition, producer: id)
         let committed = (1...sequence).map { BatchID(stream: stream, sequence: $0) }

@@ -61,7 +61,7 @@ final class NodeFixture {
         #expect(try FunctionLibrary.load(into: redis) == .loaded)
         for partition in topology.partitionIDs {
             let shard = ShardUUID(Bytes16(high: 7, low: UInt64(partition.number)))
-            _ = try keys.create(partition, shard: shard, cluster: .ofTests, applied: [:])  // a new Redis: made
+            _ = try keys.create(partition, shard: shard, topology: .ofTests, applied: [:])  // a new Redis: made
         }
         _ = try keys.publish(topology)  // as above
         var link = server.link()

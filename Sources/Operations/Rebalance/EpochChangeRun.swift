@@ -121,7 +121,7 @@ final class EpochChangeRun {
         let uuid = ShardUUID(derivedFor: partition, of: topology.cluster)
         let watermarks = try tools.folder.watermarksIfHere(partition, of: change.building)
         let reply = try redis.call { keys throws(RedisError) in
-            try keys.create(partition, shard: uuid, cluster: topology.cluster, applied: watermarks)
+            try keys.create(partition, shard: uuid, topology: topology, applied: watermarks)
         }
         if case .existing(let other, _) = reply, other != uuid {
             throw .otherShard(partition, found: other, expected: uuid, tools.folder, change.building)

@@ -48,7 +48,7 @@ final class EpochPublisher: Sendable {
             let watermarks = try folder.watermarksIfHere(partition, of: file)
             try onRedis { () throws(RedisError) in
                 // Whether it was there does not matter here.
-                _ = try keys.create(partition, shard: uuid, cluster: topology.cluster, applied: watermarks)
+                _ = try keys.create(partition, shard: uuid, topology: topology, applied: watermarks)
             }
         }
         // Nor does a newer one: the change itself notices.

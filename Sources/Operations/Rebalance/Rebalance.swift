@@ -30,16 +30,16 @@ public struct Rebalance: Sendable {
 
     private var folder: DataFolder { tools.folder }
 
-    /// From `partitions` as they are to K'.
+    /// From `partitions` as they are to K', which may be as many: a web node may wait for an epoch above one that the
+    /// cluster does not know of.
     ///
     /// The caller holds the cluster's lock (`DataFolder.lockForChange`) and has stopped the consumers that it can stop.
     ///
     /// - Throws: 75 with the consumers that run; 74 without room on the disk; 65 and 78 for a shard that is not sound.
     public func run(to partitions: Int) throws(Failure) {
         let file = try folder.readyClusterFile()
-        precondition(partitions != file.topology.partitions, "the caller has looked whether there is anything to do")
-        try preflight(file, to: partitions)
-        try change(EpochChange(from: file, to: partitions))
+        let noted = try preflight(file, to: partitions)
+        try change(EpochChange(from: file, to: partitions, noted: noted))
     }
 
     /// Loads sums directly: a change of epoch with as many partitions as before.
@@ -47,8 +47,9 @@ public struct Rebalance: Sendable {
     /// - Throws: as `run`.
     public func load(_ imports: EpochBuild.Import) throws(Failure) {
         let file = try folder.readyClusterFile()
-        try preflight(file, to: file.topology.partitions)
-        try change(EpochChange(from: file, to: file.topology.partitions, importing: imports.id), imports)
+        let partitions = file.topology.partitions
+        let noted = try preflight(file, to: partitions)
+        try change(EpochChange(from: file, to: partitions, importing: imports.id, noted: noted), imports)
     }
 
     /// Goes on with what was interrupted; false if there was nothing.
@@ -91,7 +92,9 @@ public struct Rebalance: Sendable {
     }
 
     /// Step 0: nothing is changed, and what would fail later fails here.
-    private func preflight(_ file: ClusterFile, to partitions: Int) throws(Failure) {
+    ///
+    /// - Returns: the newest epoch that a web node has told of, 0 if none had to.
+    private func preflight(_ file: ClusterFile, to partitions: Int) throws(Failure) -> UInt32 {
         let redis = try RedisSample(tools.access, file.topology)
         let consumers = try ConsumerAtWork.find(file.topology, in: folder, leases: redis.leases)
         if !consumers.isEmpty { throw .consumersAtWork(consumers) }
@@ -102,7 +105,7 @@ public struct Rebalance: Sendable {
                 "the change needs \(Humanized.bytes(disk.needed)), and \(Humanized.bytes(disk.free)) are free",
                 at: folder.path, advice: "Free space, or purge older epochs: `tallymill rebalance purge`.")
         }
-        let next = folder.epochPath(file.topology.epoch + 1)
+        let next = folder.epochPath(redis.noted.next)
         if Folder.exists(next) {
             throw Failure(
                 .configuration, "there is a folder of the next epoch already", at: next,
@@ -110,6 +113,7 @@ public struct Rebalance: Sendable {
         }
         try checkShards(file.topology)
         try checkQueues(file)
+        return redis.noted.epoch
     }
 
     /// What would stop the drain: a list that cannot be consumed to its end by the file that is here.

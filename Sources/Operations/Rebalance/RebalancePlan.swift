@@ -21,6 +21,10 @@ public struct RebalancePlan: Sendable {
     /// How long the new queues hold what arrives, at the rate of one second; nil if nothing arrives.
     public let holdMilliseconds: Int?
     public let consumers: [ConsumerAtWork]
+    /// The epoch that it would open.
+    public let epoch: UInt32
+    /// Whether a web node waits for it, which has seen an epoch that the cluster does not know of.
+    public let isAwaited: Bool
 
     private static let sampleRows = 200_000
 
@@ -40,6 +44,8 @@ public struct RebalancePlan: Sendable {
         }
         let redis = try RedisSample(access, topology, measuresRate: measuresRate)
         batches = redis.batches
+        epoch = redis.noted.next
+        isAwaited = redis.noted.isAwaited
         consumers = try ConsumerAtWork.find(topology, in: folder, leases: redis.leases)
         holdMilliseconds =
             redis.bytesPerSecond > 0 ? Int(Double(queueBytes * partitions) / redis.bytesPerSecond * 1_000) : nil
@@ -110,11 +116,13 @@ public struct RebalanceDisk: Sendable {
 struct RedisSample {
     private(set) var batches = 0
     private(set) var leases: [UInt32: Lease] = [:]
+    let noted: NotedEpoch
     /// What enters Redis, over one second; an upper bound of what enters the queues.
     private(set) var bytesPerSecond = 0.0
 
     init(_ access: RedisAccess, _ topology: Topology, measuresRate: Bool = false) throws(Failure) {
         let redis = ToolRedis(access)
+        noted = try redis.look { keys throws(Failure) in try NotedEpoch(topology, keys) }
         for partition in topology.partitionIDs {
             guard case .group(let group) = try redis.call({ keys throws(RedisError) in try keys.inspect(partition) })
             else { continue }
@@ -148,7 +156,7 @@ extension RebalancePlan {
     public var text: String {
         var lines = [
             "epoch \(topology.epoch), \(topology.partitions) partitions -> "
-                + "epoch \(topology.epoch + 1), \(partitions) partitions",
+                + "epoch \(epoch), \(partitions) partitions",
             "  keys     \(Humanized.count(disk.keys)) (\(Humanized.bytes(disk.bytes))); about "
                 + "\(Humanized.count(disk.keysMoving)) (\(Humanized.bytes(disk.bytesMoving))) get another shard",
             "  disk     \(Humanized.bytes(disk.needed)) needed, \(Humanized.bytes(disk.free)) free"
