@@ -45,7 +45,7 @@ public struct HTTPLimits: Hashable, Sendable {
 
     /// For `Prefer: wait`: what applies without it, and the most that it may ask for.
     public var waitMilliseconds = Limits.waitMilliseconds
-    public var waitMillisecondsMax: UInt64 = 60_000
+    public var waitMillisecondsMax = Limits.waitMillisecondsMax
 
     public init() {}
 }

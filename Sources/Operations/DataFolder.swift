@@ -34,6 +34,23 @@ public struct DataFolder: Sendable {
 
     var restorePath: String { "\(path)/restore.staging" }
 
+    private static let asidePrefix = "replaced-"
+
+    /// What is put aside now.
+    var newAsidePath: String { "\(path)/\(Self.asidePrefix)\(FileTime.text(milliseconds: WallClock.milliseconds()))" }
+
+    /// Where the files of an epoch are: here, or else, because a restore was interrupted when it had put them aside,
+    /// in the newest folder that has them.
+    ///
+    /// - Throws: 74.
+    func holder(of epoch: UInt32) throws(Failure) -> DataFolder {
+        if Folder.exists(epochPath(epoch)) { return self }
+        let names = try (Folder.names(in: path) ?? []).filter { $0.hasPrefix(Self.asidePrefix) }
+        // Their names sort by time.
+        let folders = names.sorted(by: >).map { DataFolder("\(path)/\($0)") }
+        return folders.first { Folder.exists($0.epochPath(epoch)) } ?? self
+    }
+
     public func stagingPath(_ epoch: UInt32) -> String { "\(epochPath(epoch)).staging" }
 
     /// - Parameter partitions: K of the partition's epoch.

@@ -9,7 +9,7 @@
 //   5  restore.staging becomes the epoch's folder, the cluster file is written, last
 //
 // Interrupted before 4, nothing has changed. Interrupted later, the command is run again: without a folder of the epoch
-// nothing is in its way, and what was put aside stays there.
+// nothing is in its way, and what was put aside stays there. It is what the backup is compared with then.
 
 import Glibc
 public import ServiceKit
@@ -145,7 +145,7 @@ public struct Restore: Sendable {
 
     /// Moves what is there into a folder of its own: its path.
     private func putAside() throws(Failure) -> String {
-        let path = "\(folder.path)/replaced-\(FileTime.text(milliseconds: WallClock.milliseconds()))"
+        let path = folder.newAsidePath
         guard mkdir(path, 0o750) == 0 else { throw Failure(cannot: "make the folder", errno: errno, at: path) }
         if let bytes = try FileContent.readIfPresent(folder.clusterFilePath, maximumBytes: 1 << 20) {
             try AtomicFile.write(bytes, to: "\(path)/\(DataFolder.clusterFileName)")

@@ -20,6 +20,8 @@ public struct RestoreComparison: Hashable, Sendable {
     public private(set) var losses: [StreamLoss] = []
     /// What is missing behind batches that wait in a list: those have to be counted first.
     public var unwritten: [MissingBatches] { missing.filter { !$0.isNext } }
+    /// Whether clients may still be waiting for some of it: see ClientWait.
+    public var mayBeAwaited: Bool { missing.mayBeAwaited }
     /// Partitions that have no keys in this Redis: `repair` is due once the backup is in place.
     public private(set) var partitionsWithoutKeys = 0
     /// Consumers that hold a lease, such as "partition 3: host:123".
@@ -31,13 +33,15 @@ public struct RestoreComparison: Hashable, Sendable {
     ///
     /// - Parameters:
     ///   - access: nil if there is no Redis.
-    ///   - folder: whose files would be replaced.
+    ///   - folder: whose files would be replaced, or were put aside by a restore that was interrupted then.
     /// - Throws: 69 if Redis is unreachable; 78 if it belongs to another cluster, has a newer epoch, or knows another
     ///   file for a partition; 65; 74.
     public init(
         _ backup: BackupFolder, _ access: RedisAccess?, replacing folder: DataFolder? = nil
     ) throws(Failure) {
         let keys = try access.map { access throws(Failure) in try Self.keys(access, backup) } ?? nil
+        let epoch = backup.manifest.topology.epoch
+        let replaced = try folder.map { folder throws(Failure) in try folder.holder(of: epoch) }
         for (number, partition) in backup.manifest.topology.partitionIDs.enumerated() {
             var look = QueueReading.none
             // A Redis without our functions has no keys of ours, or none that can be read safely.
@@ -46,7 +50,7 @@ public struct RestoreComparison: Hashable, Sendable {
             } else {
                 partitionsWithoutKeys += 1
             }
-            try compare(backup, number, look, replacing: folder.flatMap { records(in: $0, backup, number) })
+            try compare(backup, number, look, replacing: replaced.flatMap { records(in: $0, backup, number) })
         }
     }
 

@@ -22,6 +22,9 @@ public enum Limits {
     public static let idempotencyRetentionSeconds = 7 * 24 * 3600
     public static let waitMilliseconds: UInt64 = 5_000
 
+    /// The most that a client may wait for its level.
+    public static let waitMillisecondsMax: UInt64 = 60_000
+
     // How a producer paces itself.
     /// Bytes of replayed batches that may be unanswered at once, so that a reconnect is no death spiral.
     public static let replayBytes = 1 << 20

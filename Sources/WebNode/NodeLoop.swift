@@ -191,6 +191,9 @@ final class NodeLoop: IncrementService, @unchecked Sendable {
             if commands.contains(where: \.isPush) {
                 statistics.pushes.record(nanoseconds: MonotonicClock.nanoseconds() - flightBegan)
             }
+            // First, also if this process stood still: after the longest wait nobody is told `stored` because of a
+            // loss that was accepted meanwhile.
+            if now >= earliestDeadline { expire(now) }
             for (command, answer) in zip(commands, answers) {
                 producer.received(answer, to: command, now: now)
             }

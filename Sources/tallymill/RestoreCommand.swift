@@ -43,8 +43,13 @@ struct RestoreCommand: ParsableCommand {
                     .configuration, "there are shards of this cluster already", at: session.folder.path,
                     advice: "--replace puts them aside, into a folder beside them.")
             }
-            let comparison = try compare(source, session)
+            var comparison = try compare(source, session)
             if try refuses(comparison, source) { return .partial }
+            if comparison.mayBeAwaited {
+                ClientWait().run { Output.line($0) }
+                comparison = try compare(source, session)
+                if try refuses(comparison, source) { return .partial }
+            }
             let progress = ProgressLine("copying bytes", total: source.manifest.bytes)
             let outcome = try progress.during { () throws(Failure) in
                 try restore.run(replaces: replace, losses: comparison.losses) { progress.update(done: $0) }

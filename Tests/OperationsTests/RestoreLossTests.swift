@@ -98,6 +98,28 @@ import Testing
             amount: "3 increments (sum 60)", "pushed 6 = applied 3 + repeated 0 + dead 0 + lost 3 + queued 0")
     }
 
+    /// Killed when the files were put aside and nothing had taken their place: they still tell, and older ones do not.
+    @Test(arguments: [true, false]) func interruptedBetweenTheRenames(hasRedis: Bool) throws {
+        try flush()
+        let place = cluster.folder
+        let older = DataFolder(place.path + "/replaced-20200101T000000Z")
+        let aside = DataFolder(place.newAsidePath)
+        for folder in [older, aside] { try Files.makeFolder(folder.path) }
+        try Files.copyTree(backup.path, to: older.epochPath(1))
+        try Files.move(place.epochPath(1), to: aside.epochPath(1))
+        try Files.makeFolder(place.path + "/replaced-29990101T000000Z")  // before the first rename
+        let restore = Restore(backup, into: place)
+        #expect(try !restore.replacesFiles())
+        let comparison = try RestoreComparison(backup, hasRedis ? cluster.access : nil, replacing: place)
+        #expect(comparison.missing.map(\.description) == [range])
+        #expect(comparison.losses.map(\.amount) == [Amount(increments: 3, sum: 60)])
+        _ = try restore.run(replaces: true, losses: comparison.losses)
+        #expect(try total() == 2)
+        #expect(try cluster.repair().failure == nil)
+        try checkLedger(
+            amount: "3 increments (sum 60)", "pushed 5 = applied 2 + repeated 0 + dead 0 + lost 3 + queued 0")
+    }
+
     /// A file that cannot be read is what a restore is for; it says so.
     @Test func aDamagedFile() throws {
         try cluster.foldLog(1)
@@ -113,5 +135,11 @@ import Testing
         try cluster.consume(1, trims: false)
         let comparison = try RestoreComparison(backup, cluster.access, replacing: cluster.folder)
         #expect(comparison.missing.map(\.sequences) == [3...5])
+        #expect(!comparison.mayBeAwaited, "they were stored, and told so")
+        // Somebody deletes what clients may still wait for.
+        try node.post([key: 60])
+        try cluster.command("DEL", cluster.group(1).queue)
+        let later = try RestoreComparison(backup, cluster.access, replacing: cluster.folder)
+        #expect(later.missing.map(\.sequences) == [3...8] && later.mayBeAwaited)
     }
 }
