@@ -157,6 +157,7 @@ struct BuildWork {
         /// Inserts the rows beside the counters; returns what there is now.
         private func carry(_ number: Int, into builder: ShardBuilder) throws(Failure) -> CarriedTally {
             var tally = CarriedTally()
+            var lost = LossUnion(for: builder.path)
             for survey in surveys {
                 var found: [CarriedTable: Int] = [:]
                 let lag = memory.claimClock.offset(of: survey.memory.claimClock)
@@ -164,18 +165,27 @@ struct BuildWork {
                     let run = CarriedRun(survey.carried[place], scratch)
                     while let row = try run.next() {
                         found[row.table, default: 0] += 1
-                        let raised = row.raised(by: lag)
-                        let isNew = try onStore { () throws(StoreError) in try builder.insert(raised) }
-                        if isNew { tally.add(raised) }
-                        // Shards of one epoch agree about the watermarks of earlier ones, and about what was lost
-                        // there: each brings them all.
-                        if !isNew, !row.table.isEverywhere { throw doubledClaim(builder.path) }
+                        if row.table == .losses {
+                            try onStore { () throws(StoreError) in try lost.add(row) }
+                        } else {
+                            try insert(row.raised(by: lag), into: builder, &tally)
+                        }
                     }
                 }
                 let expected = survey.rows[number].merging(survey.rows[build.everywhere], uniquingKeysWith: +)
                 precondition(found == expected, "a run does not hold what was written to it")
             }
+            for row in lost.rows { try insert(row, into: builder, &tally) }
             return tally
+        }
+
+        private func insert(
+            _ row: CarriedRow, into builder: ShardBuilder, _ tally: inout CarriedTally
+        ) throws(Failure) {
+            let isNew = try onStore { () throws(StoreError) in try builder.insert(row) }
+            if isNew { tally.add(row) }
+            // Shards of one epoch agree about the watermarks of earlier ones: each brings them all.
+            if !isNew, !row.table.isEverywhere { throw doubledClaim(builder.path) }
         }
 
         private func doubledClaim(_ path: String) -> Failure {

@@ -188,7 +188,7 @@ public final class Courier {
             case .redisRefuses(let text), .redisUnfit(let text):
                 return Failure(.configuration, text, at: "\(access.link.url)")
             case .shardBehind(let partition, let missing):
-                return .shardBehind(partition: partition, missing: missing, of: producer.id)
+                return .shardBehind(partition: partition.number, missing: missing, of: producer.id)
             case .identityInUse:
                 return Failure(
                     .failure, "another process uses the identity of this one, producer \(producer.id)",

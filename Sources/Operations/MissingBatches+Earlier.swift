@@ -27,10 +27,14 @@ extension MissingBatches {
             let location = folder.shard(partition.number, of: file.topology)
             return try? ShardReader(at: location.path, expecting: location.expected)
         }
-        // The watermarks of old shards are in every new one.
+        // The watermarks of old shards are in every new one; what was declared lost may be in some of them only.
         guard let first = readers.first else { return [] }
         return try onStore { () throws(StoreError) in
-            let found = try findElsewhere(file, applied, first) + findReleased(released, first)
+            var losses: [StreamLoss] = []
+            for reader in readers { losses += try reader.losses() }
+            let found =
+                try findElsewhere(file, applied, losses.byStream, first)
+                + findReleased(released, losses.byStream, first)
             if found.isEmpty { return [] }
             let routed = try routed(Set(found.map(\.stream)), in: readers)
             return found.flatMap { $0.without(routed[$0.stream] ?? []) }
@@ -38,10 +42,10 @@ extension MissingBatches {
     }
 
     private static func findElsewhere(
-        _ file: ClusterFile, _ applied: [PartitionID: [ProducerID: UInt64]], _ reader: ShardReader
+        _ file: ClusterFile, _ applied: [PartitionID: [ProducerID: UInt64]], _ losses: [StreamID: StreamLosses],
+        _ reader: ShardReader
     ) throws(StoreError) -> [MissingBatches] {
         let forgotten = try reader.memory().forgottenEpoch
-        let losses = try reader.losses().byStream
         var found: [MissingBatches] = []
         for partition in file.earlier.flatMap(\.partitionIDs) where partition.epoch > forgotten {
             guard let applied = applied[partition], !applied.isEmpty else { continue }
@@ -70,10 +74,9 @@ extension MissingBatches {
     }
 
     private static func findReleased(
-        _ floors: [StreamID: UInt64], _ reader: ShardReader
+        _ floors: [StreamID: UInt64], _ losses: [StreamID: StreamLosses], _ reader: ShardReader
     ) throws(StoreError) -> [MissingBatches] {
         let forgotten = try reader.memory().forgottenEpoch
-        let losses = try reader.losses().byStream
         var found: [MissingBatches] = []
         for (stream, floor) in floors where stream.partition.epoch > forgotten {
             let watermark = try reader.records(of: stream.partition)[stream.producer]?.watermark ?? 0
@@ -102,19 +105,11 @@ extension MissingBatches {
         return routed.mapValues { $0.sorted().map { $0...$0 } }
     }
 
-    /// What is left of it between ranges that are not missing, in order.
+    /// What is left of it outside ranges that are not missing, in order.
     private func without(_ ranges: [ClosedRange<UInt64>]) -> [MissingBatches] {
-        var left: [MissingBatches] = []
-        var next = sequences.lowerBound
-        for range in ranges + [sequences.upperBound + 1...sequences.upperBound + 1] {
-            let end = min(range.lowerBound, sequences.upperBound + 1)
-            if end > next {
-                left.append(
-                    MissingBatches(stream: stream, sequences: next...end - 1, watermark: watermark, reason: reason))
-            }
-            next = max(next, range.upperBound + 1)
+        sequences.outside(ranges).map { left in
+            MissingBatches(stream: stream, sequences: left, watermark: watermark, reason: reason)
         }
-        return left
     }
 }
 

@@ -37,8 +37,11 @@ public struct MissingBatches: Hashable, Sendable, CustomStringConvertible {
     /// Whether it is written into every shard, as the watermarks of such epochs are.
     var isOfEarlierEpoch: Bool { reason == .elsewhere || reason == .putBack }
 
+    /// What it becomes once it is accepted.
+    var loss: StreamLoss { StreamLoss(stream: stream, sequences: sequences) }
+
     /// As --accept-loss takes it.
-    public var option: String { "\(stream.producer):\(sequences.lowerBound)-\(sequences.upperBound)" }
+    public var option: String { stream.name(of: sequences) }
 
     /// "partition 3: 5 batches of producer ..., sequences 6-10".
     public var description: String {

@@ -108,7 +108,9 @@ extension Audit {
             if let balance = held.balance, max(balance.record.watermark, balance.pushedThrough) > held.stream.frozen {
                 return sum
             }
-            let pushed = held.balance.map { $0.pushed ?? $0.stored } ?? .zero
+            // How much was lost nobody knows yet: the node's own word is the best that there is.
+            if let balance = held.balance, balance.unknownLostBatches > 0 { return sum + held.stream.unpushed }
+            let pushed = held.balance.map { $0.pushed ?? $0.stored + $0.lost } ?? .zero
             return sum + (held.stream.admitted - pushed)
         }
     }

@@ -26,53 +26,87 @@ extension Repair {
         }
     }
 
-    /// - Throws: 64 if something is to be accepted that is not missing, with what is.
+    /// - Throws: 64 if something is to be accepted that is not missing, with what is, or that is missing in several
+    ///   partitions, with all of them.
     func check(_ missing: [MissingBatches]) throws(Failure) {
         let file = try clusterFile()
         for choice in options.accepted where choice != .all {
-            if missing.contains(where: { choice.names($0) }) { continue }
-            if losses(file).contains(where: { choice.names($0) }) { continue }
+            let named = missing.filter { choice.names($0) }
+            if named.count > 1 {
+                throw Failure(
+                    .usage, "\(choice.text) is missing in several partitions", at: "--accept-loss",
+                    advice: "Say in which:" + Self.choices(named))
+            }
+            if !named.isEmpty || losses(file).contains(where: { choice.names($0) }) { continue }
             throw Failure(
                 .usage, "\(choice.text) is not missing, or not as a whole", at: "--accept-loss",
                 advice: missing.isEmpty
-                    ? "Nothing is missing in the shards that are here."
-                    : "Missing are:\n    "
-                        + missing.map { "--accept-loss \($0.option)   (\($0))" }
-                        .joined(separator: "\n    "))
+                    ? "Nothing is missing in the shards that are here." : "Missing are:" + Self.choices(missing))
         }
+    }
+
+    private static func choices(_ missing: [MissingBatches]) -> String {
+        missing.map { "\n    --accept-loss \($0.option)   (\($0))" }.joined()
     }
 
     func isAccepted(_ missing: MissingBatches) -> Bool { options.accepted.contains { $0.names(missing) } }
 
-    /// Declares lost what was accepted.
+    /// Declares lost what was accepted, and lets every shard know what others know to be lost of earlier epochs.
     ///
     /// - Returns: what is still missing.
     func acceptLosses() throws(Failure) -> [MissingBatches] {
         let file = try clusterFile()
-        let missing = try lookForMissing(file)
-        try check(missing)
-        for range in missing where isAccepted(range) && range.isNext {
-            let loss = StreamLoss(stream: range.stream, sequences: range.sequences)
-            if range.isOfEarlierEpoch {
-                try record(loss, file)
-            } else {
-                let counting = Self.counting(file) ?? file.topology
-                try write([loss], into: folder.shard(range.partition.number, of: counting))
-            }
+        let missing = try missingWhenNobodyWaits(file)
+        let accepted = missing.filter { isAccepted($0) && $0.isNext }
+        for range in accepted where !range.isOfEarlierEpoch {
+            let counting = Self.counting(file) ?? file.topology
+            try write([range.loss], into: folder.shard(range.partition.number, of: counting))
             tell("declared lost: \(range)")
         }
-        if !options.accepted.isEmpty {
-            // What an interrupted repair has written into some of the shards.
-            for loss in Set(losses(file))
-            where file.state == .ready && loss.stream.partition.epoch < file.topology.epoch {
-                if options.accepted.contains(where: { $0.names(loss) }) { try record(loss, file) }
-            }
-            try tellRedis(file)
-        }
+        let elsewhere = accepted.filter(\.isOfEarlierEpoch)
+        if file.state == .ready { try spread(elsewhere.map(\.loss), file.topology) }
+        for range in elsewhere { tell("declared lost: \(range)") }
+        if !options.accepted.isEmpty { try tellRedis(file) }
         for choice in options.accepted where choice != .all && !missing.contains(where: { choice.names($0) }) {
             tell("declared lost before: \(choice.text)")
         }
         return missing.filter { !isAccepted($0) || !$0.isNext }
+    }
+
+    private func missingWhenNobodyWaits(_ file: ClusterFile) throws(Failure) -> [MissingBatches] {
+        let missing = try lookForMissing(file)
+        try check(missing)
+        guard missing.filter({ isAccepted($0) }).mayBeAwaited else { return missing }
+        options.clientWait.run(tell)
+        let left = try lookForMissing(file)  // what came after all is not lost
+        try check(left)
+        return left
+    }
+
+    private func spread(_ accepted: [StreamLoss], _ topology: Topology) throws(Failure) {
+        for shard in LossSpread(topology, in: folder, accepting: accepted).shards {
+            try write(shard.lacking, into: shard.location)
+            let isNews = shard.lacking.contains { loss in !accepted.contains { $0.stream == loss.stream } }
+            if isNews {
+                tell("partition \(shard.partition.number): wrote into its shard what was declared lost before")
+            }
+        }
+    }
+
+    /// - Throws: 3 if a loss of an earlier epoch was accepted and some shard is not here to learn of it.
+    func checkThatEveryShardKnows() throws(Failure) {
+        let file = try clusterFile()
+        let isNamed = losses(file).contains { loss in
+            loss.stream.partition.epoch < file.topology.epoch && options.accepted.contains { $0.names(loss) }
+        }
+        let absent = LossSpread(file.topology, in: folder).absent
+        if !isNamed || absent.isEmpty { return }
+        throw Failure(
+            .partial,
+            "what was declared lost of earlier epochs could not be written into the shards of partitions "
+                + "\(PartitionList.text(absent)), which are not here or cannot be read", at: folder.path,
+            advice: "Put them back, or go to the host that has them, and run the same command again. Until then they"
+                + " would count what comes again of it.")
     }
 
     private func write(_ losses: [StreamLoss], into location: ShardLocation) throws(Failure) {
@@ -80,17 +114,6 @@ extension Repair {
         try onStore { () throws(StoreError) in
             try ShardUpkeep.accept(
                 losses, time: UInt64(WallClock.milliseconds()), at: location.path, expecting: location.expected)
-        }
-    }
-
-    /// A loss of an earlier epoch is written into every shard, as the watermarks of such epochs are.
-    private func record(_ loss: StreamLoss, _ file: ClusterFile) throws(Failure) {
-        for location in here(file) {
-            let known = try onStore { () throws(StoreError) in
-                try ShardReader(at: location.path, expecting: location.expected).losses()
-            }
-            let isKnown = known.contains { $0.stream == loss.stream && $0.covers(loss.sequences) }
-            if !isKnown { try write([loss], into: location) }
         }
     }
 

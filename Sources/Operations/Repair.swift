@@ -2,7 +2,8 @@
 // any time, beside nodes and consumers, and again after any crash; what is in order it leaves alone.
 //
 //   1  functions, topology, key groups of the cluster file's epoch: create-if-absent, never lowered
-//   2  what is missing for good is declared lost, if the operator has accepted that (Repair+Losses.swift)
+//   2  what is missing for good is declared lost, if the operator has accepted that (Repair+Losses.swift); what some
+//      shards know to be lost of earlier epochs is written into the others
 //   3  a change of epoch that was interrupted is resumed
 //   4  every earlier epoch: its key groups are sealed, and what lies in their lists is sent to the current epoch
 //      (Repair+Sweep.swift)
@@ -25,6 +26,7 @@ public final class Repair {
         /// What may be declared lost.
         public var accepted: [LossChoice] = []
         public var patience = Courier.Patience()
+        public var clientWait = ClientWait()
         /// Resumes the change of epoch that the cluster file says is under way, under the cluster's lock, which this
         /// repair holds. nil: a repair says that it is due, and ends.
         public var resume: (() throws(Failure) -> Void)?
@@ -36,6 +38,8 @@ public final class Repair {
     public let survey: Survey
     /// What is missing for good, before anything is done; empty if Redis cannot tell before it is mended.
     public private(set) var missing: [MissingBatches] = []
+    /// Shards that do not know what others know to be lost, before anything is done.
+    private let spread: [LossSpread.Shard]
     let folder: DataFolder
     let access: RedisAccess
     let options: Options
@@ -59,6 +63,7 @@ public final class Repair {
             waitingMilliseconds: RedisAccess.startMilliseconds, needsLibrary: false)
         self.connection = connection
         survey = try Survey(folder, try Self.clusterFile(folder), connection, access.names)
+        spread = survey.file.state == .ready ? LossSpread(survey.file.topology, in: folder).shards : []
         if let obstacle = survey.obstacles.first { throw obstacle }
         if survey.canAsk {
             missing = try lookForMissing(survey.file)
@@ -81,6 +86,7 @@ public final class Repair {
             }
         }
         plan += missing.filter { isAccepted($0) }.map { "\($0): they \($0.cause): declare them lost" }
+        plan += spread.map { "partition \($0.partition.number): \($0.sentence): write it into the shard" }
         if options.collects, !survey.collectable.isEmpty {
             plan.append("\(Self.groups(survey.collectable.count)) of earlier epochs are sealed and empty: delete them")
         }
@@ -116,6 +122,7 @@ public final class Repair {
         try sweep()
         if options.collects { try collect(except: Set(left.map(\.partition))) }
         if !left.isEmpty { throw .missing(left, in: folder) }
+        try checkThatEveryShardKnows()
         try checkNodes()
     }
 

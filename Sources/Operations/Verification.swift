@@ -53,6 +53,7 @@ public struct Verification: Sendable {
         redisSkipped = access == nil ? "--offline" : nil
         try checkLeftovers()
         if let access { try checkRedisAsAWhole(access) }
+        findings += LossSpread(topology, in: folder).shards.map(\.finding)
         let parts = try Self.checkParts(folder, file, access, progress)
         for part in parts { add(part) }
         if parts.contains(where: \.shard.hasStrayKeys) { findDoubledKeys(parts.map(\.shard)) }

@@ -346,7 +346,7 @@ extension PartitionConsumer {
                 "Redis publishes epoch \(epoch), this shard belongs to epoch \(machine.partition.epoch)",
                 at: file.path, advice: "Finish the rebalance, or copy the newest topology.json and shards to this host."
             )
-        case .fileTooOld(let ranges): Failure(StoreError.tooOld(file.path, missing: ranges))
+        case .fileTooOld(let ranges): Failure(.tooOld(file.path, missing: ranges, in: machine.partition))
         case .otherShard(let uuid):
             Failure(
                 .configuration, "the partition's keys in Redis belong to another shard file, \(uuid)", at: file.path,
@@ -358,7 +358,8 @@ extension PartitionConsumer {
                 advice: "Nothing was changed. `tallymill verify` shows what is missing. Put back the newest copy of the"
                     + " file; if there is none any more, "
                     + StoreError.acceptLoss(
-                        of: [.init(producer: id.stream.producer, sequences: watermark + 1...id.sequence - 1)]) + ".")
+                        of: [.init(producer: id.stream.producer, sequences: watermark + 1...id.sequence - 1)],
+                        in: machine.partition) + ".")
         case .alarm(let alarm):
             Failure(
                 .corrupt, alarm.description, at: file.path,

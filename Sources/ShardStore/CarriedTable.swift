@@ -60,7 +60,8 @@ public enum CarriedTable: UInt8, Hashable, Sendable, CaseIterable {
         }
     }
 
-    /// Whether its rows go to every new shard, and each old one brings the same.
+    /// Whether its rows go to every new shard: of `applied` each old one brings the same, of `lost` what it knows
+    /// (LossUnion).
     public var isEverywhere: Bool { self == .applied || self == .losses }
 
     /// All rows, those of an ordered table in its order.
@@ -84,20 +85,8 @@ public enum CarriedTable: UInt8, Hashable, Sendable, CaseIterable {
         "SELECT " + Array(repeating: "NULL", count: columnCount).joined(separator: ", ") + " WHERE 0"
     }
 
-    /// Finds the same row; nil for a table whose rows belong to one shard.
-    var find: String? {
-        switch self {
-        case .applied: Self.findStream
-        case .losses: Self.findLoss
-        case .routed, .idempotency, .deadLetters: nil
-        }
-    }
-
-    /// Two shards may have been told of a loss at different times.
-    private static let findLoss = """
-        SELECT 1 FROM lost WHERE epoch = ?1 AND partition = ?2 AND producer = ?3 AND first = ?4 AND last = ?5
-            AND increments IS ?6 AND sum IS ?7 AND ?8 >= 0
-        """
+    /// Finds the same row, in the table of which every old shard brings the same; nil for others.
+    var find: String? { self == .applied ? Self.findStream : nil }
 
     private static let findStream = """
         SELECT 1 FROM applied WHERE epoch = ?1 AND partition = ?2 AND producer = ?3 AND watermark = ?4

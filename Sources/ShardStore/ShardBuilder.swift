@@ -98,7 +98,7 @@ public final class ShardBuilder {
     /// Inserts a row of another table as it is.
     ///
     /// - Returns: false if the row is there already.
-    /// - Throws: `corrupt` if a stream has another record already, or a loss is another.
+    /// - Throws: `corrupt` if a stream has another record already.
     public func insert(_ row: CarriedRow) throws(StoreError) -> Bool {
         let statement = open.insertCarried[Int(row.table.rawValue)]
         try row.bind(to: statement)
@@ -110,10 +110,7 @@ public final class ShardBuilder {
         find.reset()
         if !isSame {
             throw StoreError(
-                .corrupt, path,
-                row.table == .losses
-                    ? "two shards of an earlier epoch disagree about what was lost"
-                    : "two shards of an earlier epoch disagree about the same stream",
+                .corrupt, path, "two shards of an earlier epoch disagree about the same stream",
                 "check them: one of them is damaged or was replaced")
         }
         return false

@@ -44,8 +44,8 @@ public enum ShardUpkeep {
     ) throws(StoreError) {
         try changeOpen(path, expected) { connection throws(StoreError) in
             let transaction = try ShardTransaction(connection)
-            var known = try LossTable.losses(connection)
             for loss in losses {
+                let known = try LossTable.losses(connection)  // also what the one before has lengthened
                 if known.contains(where: { $0.stream == loss.stream && $0.sequences.overlaps(loss.sequences) }) {
                     throw StoreError(
                         .mismatch, path,
@@ -55,7 +55,6 @@ public enum ShardUpkeep {
                 }
                 if loss.stream.partition == expected.partition { try raise(loss, transaction, path) }
                 try add(loss, to: known, time: time, connection)
-                known.append(loss)
             }
         }
     }

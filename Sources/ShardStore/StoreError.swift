@@ -73,8 +73,10 @@ extension StoreError: CustomStringConvertible {
 }
 
 extension StoreError {
-    /// The file does not hold `missing`, which its queue has seen committed.
-    public static func tooOld(_ path: String, missing: [Consumer.MissingRange]) -> StoreError {
+    /// The file of `partition` does not hold `missing`, which its queue has seen committed.
+    public static func tooOld(
+        _ path: String, missing: [Consumer.MissingRange], in partition: PartitionID
+    ) -> StoreError {
         let ranges = missing.map { range in
             let (first, last) = (range.sequences.lowerBound, range.sequences.upperBound)
             return "\(range.producer) \(first == last ? "\(first)" : "\(first)-\(last)")"
@@ -84,16 +86,17 @@ extension StoreError {
             "the file is older than its queue, these batches (producer, sequences) were committed once and are"
                 + " missing: " + ranges.joined(separator: ", "),
             "put back the newest copy of the file; if a consumer elsewhere works on another copy, that one is the"
-                + " newest; if there is none any more, " + acceptLoss(of: missing)
+                + " newest; if there is none any more, " + acceptLoss(of: missing, in: partition)
         )
     }
 
     /// What an operator can do about batches that nobody has any more.
-    public static func acceptLoss(of missing: [Consumer.MissingRange]) -> String {
+    public static func acceptLoss(of missing: [Consumer.MissingRange], in partition: PartitionID) -> String {
         let options = missing.map { range in
-            "--accept-loss \(range.producer):\(range.sequences.lowerBound)-\(range.sequences.upperBound)"
+            "--accept-loss " + StreamID(partition: partition, producer: range.producer).name(of: range.sequences)
         }
-        let all = options.count <= 3 ? options.joined(separator: " ") : "--accept-loss PRODUCER:FIRST-LAST ..."
+        let all =
+            options.count <= 3 ? options.joined(separator: " ") : "--accept-loss PARTITION/PRODUCER:FIRST-LAST ..."
         return "`tallymill repair \(all)` goes on without them"
     }
 

@@ -235,7 +235,8 @@ extension Channel {
         return switch gate {
         case .open, .awaitingTopology: nil
         case .full: .queueFull(partition: number)
-        case .behind(let applied): .shardBehind(partition: number, missing: applied + 1...max(applied + 1, floor))
+        case .behind(let applied):
+            .shardBehind(partition: stream.partition, missing: applied + 1...max(applied + 1, floor))
         case .repairDue: .repairDue(partition: number)
         case .refusing(let text): .redisRefuses(text)
         }

@@ -110,6 +110,16 @@ public struct PartitionID: Hashable, Sendable, CustomStringConvertible {
     }
 
     public var description: String { "e\(epoch).p\(number)" }
+
+    /// Reads what `description` writes; nil for anything else.
+    public init?(_ text: some StringProtocol) {
+        let parts = text.split(separator: ".", omittingEmptySubsequences: false)
+        guard parts.count == 2, parts[0].first == "e", parts[1].first == "p",
+            let epoch = UInt32(parts[0].dropFirst()), let number = UInt32(parts[1].dropFirst())
+        else { return nil }
+        self.init(epoch: epoch, number: number)
+        if description != text { return nil }
+    }
 }
 
 /// One producer's sequence of batches into one partition.

@@ -20,7 +20,7 @@ public enum Refusal: Error, Hashable, Sendable {
     case outboxFull
     case queueFull(partition: UInt32)
     /// The shard lacks batches that this producer has released, or Redis does not know yet that it has them.
-    case shardBehind(partition: UInt32, missing: ClosedRange<UInt64>)
+    case shardBehind(partition: PartitionID, missing: ClosedRange<UInt64>)
     /// Another process uses this producer's id: it was resumed from a snapshot of its memory, or cloned.
     case identityInUse
     /// Redis would not keep what it confirms; the text says why.

@@ -24,3 +24,11 @@ public struct StreamLoss: Hashable, Sendable {
 
     public var batches: UInt64 { sequences.upperBound - sequences.lowerBound + 1 }
 }
+
+extension StreamID {
+    /// A range of its batches as operators name it, such as `e3.p5/<32 hex digits>:6-10`: sequences of one producer run
+    /// alike where requests touch all partitions.
+    public func name(of sequences: ClosedRange<UInt64>) -> String {
+        "\(partition)/\(producer):\(sequences.lowerBound)-\(sequences.upperBound)"
+    }
+}

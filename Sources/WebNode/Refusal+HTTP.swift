@@ -28,10 +28,10 @@ extension TallyCore.Refusal {
         case .outboxFull: "too much is waiting for the consumers on this node"
         case .queueFull(let partition): "the queue of partition \(partition) is full: its consumer is behind"
         case .shardBehind(let partition, let missing):
-            "the shard of partition \(partition) lacks batches \(missing.lowerBound)-\(missing.upperBound) of producer"
-                + " \(producer), which it had, unless its consumer stands still: `tallymill verify` shows what is"
-                + " missing; put the newest copy of the shard back, or run `tallymill repair --accept-loss"
-                + " \(producer):\(missing.lowerBound)-\(missing.upperBound)`"
+            "the shard of partition \(partition.number) lacks batches \(missing.lowerBound)-\(missing.upperBound) of "
+                + "producer \(producer), which it had, unless its consumer stands still: `tallymill verify` shows what"
+                + " is missing; put the newest copy of the shard back, or run `tallymill repair --accept-loss "
+                + StreamID(partition: partition, producer: producer).name(of: missing) + "`"
         case .identityInUse: "another process uses this node's identity: this one ends"
         case .redisUnfit(let text): text
         case .repairDue(let partition):

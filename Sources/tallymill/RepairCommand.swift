@@ -11,7 +11,7 @@ struct RepairCommand: ParsableCommand {
               tallymill repair            shows what is due, asks, and does it
               tallymill repair --yes      without asking, in scripts
               tallymill repair --collect  also deletes empty old key groups
-              tallymill repair --accept-loss 5f0c...e1:6-10
+              tallymill repair --accept-loss e3.p5/5f0c...e1:6-10
               tallymill repair --accept-loss all --yes
 
             For a Redis that was emptied, replaced, or restored from a dump; `tallymill status` says when it is due. \
@@ -27,7 +27,12 @@ struct RepairCommand: ParsableCommand {
             producer and sequences; repair does everything else and ends with 3. The newest copy of the file has them. \
             If there is none, --accept-loss declares them lost: counting goes on behind them, and `tallymill audit` \
             says how much it was once the next batch of that producer tells. Only what really is missing is taken, \
-            and it is final: the same batches are never counted again.
+            and it is final: the same batches are never counted again. Batches that were pushed and never committed \
+            are declared lost a minute later, when no client waits for them any more: none may be told that they are \
+            stored.
+
+            What some shards know to be lost of earlier epochs is written into the others; with --accept-loss it ends \
+            with 3 while one of them is not here.
             """)
 
     @OptionGroup var common: CommonOptions
@@ -36,7 +41,7 @@ struct RepairCommand: ParsableCommand {
     @Option(
         help: ArgumentHelp(
             "declare missing batches lost, as they are named; repeat it for more; or all",
-            valueName: "producer:first-last"))
+            valueName: "partition/producer:first-last"))
     var acceptLoss: [String] = []
 
     func run() throws {

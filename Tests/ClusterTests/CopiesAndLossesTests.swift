@@ -110,17 +110,21 @@ extension ClusterTests {
                 counts are missing:
                   partition 0: \(range): they \(cause)
                   Put back the newest copy of those files. If there is none, declare it lost:
-                    tallymill repair --accept-loss \(producer):6-10
+                    tallymill repair --accept-loss e1.p0/\(producer):6-10
                 """
             try ClusterTests.check(said.contains(left), "`\(left)` is not in: \(said)")
             try expect(
-                cluster, ["verify"], code: 3, ["`tallymill repair --accept-loss \(producer):6-10` declares them lost"])
+                cluster, ["verify"], code: 3,
+                ["`tallymill repair --accept-loss e1.p0/\(producer):6-10` declares them lost"])
             let before = Files.read(cluster.dataFolder + "/topology.json")
             try expect(cluster, ["rebalance", "run", "--to", "2", "--yes"], code: 3, [left])
             try ClusterTests.check(Files.read(cluster.dataFolder + "/topology.json") == before, "the epoch was changed")
             try expect(
                 cluster, ["repair", "--yes", "--accept-loss", "\(producer):6-9"], code: 64,
-                ["--accept-loss: \(producer):6-9 is not missing, or not as a whole", "--accept-loss \(producer):6-10 "])
+                [
+                    "--accept-loss: \(producer):6-9 is not missing, or not as a whole",
+                    "--accept-loss e1.p0/\(producer):6-10 ",
+                ])
         }
 
         /// 4 a and d: file and Redis go back together, the web node lives on.
@@ -287,7 +291,7 @@ extension ClusterTests {
                       Find the folder whose consumer counted what is missing of earlier epochs. What its counters \
                     have more than the retired files here may be imported, and nothing else of it. Then record it, \
                     so that it is not found again:
-                        tallymill repair --accept-loss \(producer):1-3
+                        tallymill repair --accept-loss e1.p0/\(producer):1-3
                     """
                 try ClusterTests.check(said.contains(left), said)
                 try ClusterTests.check(said.contains("published epoch 2, 2 partitions"), said)
@@ -299,7 +303,7 @@ extension ClusterTests {
                 try cluster.startConsumer("0-1")
                 try expect(cluster, ["import", "--format", "text", lines], ["imported 1 lines"])
                 try expect(
-                    cluster, ["repair", "--accept-loss", "\(producer):1-3", "--yes"], ["declared lost: \(range)"])
+                    cluster, ["repair", "--accept-loss", "e1.p0/\(producer):1-3", "--yes"], ["declared lost: \(range)"])
                 try post(cluster, 1, key: "after")
                 try expect(cluster, total: 8)
                 try expect(cluster, ["repair", "--yes"], ["nothing to repair: Redis is as the cluster file says"])

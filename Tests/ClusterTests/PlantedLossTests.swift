@@ -18,8 +18,11 @@ extension ClusterTests {
             case shardsLost
             /// Files of several partitions come back alone; the node that sent the rest is dead.
             case filesAlone
-            /// Two nodes; each range is accepted by its name.
+            /// Two nodes, three partitions; each range is accepted by its name, one after the other.
             case rangeByRange
+
+            /// Over several partitions, whose sequences run alike.
+            var isSpread: Bool { self == .filesAlone || self == .rangeByRange }
         }
 
         static let kept = 4
@@ -30,9 +33,9 @@ extension ClusterTests {
             let features = try CampaignFeatures()
             try ClusterTests.check(
                 features.repairAcceptsLoss, "this build has no `repair --accept-loss`: there is no way on")
-            let partitions = kind == .filesAlone ? 3 : 1
+            let partitions = kind.isSpread ? 3 : 1
             try ClusterTests.withPieces("planted-\(kind)", partitions: partitions) { pieces in
-                let plant = Plant(pieces, lanes: kind == .filesAlone ? 4 : 1)
+                let plant = Plant(pieces, lanes: kind.isSpread ? 4 : 1)
                 try plant.start(nodes: kind == .rangeByRange ? 2 : 1)
                 try plant.lose(kind)
                 try plant.acceptLoss(kind)
@@ -164,10 +167,25 @@ private final class Plant {
         try checkNamed(said, "verify")
         try checkNamed(try tool(["repair", "--yes"], codes: [3]), "repair")
         try stopConsumer()
-        let ranges = kind == .rangeByRange ? NamedRange.all(in: said).map { "\($0)" } : ["all"]
-        _ = try tool(["repair", "--yes"] + ranges.flatMap { ["--accept-loss", $0] })
+        if kind == .rangeByRange { try acceptOneByOne(said) } else { try accept("all", leaving: []) }
         try startConsumer()
         for web in pieces.webs.indices where try pieces.webs[web].poll() == nil { try pieces.waitUntilReady(web) }
+    }
+
+    /// Each leaves the others as they are.
+    private func acceptOneByOne(_ said: String) throws(HarnessError) {
+        var options = NamedRange.options(in: said)
+        try ClusterTests.check(options.count > nodes, "\(options) are not of several partitions")
+        let producer = options[0].split(separator: "/").last.map { String($0) } ?? ""
+        let refused = try tool(["repair", "--yes", "--accept-loss", producer], codes: [64])
+        try ClusterTests.check(refused.contains("is missing in several partitions"), refused)
+        while let option = options.popLast() { try accept(option, leaving: options) }
+    }
+
+    private func accept(_ option: String, leaving others: [String]) throws(HarnessError) {
+        let said = try tool(["repair", "--yes", "--accept-loss", option], codes: [others.isEmpty ? 0 : 3])
+        let left = Set(NamedRange.options(in: said))
+        try ClusterTests.check(left == Set(others), "\(left) are left, not \(others): \(said)")
     }
 
     func prove(_ kind: OldFiles) throws(HarnessError) {

@@ -153,17 +153,21 @@ final class CountingCluster {
 
     /// What `repair` does with these options: its plan, what it will not mend, what it has done, and how it ended.
     func repair(
-        accepting choices: String..., collects: Bool = false
+        accepting choices: String..., collects: Bool = false, telling: @escaping (String) -> Void = { _ in }
     ) throws -> (plan: [String], unmended: [String], done: [String], failure: Failure?) {
         var options = Repair.Options()
         options.collects = collects
         options.patience = .short
+        options.clientWait.milliseconds = 0
         options.accepted = try choices.map { text throws(Failure) in try LossChoice(text) }
         var done: [String] = []
         do throws(Failure) {
             let repair = try Repair(folder, access, options)
             do throws(Failure) {
-                try repair.run { done.append($0) }
+                try repair.run { line in
+                    telling(line)
+                    done.append(line)
+                }
                 return (repair.plan, repair.unmended, done, nil)
             } catch {
                 return (repair.plan, repair.unmended, done, error)
@@ -265,14 +269,30 @@ final class CountingNode {
     var ledger: ProducerLedger { producer.ledger(loop: 0, of: 1) }
 
     func admit(_ increments: KeyValuePairs<String, Int64>, idempotencyKey: String? = nil) throws {
+        #expect(try admit(increments, level: .memory, idempotencyKey: idempotencyKey) == nil)
+    }
+
+    /// For a client that waits.
+    func admit(
+        _ increments: KeyValuePairs<String, Int64>, level: Level, idempotencyKey: String? = nil
+    ) throws -> Ticket? {
         var buffer = IncrementBuffer()
         for (key, delta) in increments {
             #expect(Array(key.utf8).withUnsafeBytes { buffer.append(key: $0, delta: delta) } == nil)
         }
-        let ticket = try producer.admit(
-            buffer, level: .memory, idempotencyKey: idempotencyKey.map { Array($0.utf8) }, now: now)
-        #expect(ticket == nil)
+        return try producer.admit(
+            buffer, level: level, idempotencyKey: idempotencyKey.map { Array($0.utf8) }, now: now)
     }
+
+    /// What clients are told since the last call.
+    func acknowledged() -> [Acknowledgement] {
+        var acknowledged: [Acknowledgement] = []
+        producer.takeAcknowledged(into: &acknowledged)
+        return acknowledged
+    }
+
+    /// The client's wait runs out: what it is told.
+    func runOut(_ ticket: Ticket) -> Level? { producer.abandon(ticket) }
 
     /// One push for each call and partition.
     func post(_ increments: KeyValuePairs<String, Int64>, idempotencyKey: String? = nil) throws {

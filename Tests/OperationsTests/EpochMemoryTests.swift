@@ -42,14 +42,31 @@ import Testing
         }
     }
 
-    @Test(arguments: ["3, '-7', 100", "NULL, NULL, 100"]) func shardsThatDisagreeAboutALoss(other: String) throws {
+    @Test func shardsThatDisagreeAboutALoss() throws {
         let epochs = try EpochFixture(partitions: 2)
         alter(epochs, 0, "\(Self.lost), 3, '-8', 100)")
-        alter(epochs, 1, "\(Self.lost), \(other))")
+        alter(epochs, 1, "\(Self.lost), 3, '-7', 100)")
         try epochs.retire()
         let failure = #expect(throws: Failure.self) { _ = try epochs.build(to: 3).run() }
-        #expect(failure?.what == "two shards of an earlier epoch disagree about what was lost")
+        #expect(failure?.what == "two shards of an earlier epoch disagree about how much was lost")
         #expect(failure?.code == .corrupt)
+    }
+
+    /// Each knows a part of it, one of them how much it was.
+    @Test(arguments: [true, false]) func lossesAreUnited(isFirstKnown: Bool) throws {
+        let epochs = try EpochFixture(partitions: 3)
+        let row = "INSERT INTO lost VALUES(1, 0, X'000000000000000000000000000000AA'"
+        alter(epochs, isFirstKnown ? 0 : 2, "\(row), 4, 9, 3, '-8', 100)")
+        alter(epochs, isFirstKnown ? 2 : 0, "\(row), 2, 12, NULL, NULL, 50)")
+        alter(epochs, 1, "\(row), 12, 20, NULL, NULL, 70)")
+        for partitions in [2, 4] {
+            try epochs.rebuild(to: partitions)
+            for number in 0..<partitions {
+                let losses = try ShardReader(at: epochs.path(number)).losses()
+                #expect(losses.map(\.sequences) == [2...3, 4...9, 10...12, 13...20])
+                #expect(losses.map(\.amount) == [nil, Amount(increments: 3, sum: -8), nil, nil])
+            }
+        }
     }
 
     /// The clock of a new shard is ahead of both, and a claim lives as long as it would have.

@@ -32,7 +32,7 @@ import Testing
         node.fly()
     }
 
-    private var option: String { "\(node.name):3-5" }
+    private var option: String { "e1.p1/\(node.name):3-5" }
     private var range: String { "partition 1: 3 batches of producer \(node.name), sequences 3-5" }
     private var path: String { cluster.path(1) }
 
@@ -175,7 +175,10 @@ import Testing
     @Test func onlyWhatIsMissing() throws {
         try goBack()
         let before = Files.read(path)
-        for wrong in ["\(node.name):3-4", "\(node.name):2-5", "\(String(repeating: "7", count: 32)):3-5"] {
+        for wrong in [
+            "\(node.name):3-4", "\(node.name):2-5", "\(String(repeating: "7", count: 32)):3-5",
+            "e1.p0/\(node.name):3-5",
+        ] {
             let failure = try cluster.repair(accepting: wrong).failure
             #expect(failure?.code == .usage)
             #expect(
@@ -186,14 +189,66 @@ import Testing
                     """)
         }
         #expect(Files.read(path) == before)
-        for text in ["", "x", node.name, "\(node.name):", "\(node.name):5-3", "\(node.name):0-3", "\(node.name):1-2-3"]
-        {
+        let wrongNames = [
+            "", "x", node.name, "\(node.name):", "\(node.name):5-3", "\(node.name):0-3", "\(node.name):1-2-3", "/",
+            "e1.p1/", "e1/\(node.name):3-5", "1/\(node.name):3-5", "e01.p1/\(node.name):3-5", "e1.p1//\(node.name):3-5",
+            "e-1.p1/\(node.name):3-5",
+        ]
+        for text in wrongNames {
             #expect(throws: Failure.self) { _ = try LossChoice(text) }
         }
         let nothing = try CountingCluster(partitions: 1).repair(accepting: option).failure
         #expect(
             nothing?.report == "tallymill: --accept-loss: \(option) is not missing, or not as a whole\n"
                 + "  Nothing is missing in the shards that are here.")
+    }
+
+    /// Requests that touch all partitions give the same sequences to each: a range without a partition names both.
+    @Test func theSameSequencesInTwoPartitions() throws {
+        let other = cluster.keys(in: 0)[0]
+        for _ in 0..<2 { try node.post([other: 1]) }
+        try cluster.consume()
+        let before = try cluster.moment(0)
+        for value in [1, 2, 3] as [Int64] { try node.post([other: value]) }
+        try cluster.consume()
+        node.fly()
+        try cluster.putBack(file: moment)
+        try cluster.putBack(file: before)
+        let (first, second) = ("e1.p0/\(node.name):3-5", option)
+        let ambiguous = try cluster.repair(accepting: "\(node.name):3-5")
+        #expect(ambiguous.failure?.code == .usage && ambiguous.done == [])
+        #expect(
+            ambiguous.failure?.report == """
+                tallymill: --accept-loss: \(node.name):3-5 is missing in several partitions
+                  Say in which:
+                    --accept-loss \(first)   (partition 0: 3 batches of producer \(node.name), sequences 3-5)
+                    --accept-loss \(second)   (\(range))
+                """)
+        let one = try cluster.repair(accepting: second)
+        #expect(one.done == ["declared lost: \(range)"])
+        #expect(one.failure?.advice?.contains("tallymill repair --accept-loss \(first)") == true)
+        #expect(one.failure?.advice?.contains(second) == false)
+        // Now there is only one that it can be.
+        let rest = try cluster.repair(accepting: "\(node.name):3-5")
+        #expect(
+            rest.failure == nil
+                && rest.done == ["declared lost: partition 0: 3 batches of producer \(node.name), sequences 3-5"])
+        #expect(try cluster.verify().findings == [])
+    }
+
+    /// What was declared lost is pushed, whatever became of it.
+    @Test func aNodeHoldsNothingOfIt() throws {
+        try goBack()
+        #expect(try cluster.repair(accepting: option).failure == nil)
+        let nodes = { [NodeLedger(address: "http://node", producers: [node.ledger])] }
+        let unknown = try cluster.audit(nodes: nodes())
+        #expect(unknown.unpushed(by: unknown.nodes[0]) == Amount(increments: 1, sum: 500))
+        node.fly()
+        for consumes in [false, true] {
+            if consumes { try cluster.consume() }
+            let known = try cluster.audit(nodes: nodes())
+            #expect(known.unpushed(by: known.nodes[0]) == .zero)
+        }
     }
 
     /// The file alone is older: its consumer refuses it.
@@ -249,7 +304,7 @@ import Testing
         for value in [40, 50, 60, 70] as [Int64] { try node.post([key: value]) }
         try cluster.removeEntry(1, 1)
         try cluster.command("HSET", cluster.group(1).meta, "bytes", "0")
-        let gap = "\(node.name):7-7"
+        let gap = "e1.p1/\(node.name):7-7"
         let early = try cluster.repair(accepting: gap).failure
         #expect(early?.code == .partial)
         #expect(
@@ -260,12 +315,54 @@ import Testing
         _ = try file.apply([cluster.entry(1, 0)], timeMilliseconds: 1)
         try file.checkpoint()
         #expect(
-            try cluster.repair(accepting: "\(node.name):7").done
-                == ["declared lost: partition 1: 1 batch of producer \(node.name), sequence 7"])
+            try cluster.repair(accepting: "\(node.name):7").done.last
+                == "declared lost: partition 1: 1 batch of producer \(node.name), sequence 7")
         let location = cluster.folder.shard(1, of: cluster.topology)
         _ = try file.apply([cluster.entry(1, 1), cluster.entry(1, 2)], timeMilliseconds: 1)
         let losses = try ShardReader(at: path, expecting: location.expected).losses()
         #expect(losses.map(\.amount) == [Amount(increments: 1, sum: 50)])
+    }
+
+    /// A client waits at `stored` for a batch that somebody deleted: it is told what was reached, and no more.
+    @Test func nobodyIsToldThatALossIsStored() throws {
+        let ticket = try #require(try node.admit([key: 40], level: .stored))
+        node.fly()
+        try cluster.removeEntry(1, 0)
+        try cluster.command("HSET", cluster.group(1).meta, "bytes", "0")
+        var told: [[Acknowledgement]] = []
+        var level: Level?
+        let repair = try cluster.repair(accepting: "e1.p1/\(node.name):6-6") { line in
+            // As long as it may wait nothing is said to be committed; then its wait runs out.
+            guard line.hasPrefix("waiting for ") else { return }
+            node.fly()
+            told.append(node.acknowledged())
+            level = node.runOut(ticket)
+        }
+        #expect(repair.failure == nil)
+        #expect(
+            repair.done == [
+                "waiting for 0 s: clients may be waiting for batches that were pushed and are gone, and must not be"
+                    + " told that these are stored",
+                "declared lost: partition 1: 1 batch of producer \(node.name), sequence 6",
+            ])
+        node.fly()
+        told.append(node.acknowledged())
+        #expect(told == [[], []])
+        #expect(level == .queued)
+        #expect(node.ledger.partitions[1].stored == 6, "it knows of the loss by now")
+    }
+
+    /// It came again while the clients' waits ran out: then it is no loss.
+    @Test func whatComesMeanwhileIsNotLost() throws {
+        try node.post([key: 40])
+        let entry = try cluster.entry(1, 0)
+        try cluster.removeEntry(1, 0)
+        let repair = try cluster.repair(accepting: "e1.p1/\(node.name):6-6") { _ in
+            _ = try? cluster.command("RPUSH", cluster.group(1).queue, bytes: entry)  // shows below
+        }
+        #expect(repair.failure?.code == .usage)
+        try cluster.consume()
+        #expect(try counted() == 102)
     }
 
     /// What would stop a drain stops a rebalance before it has begun.

@@ -114,22 +114,27 @@ import Testing
 
     // MARK: Another copy of the folder
 
+    /// What the queue of epoch 1 has seen committed.
+    private func setApplied(_ sequence: UInt64) throws {
+        var command = RedisCommand("HSET", cluster.access.names.group(of: PartitionID(epoch: 1, number: 1)).applied)
+        command.append(node.producer.id.bytes.array)
+        command.append("\(sequence)")
+        _ = try cluster.redis.command(command)
+    }
+
     /// The queue of epoch 1 has seen two batches committed that no file here has.
     private func plantElsewhere() throws -> String {
         for _ in 0..<3 { try node.post([key: 1]) }
         try cluster.consume()
         node.fly()
         try cluster.rebalance(to: 3)
-        var command = RedisCommand("HSET", cluster.access.names.group(of: PartitionID(epoch: 1, number: 1)).applied)
-        command.append(node.producer.id.bytes.array)
-        command.append("5")
-        _ = try cluster.redis.command(command)
+        try setApplied(5)
         return "epoch 1, partition 1: 2 batches of producer \(node.name), sequences 4-5"
     }
 
     @Test func countedElsewhere() throws {
         let range = try plantElsewhere()
-        let option = "\(node.name):4-5"
+        let option = "e1.p1/\(node.name):4-5"
         let cause = "were counted into another copy of the files: this one was closed with it through 3"
         let verification = try cluster.verify()
         #expect(verification.exitCode == .partial)
@@ -169,6 +174,76 @@ import Testing
         #expect(try cluster.repair(accepting: "\(node.name):4-5").failure == nil)
     }
 
+    /// A shard that is not here cannot learn of it: the repair says so, and the next one that finds it writes it there.
+    @Test func aShardThatIsNotHere() throws {
+        let range = try plantElsewhere()
+        let option = "e1.p1/\(node.name):4-5"
+        try hide(2)
+        let partial = try cluster.repair(accepting: option)
+        #expect(partial.done == ["declared lost: \(range)"])
+        #expect(partial.failure?.code == .partial)
+        #expect(
+            partial.failure?.report == """
+                tallymill: \(cluster.folder.path): what was declared lost of earlier epochs could not be written into \
+                the shards of partitions 2, which are not here or cannot be read
+                  Put them back, or go to the host that has them, and run the same command again. Until then they \
+                would count what comes again of it.
+                """)
+        #expect(try cluster.repair(accepting: option).failure?.code == .partial, "still not")
+        try show(2)
+        let sentence = "its shard does not know of 2 batches of earlier epochs that were declared lost"
+        let verification = try cluster.verify()
+        #expect(verification.exitCode == .partial)
+        #expect(
+            cluster.sentences(verification.findings) == ["epoch-0002/shard-0002-of-0003.sqlite: \(sentence)"])
+        let repair = try cluster.repair()
+        #expect(repair.plan == ["partition 2: \(sentence): write it into the shard"])
+        #expect(repair.done == ["partition 2: wrote into its shard what was declared lost before"])
+        #expect(repair.failure == nil)
+        #expect(try cluster.repair().plan == [])
+        try checkLost([0, 1, 2], "1|1|4|5")
+        #expect(try cluster.verify().findings == [])
+    }
+
+    /// One was accepted while a shard was not here, and one that continues it when all were.
+    @Test func lossesThatDifferAreUnited() throws {
+        _ = try plantElsewhere()
+        try hide(0)
+        #expect(try cluster.repair(accepting: "e1.p1/\(node.name):4-5").failure?.code == .partial)
+        try show(0)
+        try setApplied(8)
+        let repair = try cluster.repair(accepting: "e1.p1/\(node.name):6-8")
+        #expect(repair.failure == nil)
+        try checkLost([0, 1, 2], "1|1|4|8")
+        // An earlier release, or a kill: shards that a repair has not met.
+        try cluster.alter(0, "DELETE FROM lost")
+        try cluster.alter(1, "UPDATE lost SET last = 6")
+        try cluster.rebalance(to: 2)
+        for number in 0..<UInt32(2) {
+            let rows = try cluster.ask(number, "SELECT sum(last - first + 1), min(first), max(last) FROM lost")
+            #expect(rows == "5|4|8")
+        }
+        #expect(try cluster.verify().findings == [])
+        #expect(try cluster.repair().failure == nil)
+        try cluster.rebalance(to: 1)
+        #expect(try cluster.verify().findings == [])
+    }
+
+    private func checkLost(_ numbers: [UInt32], _ row: String) throws {
+        for number in numbers {
+            #expect(try cluster.ask(number, "SELECT epoch, partition, first, last FROM lost") == row)
+        }
+    }
+
+    private func hide(_ number: UInt32) throws {
+        try cluster.foldLog(number)
+        try Files.move(cluster.path(number), to: cluster.path(number) + ".away")
+    }
+
+    private func show(_ number: UInt32) throws {
+        try Files.move(cluster.path(number) + ".away", to: cluster.path(number))
+    }
+
     /// What came by another way, with its origin, is here.
     @Test func itCameWithItsOrigin() throws {
         for _ in 0..<3 { try node.post([key: 1]) }
@@ -179,10 +254,7 @@ import Testing
         // The batch was frozen for epoch 1 and refused there.
         try settle()
         #expect(try total() == 5)
-        var command = RedisCommand("HSET", cluster.access.names.group(of: PartitionID(epoch: 1, number: 1)).applied)
-        command.append(node.producer.id.bytes.array)
-        command.append("4")
-        _ = try cluster.redis.command(command)
+        try setApplied(4)
         #expect(try cluster.verify().findings == [])
     }
 }

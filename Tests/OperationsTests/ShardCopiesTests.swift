@@ -103,7 +103,7 @@ import Testing
             failure.advice
                 == "put back the newest copy of the file; if a consumer elsewhere works on another copy, that "
                 + "one is the newest; if there is none any more, `tallymill repair --accept-loss "
-                + "000000000000f00d0000000000000001:1-3` goes on without them")
+                + "e1.p0/000000000000f00d0000000000000001:1-3` goes on without them")
         // The first goes on as if nothing had been.
         let again = start(cluster, host: "here", owner: "first:3")
         try push(cluster.batch([(Array("k".utf8), 1)], 0))

@@ -232,7 +232,6 @@ import Testing
                 .integer(5),
             ])
         #expect(try builder.insert(loss))
-        #expect(try !builder.insert(loss))
         try builder.finish(start: .nothing)
         let losses = try ShardReader(at: built).losses()
         #expect(losses.map(\.sequences) == [4...6] && losses.map(\.amount) == [nil])

@@ -24,7 +24,7 @@ import Testing
             [unknown: 4, one.stream.producer: 2, two.stream.producer: 2], and: held)
         #expect(missing.map(\.producer) == [one.stream.producer, unknown])
         #expect(missing.map(\.sequences) == [2...2, 1...4])
-        let error = StoreError.tooOld(folder.shard, missing: missing)
+        let error = StoreError.tooOld(folder.shard, missing: missing, in: shard.identity.partition)
         #expect(error.exitCode == 78)
         #expect(
             error.description == """
@@ -32,8 +32,8 @@ import Testing
                 once and are missing: 000000000000f00d0000000000000001 2, 000000000000f00d0000000000000003 1-4; put \
                 back the newest copy of the file; if a consumer elsewhere works on another copy, that one is the \
                 newest; if there is none any more, `tallymill repair \
-                --accept-loss 000000000000f00d0000000000000001:2-2 \
-                --accept-loss 000000000000f00d0000000000000003:1-4` goes on without them
+                --accept-loss e3.p5/000000000000f00d0000000000000001:2-2 \
+                --accept-loss e3.p5/000000000000f00d0000000000000003:1-4` goes on without them
                 """)
     }
 
@@ -42,8 +42,8 @@ import Testing
             Consumer.MissingRange(producer: BatchMaker.producer($0), sequences: 1...$0)
         }
         #expect(
-            StoreError.acceptLoss(of: ranges)
-                == "`tallymill repair --accept-loss PRODUCER:FIRST-LAST ...` goes on without them")
+            StoreError.acceptLoss(of: ranges, in: PartitionID(epoch: 1, number: 0))
+                == "`tallymill repair --accept-loss PARTITION/PRODUCER:FIRST-LAST ...` goes on without them")
     }
 
     @Test func watermarksOfSomeStreams() throws {

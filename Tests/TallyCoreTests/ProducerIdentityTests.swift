@@ -16,12 +16,12 @@ import Testing
         let ticket = try driver.admit([(key, 1)])
         let batch = driver.pushes()
         driver.answer(batch, .behind(applied: 0))
-        #expect(driver.refusal(key) == .shardBehind(partition: 1, missing: 1...2))
+        #expect(driver.refusal(key) == .shardBehind(partition: PartitionID(epoch: 1, number: 1), missing: 1...2))
         #expect(driver.refusal(driver.key(0)) == nil && driver.acknowledged().isEmpty)
         driver.now += 20
         #expect(driver.pushes() == batch, "tried again, the same bytes")
         driver.answer(batch, .behind(applied: 1))
-        #expect(driver.refusal(key) == .shardBehind(partition: 1, missing: 2...2))
+        #expect(driver.refusal(key) == .shardBehind(partition: PartitionID(epoch: 1, number: 1), missing: 2...2))
         driver.now += 1_000
         driver.answer(driver.pushes(), .ok(applied: 2))
         #expect(driver.refusal(key) == nil && driver.acknowledged().map(\.ticket) == [ticket])

@@ -14,20 +14,22 @@ import Testing
 
     @Test func theSentenceOfAShardThatIsBehind() {
         let name = "00000000000000ab00000000000000cd"
-        let refusal = HTTPFront.Refusal(.shardBehind(partition: 3, missing: 6...10), of: producer)
+        let refusal = HTTPFront.Refusal(
+            .shardBehind(partition: PartitionID(epoch: 2, number: 3), missing: 6...10), of: producer)
         #expect(
             refusal
                 == .unavailable(
                     reason: "the shard of partition 3 lacks batches 6-10 of producer \(name), which it had, unless its"
                         + " consumer stands still: `tallymill verify` shows what is missing; put the newest copy of the"
-                        + " shard back, or run `tallymill repair --accept-loss \(name):6-10`",
+                        + " shard back, or run `tallymill repair --accept-loss e2.p3/\(name):6-10`",
                     retryAfterSeconds: 5))
     }
 
     @Test func oneLineWhenOneClosesAndOneWhenItIsOpen() {
         var told = ClosedPartitions()
+        let one = PartitionID(epoch: 1, number: 1)
         let full = ClosedPartition(number: 1, refusal: .queueFull(partition: 1))
-        let behind = ClosedPartition(number: 1, refusal: .shardBehind(partition: 1, missing: 1...2))
+        let behind = ClosedPartition(number: 1, refusal: .shardBehind(partition: one, missing: 1...2))
         #expect(told.changes([], now: 0) == [])
         #expect(told.changes([full], now: 10) == [.closed(full)])
         #expect(told.changes([full], now: 20) == [])
@@ -36,7 +38,7 @@ import Testing
         #expect(told.changes([full], now: 40) == [])
         // The numbers of a reason may change, another reason is news.
         #expect(told.changes([behind], now: 50) == [.closed(behind)])
-        let more = ClosedPartition(number: 1, refusal: .shardBehind(partition: 1, missing: 1...9))
+        let more = ClosedPartition(number: 1, refusal: .shardBehind(partition: one, missing: 1...9))
         #expect(told.changes([more], now: 60) == [])
         #expect(told.changes([], now: 100) == [])
         #expect(told.changes([], now: 1_099) == [])
@@ -69,7 +71,7 @@ import Testing
         let (status, body) = fixture.post(key)
         #expect(status == 503)
         #expect(body.contains("the shard of partition 0 lacks batches 1-3 of producer \(id)"))
-        #expect(body.contains("`tallymill repair --accept-loss \(id):1-3`"))
+        #expect(body.contains("`tallymill repair --accept-loss e1.p0/\(id):1-3`"))
         #expect(fixture.post(fixture.key(in: 1)).0 == 200)
         let readiness = fixture.readiness()
         #expect(readiness?.status == 200)

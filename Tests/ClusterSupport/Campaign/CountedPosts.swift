@@ -85,7 +85,6 @@ public struct NamedRange: Hashable, Sendable, CustomStringConvertible {
     public let last: UInt64
 
     public var batches: Int { Int(last - first + 1) }
-    /// As `repair --accept-loss` takes it.
     public var description: String { "\(producer):\(first)-\(last)" }
 
     /// All of a text, such as `293f67142273f9249ae9384151cbdda7 38-54` and `...: 3`; each once.
@@ -98,6 +97,13 @@ public struct NamedRange: Hashable, Sendable, CustomStringConvertible {
     /// As `all`, one for each time that it is named as missing, be it in several partitions; commands do not count.
     public static func missing(in text: String) -> [NamedRange] {
         text.split(separator: "\n").filter { !$0.contains("--accept-loss") }.flatMap { each(in: String($0)) }
+    }
+
+    /// What a text offers to give to `repair --accept-loss`, each once.
+    public static func options(in text: String) -> [String] {
+        let words = text.split { " `\n".contains($0) }.map { String($0) }
+        let options = zip(words, words.dropFirst()).filter { $0.0 == "--accept-loss" }.map(\.1)
+        return options.reduce(into: []) { found, option in if !found.contains(option) { found.append(option) } }
     }
 
     private static func each(in text: String) -> [NamedRange] {
