@@ -16,6 +16,7 @@ public final class ShardFile {
     public let lockName: String
     let connection: SQLiteConnection
     private var transaction: ShardTransaction
+    private let logMark: LogMarkTable
     private let begin: SQLiteStatement
     private let commit: SQLiteStatement
     private let rollback: SQLiteStatement
@@ -29,12 +30,13 @@ public final class ShardFile {
     /// Opens a shard for writing and takes its lock, `<path>.lock`.
     ///
     /// - Throws: `missing`; `locked` with the other process; `mismatch` if it is not the file that `expected`
-    ///   describes or has another format; `corrupt`; `permission`; `io`.
+    ///   describes or has another format, or lies under the log of another one; `corrupt`; `permission`; `io`.
     public static func open(at path: String, expecting expected: ShardExpectation) throws(StoreError) -> ShardFile {
         try SystemFile.requireExists(path)
         let lock = try ShardLock(path)
         // A second name of this file, if its creation was interrupted between two calls.
         try SystemFile.removeLeftover(path + UnfinishedShard.suffix)
+        try LogMark.check(path)
         let connection = try SQLiteConnection(path, .readWrite, under: lock)
         let identity = try ShardIdentity.read(connection)
         try identity.verify(expected, path: path)
@@ -65,6 +67,7 @@ public final class ShardFile {
         self.connection = connection
         try connection.execute(ShardSchema.writerSettings)
         transaction = try ShardTransaction(connection)
+        logMark = try LogMarkTable(connection)
         writtenClock = transaction.claimClock.time
         begin = try connection.prepare("BEGIN IMMEDIATE")
         commit = try connection.prepare("COMMIT")
@@ -213,10 +216,17 @@ public final class ShardFile {
     ) throws(StoreError) -> Result {
         try failing { () throws(StoreError) in
             try begin.run()
+            let log = LogMark.salts(beside: path)
             transaction.start()
             do throws(StoreError) {
                 let (result, commits) = try body()
-                if commits { try commit.run() } else { try rollback.run() }
+                if !commits {
+                    try rollback.run()
+                    return result
+                }
+                let before = try logMark.advance()
+                try commit.run()
+                try logMark.committed(before, log: log)
                 return result
             } catch {
                 // SQLite has rolled back by itself after some errors.

@@ -22,6 +22,8 @@ enum MetaName: String {
     case sum
     /// 0 before the first.
     case lastCommitMilliseconds = "last_commit_ms"
+    /// From the first transaction on: see LogMark.swift.
+    case log
     // Only where there is something to remember: see ShardMemory.swift.
     /// Six numbers in milliseconds: time, decidesFrom, shown, start, before, startTime of `ClaimClock`.
     case claimsClock = "claims_clock_ms"

@@ -137,14 +137,19 @@ public enum ShardUpkeep {
         _ body: (SQLiteConnection) throws(StoreError) -> Value
     ) throws(StoreError) -> Value {
         try SystemFile.requireExists(path)
+        try LogMark.check(path)
         let connection = try SQLiteConnection(path, .readWrite, busyMilliseconds: busyMilliseconds)
         // The consumer checkpoints; a tool that did it here would hold it up.
         try connection.execute("PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0; BEGIN IMMEDIATE")
+        let log = LogMark.salts(beside: path)
         do throws(StoreError) {
             try ShardIdentity.read(connection).verify(expected, path: path)
             if try MetaTable(connection).state() == .open { try ShardSchema.upgrade(connection) }
             let value = try body(connection)
+            let logMark = try LogMarkTable(connection)
+            let before = try logMark.advance()
             try connection.execute("COMMIT")
+            try logMark.committed(before, log: log)
             return value
         } catch {
             // SQLite has rolled back by itself after some errors.

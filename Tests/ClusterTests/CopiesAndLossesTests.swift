@@ -311,6 +311,39 @@ extension ClusterTests {
             }
         }
 
+        // MARK: A copy under another log
+
+        /// The consumer was killed, an older copy of its file is put in place, and the log stays.
+        @Test func aCopyUnderTheLogOfAKilledConsumer() throws {
+            try withNode("log") { cluster in
+                let shard = cluster.dataFolder + "/epoch-0001/shard-0000-of-0001.sqlite"
+                let (copy, newest) = (cluster.folder.path + "/copy", cluster.folder.path + "/newest")
+                for target in [copy, newest] {
+                    let consumer = try cluster.startConsumer("0")
+                    try post(cluster, 3)
+                    try stop(cluster, consumer)
+                    try Files.copyTree(shard, to: target)
+                }
+                let killed = try cluster.startConsumer("0")
+                try post(cluster, 2)
+                try cluster.consumers[killed].kill9()
+                try Files.copyTree(copy, to: shard)
+                let wrong = try cluster.startConsumer("0")
+                let ending = try cluster.consumers[wrong].waitForEnd(within: 30)
+                let said = cluster.consumers[wrong].errorOutput
+                try ClusterTests.check(ending == .code(78), "\(ending): \(tail(said))")
+                let sentence = "the log beside it, \(shard)-wal, belongs to another copy of this file"
+                try ClusterTests.check(said.contains(sentence), tail(said))
+                // Nothing was spoilt: under the file that it continues the log is whole.
+                try Files.copyTree(newest, to: shard)
+                try cluster.startConsumer("0")
+                try cluster.waitUntilReady(0)
+                try post(cluster, 1)
+                try expect(cluster, total: 9)
+                try prove(cluster)
+            }
+        }
+
         // MARK: Finding 7
 
         /// After FLUSHALL and `repair` Redis knows what the files hold: an older copy does not pass.
