@@ -110,7 +110,9 @@ public struct Backup: Sendable {
             let location = folder.shard(UInt32(number), of: topology)
             let name = DataFolder.shardName(location.partition, of: topology.partitions)
             let reader = try onStore { () throws(StoreError) in
-                try ShardReader(at: location.path, expecting: location.expected)
+                let reader = try ShardReader(at: location.path, expecting: location.expected)
+                try reader.requireOwnLog()
+                return reader
             }
             guard reader.state == .open else {
                 throw Failure(

@@ -334,6 +334,9 @@ extension ClusterTests {
                 try ClusterTests.check(ending == .code(78), "\(ending): \(tail(said))")
                 let sentence = "the log beside it, \(shard)-wal, belongs to another copy of this file"
                 try ClusterTests.check(said.contains(sentence), tail(said))
+                try expect(cluster, ["verify"], code: 3, [sentence])
+                try expect(cluster, ["rebalance", "run", "--to", "2", "--yes"], code: 78, [sentence])
+                try expect(cluster, ["backup", cluster.folder.path + "/backup"], code: 78, [sentence])
                 // Nothing was spoilt: under the file that it continues the log is whole.
                 try Files.copyTree(newest, to: shard)
                 try cluster.startConsumer("0")
