@@ -36,6 +36,8 @@ public struct Backlog: Hashable, Sendable {
 public final class BacklogProbe {
     private let access: RedisAccess
     private var keys: ClusterKeys?
+    /// Whether the Redis of the connection was a replica from the start: `status` may be asked of one.
+    private var wasReplica = false
 
     public init(_ access: RedisAccess) {
         self.access = access
@@ -45,11 +47,7 @@ public final class BacklogProbe {
     ///
     /// - Throws: 69 if Redis is unreachable, 78 if it refuses us or has no keys for a partition.
     public func look(at partitions: [PartitionID]) throws(Failure) -> [QueueLook] {
-        if keys?.isConnected != true {
-            let connection = try onRedis { () throws(RedisError) in try RedisConnection(access.link) }
-            keys = ClusterKeys(connection: connection, names: access.names)
-        }
-        guard let keys else { preconditionFailure("connected without keys") }
+        let keys = try onRedis { () throws(RedisError) in try connected() }
         var looks: [QueueLook] = []
         for partition in partitions {
             guard case .group(let group) = try onRedis({ () throws(RedisError) in try keys.inspect(partition) }) else {
@@ -64,5 +62,17 @@ public final class BacklogProbe {
                     behind: group.behind.count))
         }
         return looks
+    }
+
+    /// A Redis that has become a replica is left: behind its address may be the new primary.
+    private func connected() throws(RedisError) -> ClusterKeys {
+        if let keys, keys.isConnected {
+            let leadsOn = wasReplica ? true : try !keys.isReplica()
+            if leadsOn { return keys }
+        }
+        let made = ClusterKeys(connection: try RedisConnection(access.link), names: access.names)
+        wasReplica = try made.isReplica()
+        keys = made
+        return made
     }
 }

@@ -229,7 +229,7 @@ extension Courier {
             if !commands.isEmpty {
                 isFlying = true
                 silenceEnds = now + access.link.commandMilliseconds
-                handle(queue.send(commands))
+                handle(queue.send(commands, isChecked: commands.readsTopology))
             }
         }
         guard self.queue === queue else { return }
@@ -254,7 +254,6 @@ extension Courier {
         do throws(RedisError) {
             let made = try ProducerQueue(connection: try RedisConnection(toFit: access.link), names: access.names)
             queue = made
-            backoff.reset()
             producer.connection(isUp: true, now: MonotonicClock.milliseconds())
             return made
         } catch {
@@ -271,6 +270,9 @@ extension Courier {
             queue = nil
             producer.connection(isUp: false, now: now)
             connectAt = now + backoff.next(using: &random)
+        } else {
+            // Not before: a connection that comes about and fails at once must not be made again and again.
+            backoff.reset()
         }
         trouble = landed.failure
         isFlying = false

@@ -39,9 +39,10 @@ public struct RedisAccess: Sendable {
     /// Connects and checks the server.
     ///
     /// - Parameters:
-    ///   - waitingMilliseconds: how long an unreachable Redis is tried again.
+    ///   - waitingMilliseconds: how long one that time may mend is tried again: it is unreachable, loads, is a replica
+    ///     that a failover may promote or replace, lacks replicas.
     ///   - needsLibrary: false for who loads it.
-    /// - Throws: 69 if it is unreachable, 78 if it is not fit.
+    /// - Throws: 69 if it is still so then, 78 if it is not fit.
     public func connect(
         waitingMilliseconds: UInt64, needsLibrary: Bool = true
     ) throws(Failure) -> RedisConnection {
@@ -49,10 +50,12 @@ public struct RedisAccess: Sendable {
             try reach(waitingMilliseconds, needsLibrary: needsLibrary)
         }
         if problems.isEmpty { return connection }
-        throw Failure(.configuration, problems.map { $0.description }.joined(separator: "\n  "), at: "\(link.url)")
+        throw Failure(
+            RedisError.unfit(problems).exitCode, problems.map { $0.description }.joined(separator: "\n  "),
+            at: "\(link.url)")
     }
 
-    /// Tries until Redis has answered everything, for what passes with time: nobody listens, or it loads its data.
+    /// Tries until Redis has answered everything and nothing is wrong that passes with time.
     private func reach(
         _ waitingMilliseconds: UInt64, needsLibrary: Bool
     ) throws(RedisError) -> (RedisConnection, [ServerProblem]) {
@@ -64,39 +67,35 @@ public struct RedisAccess: Sendable {
                 let connection = try RedisConnection(link)
                 let problems = try ServerRequirements.problems(
                     of: connection, allowVolatile: allowVolatile, needsLibrary: needsLibrary)
-                return (connection, problems)
+                if problems.isEmpty || !problems.passWithTime || MonotonicClock.milliseconds() >= deadline {
+                    return (connection, problems)
+                }
             } catch {
                 if !error.passesWithTime || MonotonicClock.milliseconds() >= deadline { throw error }
-                usleep(UInt32(backoff.next(using: &random) * 1_000))
             }
+            usleep(UInt32(backoff.next(using: &random) * 1_000))
         }
     }
 }
 
 extension RedisError {
-    /// Whether the same call may succeed a moment later: a wrong password does not turn right by waiting.
-    var passesWithTime: Bool {
+    /// 78 where waiting cannot help: Redis refuses us, or is configured otherwise; 69 otherwise.
+    fileprivate var exitCode: ExitCode {
         switch self {
-        case .unreachable, .connectionLost, .timedOut: true
-        case .server(let code, _): code == "LOADING" || code == "BUSY"
-        case .protocolViolation, .unfit: false
+        case .server where !passesWithTime, .unfit where !passesWithTime: .configuration
+        case .server, .unfit, .unreachable, .connectionLost, .timedOut, .protocolViolation: .unavailable
         }
     }
 }
 
-/// Does something with Redis; what fails carries 78 if Redis refuses us, 69 otherwise.
+/// Does something with Redis; what fails carries 78 if Redis refuses us for good, 69 otherwise.
 func onRedis<Value>(_ body: () throws(RedisError) -> Value) throws(Failure) -> Value {
     do throws(RedisError) { return try body() } catch { throw Failure(error) }
 }
 
 extension Failure {
-    /// 78 if Redis refuses us, 69 otherwise.
+    /// 78 if Redis refuses us for good, 69 otherwise.
     init(_ error: RedisError) {
-        var code = ExitCode.unavailable
-        switch error {
-        case .server where !error.passesWithTime, .unfit: code = .configuration
-        default: break
-        }
-        self.init(code, error.description, advice: error.hint.map { "\($0)." })
+        self.init(error.exitCode, error.description, advice: error.hint.map { "\($0)." })
     }
 }

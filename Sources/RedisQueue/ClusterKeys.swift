@@ -112,6 +112,11 @@ public final class ClusterKeys {
         return epoch
     }
 
+    /// Whether this Redis follows another one: false if it does not say.
+    public func isReplica() throws(RedisError) -> Bool {
+        try ServerInfo(connection)?["role"] == "slave"
+    }
+
     /// Bytes that clients have sent to this Redis since it started; 0 if it does not say.
     public func bytesReceived() throws(RedisError) -> UInt64 {
         try ServerInfo(connection)?["total_net_input_bytes"].flatMap { UInt64($0) } ?? 0

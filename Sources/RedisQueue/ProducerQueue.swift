@@ -22,10 +22,17 @@ public final class ProducerQueue {
     private var flight: [QueueCommand] = []
     private var answers: [QueueAnswer] = []
     private var failure: RedisError?
-    /// Whether the answer to the question for the settings is due, behind those of the flight.
-    private var isCheckDue = false
+    /// Questions about Redis itself whose answers are due, behind those of the flight, in order.
+    private var checks: [Check] = []
+    /// As they were told in this flight.
+    private var settings: [String: String]?
     /// False once Redis has not told its settings: it is not asked again.
     private var areSettingsTold = true
+
+    private enum Check {
+        case settings
+        case standing
+    }
     /// Whether the socket has not taken all of the flight.
     public private(set) var isWriting = false
 
@@ -53,17 +60,18 @@ public final class ProducerQueue {
 
     /// Begins to send the commands; not before the last flight has landed. It lands at once if the connection breaks.
     ///
-    /// - Parameter isChecked: asks for Redis' settings, too. If they are not fit, the connection ends with the failure
-    ///   `unfit`, and no command of the flight counts as answered.
+    /// - Parameter isChecked: asks for Redis' settings, too, and whether it takes writes. If it is not fit, the
+    ///   connection ends with the failure `unfit`, and no command of the flight counts as answered.
     public func send(_ commands: [QueueCommand], isChecked: Bool = false) -> Landed? {
         precondition(flight.isEmpty, "a flight begins before the last one has landed")
         flight = commands
-        isCheckDue = isChecked && areSettingsTold
+        if isChecked, areSettingsTold { checks.append(.settings) }
+        if isChecked { checks.append(.standing) }
         answers.reserveCapacity(commands.count)
         isWriting = true
         return attempt { () throws(RedisError) in
             for command in commands { try connection.send(encoded(command)) }
-            if isCheckDue { try connection.send(ServerRequirements.settingsQuestion) }
+            for check in checks { try connection.send(Self.question(check)) }
             isWriting = try !connection.writeSome()
         }
     }
@@ -89,18 +97,28 @@ public final class ProducerQueue {
         }
     }
 
-    /// The settings, at the end of a flight.
-    private func check(_ reply: RedisReply) throws(RedisError) {
-        isCheckDue = false
-        guard
-            let problems = ServerRequirements.problems(
-                inSettings: reply, allowVolatile: connection.link.allowVolatile)
-        else {
-            areSettingsTold = false
-            return
+    /// What is asked of Redis itself.
+    private static func question(_ check: Check) -> RedisCommand {
+        switch check {
+        case .settings: ServerRequirements.settingsQuestion
+        case .standing: ServerRequirements.standingQuestion
         }
-        if problems.isEmpty { return }
-        // What it has just confirmed may not be on disk.
+    }
+
+    /// What Redis tells of itself, at the end of a flight.
+    private func check(_ reply: RedisReply) throws(RedisError) {
+        let problems: [ServerProblem]?
+        switch checks.removeFirst() {
+        case .settings:
+            settings = ServerRequirements.settings(in: reply)
+            problems = ServerRequirements.problems(inSettings: reply, allowVolatile: connection.link.allowVolatile)
+            areSettingsTold = problems != nil
+        case .standing:
+            // An ACL that hides INFO has been told when connecting.
+            problems = reply.text.map { ServerRequirements.standing(settings, ServerInfo(text: $0)) }
+        }
+        guard let problems, !problems.isEmpty else { return }
+        // What it has just confirmed may not be on disk, or on one that is not asked any more.
         answers = []
         throw .unfit(problems)
     }
@@ -113,7 +131,7 @@ public final class ProducerQueue {
     private func attempt(_ step: () throws(RedisError) -> Void) -> Landed? {
         do throws(RedisError) {
             try step()
-            return answers.count == flight.count && !isCheckDue && !flight.isEmpty ? land() : nil
+            return answers.count == flight.count && checks.isEmpty && !flight.isEmpty ? land() : nil
         } catch {
             connection.abandon(error)
             failure = error
@@ -127,7 +145,8 @@ public final class ProducerQueue {
             flight = []
             answers = []
             failure = nil
-            isCheckDue = false
+            checks = []
+            settings = nil
             isWriting = false
         }
         return Landed(commands: flight, answers: answers, failure: failure)
@@ -262,6 +281,12 @@ public final class ProducerQueue {
         beginnings[partition] = made
         return made
     }
+}
+
+extension [QueueCommand] {
+    /// The topology is read now and then, and Redis is looked at in the same flights: its settings and its role can
+    /// change at any time.
+    public var readsTopology: Bool { if case .readTopology? = first { true } else { false } }
 }
 
 extension Topology {

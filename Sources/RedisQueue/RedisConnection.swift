@@ -3,7 +3,8 @@
 // It blocks, and belongs to the thread that made it, until `stopBlocking` gives it to an event loop. It never connects
 // again by itself: after any error but a refusal the context is dead (hiredis says so, and answers that are still under
 // way would be taken for those of later commands), `failure` says why, and the owner makes a new connection when it
-// sees fit.
+// sees fit. A few refusals end it, too, as soon as all that was sent is answered: those of a Redis that does not take
+// writes, or not any more. Behind its address may be another one by now, which only a new connection reaches.
 //
 // Commands may be sent ahead (`send`) and their answers read one by one (`receive`). What is sent is written out in
 // slices, so that Redis works on the first commands of a pipeline while the last are still being laid out. Redis never
@@ -24,6 +25,8 @@ public final class RedisConnection {
     /// Commands whose answers have not been received.
     private(set) var unanswered = 0
     private var unwrittenBytes = 0
+    /// A refusal that ends the connection once nothing is unanswered.
+    private var lastRefusal: RedisError?
     private var isBlocking = true
 
     private static let sliceBytes = 1 << 20
@@ -100,6 +103,10 @@ public final class RedisConnection {
         unanswered -= 1
         do throws(RedisError) {
             let reply = try RedisReply(copying: pointer.assumingMemoryBound(to: redisReply.self).pointee)
+            if case .error(let code, let message) = reply, RedisError.codesThatEnd.contains(code) {
+                lastRefusal = .server(code: code, message: message)
+            }
+            if unanswered == 0, let lastRefusal { failure = lastRefusal }
             guard case .error("NOPERM", let message) = reply else { return reply }
             // Redis says "this user", and not which.
             return .error(code: "NOPERM", message: "user \(link.url.user ?? "default"): \(message)")

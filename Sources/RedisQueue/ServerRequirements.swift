@@ -13,7 +13,11 @@
 public enum ServerProblem: Error, Hashable, Sendable {
     case tooOld(version: String)
     case cluster
+    /// Where the primary is that it watches; nil if it does not say.
+    case sentinel(primary: String?)
     case replica
+    /// It takes no writes before so many replicas follow it (min-replicas-to-write).
+    case lacksReplicas(Int, of: Int)
     case evicting(policy: String)
     case notAppendOnly
     /// `appendonly` is yes, and the first file that this needs is still being written: what is confirmed meanwhile goes
@@ -24,6 +28,8 @@ public enum ServerProblem: Error, Hashable, Sendable {
     case notSynchronousDuringRewrite
     /// The settings could not be read.
     case unreadable(String)
+    /// As `unreadable`, because there is no command CONFIG.
+    case withoutConfig(String)
     case libraryMissing
     case libraryOutdated(revision: Int)
 }
@@ -42,6 +48,7 @@ public enum ServerRequirements {
         of connection: RedisConnection, allowVolatile: Bool, needsLibrary: Bool = true, wasOff: Bool = false
     ) throws(RedisError) -> [ServerProblem] {
         guard let info = try ServerInfo(connection) else { return [.unreadable("INFO")] }
+        if let stranger = stranger(info) { return [stranger] }
         if info["loading"] == "1" {
             // Until it has loaded, it says `appendonly no` whatever it is configured to.
             throw .server(code: "LOADING", message: "Redis is loading the dataset in memory")
@@ -50,11 +57,13 @@ public enum ServerRequirements {
         guard let major = version.split(separator: ".").first.flatMap({ Int($0) }), major >= majorVersionMin else {
             return [.tooOld(version: version)]
         }
-        var problems: [ServerProblem] = []
-        if info["redis_mode"] == "cluster" || info["cluster_enabled"] == "1" { problems.append(.cluster) }
-        if info["role"] == "slave" { problems.append(.replica) }
-        let settings = try configuration(connection)
+        var lacksConfig = false
+        let settings = try configuration(connection, &lacksConfig)
+        var problems = standing(settings, info)
+        // How it keeps what it confirms, and its functions, are those of another server.
+        if problems.contains(.replica) { return problems }
         problems += keeping(settings, info, allowVolatile: allowVolatile)
+        if lacksConfig { problems = problems.map(\.withoutConfig) }
         if problems.isEmpty, !allowVolatile, isLogUnfinished(info, wasOff: wasOff) { problems.append(.logUnfinished) }
         if needsLibrary {
             switch try FunctionLibrary.loadedRevision(in: connection) {
@@ -100,19 +109,23 @@ public enum ServerRequirements {
     }
 
     /// The settings, nil if we may not read them.
-    private static func configuration(_ connection: RedisConnection) throws(RedisError) -> [String: String]? {
+    private static func configuration(
+        _ connection: RedisConnection, _ lacksConfig: inout Bool
+    ) throws(RedisError) -> [String: String]? {
         let reply: RedisReply
         do throws(RedisError) {
             reply = try connection.command(settingsQuestion)
-        } catch .server {
+        } catch {
             // Denied by an ACL, or renamed away by a provider: INFO has to do.
+            guard case .server = error else { throw error }
+            lacksConfig = error.isUnknownCommand
             return nil
         }
         guard let settings = settings(in: reply) else { throw .protocolViolation("CONFIG GET answered \(reply)") }
         return settings
     }
 
-    private static func settings(in reply: RedisReply) -> [String: String]? {
+    static func settings(in reply: RedisReply) -> [String: String]? {
         guard case .array(let pairs) = reply else { return nil }
         var settings: [String: String] = [:]
         for index in stride(from: 0, to: pairs.count - 1, by: 2) {
@@ -125,7 +138,8 @@ public enum ServerRequirements {
 
     /// Asks for the settings that `problems(inSettings:)` judges.
     static let settingsQuestion = RedisCommand(
-        "CONFIG", "GET", "maxmemory-policy", "appendonly", "appendfsync", "no-appendfsync-on-rewrite")
+        "CONFIG", "GET", "maxmemory-policy", "appendonly", "appendfsync", "no-appendfsync-on-rewrite",
+        "min-replicas-to-write")
 
     /// What is wrong with the settings now; nil if we may not read them.
     static func problems(inSettings reply: RedisReply, allowVolatile: Bool) -> [ServerProblem]? {
@@ -180,7 +194,13 @@ extension ServerProblem: CustomStringConvertible {
         case .tooOld(let version):
             "Redis \(version) has no functions: use Redis \(ServerRequirements.majorVersionMin).0 or newer"
         case .cluster: "this Redis runs in cluster mode, which is not supported: use a Redis without cluster-enabled"
+        case .sentinel(let primary):
+            "this is a Sentinel, which keeps no data: point --redis to the primary"
+                + (primary.map { " (now \($0))" } ?? "") + ", or to an address that follows it"
         case .replica: "this Redis is a replica and takes no writes: point --redis to its primary"
+        case .lacksReplicas(let there, let demanded):
+            "this Redis takes no writes before \(demanded) replicas follow it (min-replicas-to-write), and \(there) do:"
+                + " start them, or point --redis to the primary that has them"
         case .evicting(let policy):
             "this Redis deletes keys when memory runs short (maxmemory-policy \(policy)), and increments with them: "
                 + "run `CONFIG SET maxmemory-policy noeviction` and write `maxmemory-policy noeviction` into redis.conf"
@@ -203,6 +223,9 @@ extension ServerProblem: CustomStringConvertible {
                 + "`CONFIG SET no-appendfsync-on-rewrite no`, or pass --allow-volatile-redis"
         case .unreadable(let what):
             "\(what) of this Redis cannot be read: allow it with `ACL SETUSER <user> +info +config|get`"
+                + (what == "appendfsync" ? ", or pass --allow-volatile-redis" : "")
+        case .withoutConfig(let what):
+            "\(what) of this Redis cannot be read: it has no command CONFIG; \(ServerRequirements.configAdvice)"
                 + (what == "appendfsync" ? ", or pass --allow-volatile-redis" : "")
         case .libraryMissing: "this Redis has no functions of tallymill: run `tallymill init`"
         case .libraryOutdated(let revision):

@@ -47,6 +47,7 @@ public struct Lease: Hashable, Sendable {
     public let host: String
     /// 0: it has run out.
     public let millisecondsLeft: UInt64
+    public var isLive: Bool { millisecondsLeft > 0 }
 
     public init(owner: String, host: String, millisecondsLeft: UInt64) {
         self.owner = owner

@@ -1,9 +1,11 @@
 // Makes connections to Redis on a thread of its own, because resolving a name, connecting and asking whether this Redis
 // is fit for the promises block. Failed attempts are repeated with jittered back-off until one succeeds; told are the
-// first of them, and those that find something else wrong with a Redis than the one before.
+// first of them, and those that find something else wrong with a Redis than the one before. A connection that comes
+// about and breaks within a second does not end the back-off.
 
 import RedisQueue
 import ServiceKit
+import TallyCore
 
 /// Connects for one producer. From any thread.
 final class Connector: Sendable {
@@ -31,8 +33,9 @@ final class Connector: Sendable {
         let mailbox = Mailbox<Order>()
         self.mailbox = mailbox
         thread = ServiceThread(name: "redis-connect") {
+            var pace = Pace()
             while case .connect(let failure, let tell) = mailbox.receive() {
-                guard Self.connect(link, mailbox, after: failure, tell) else { return }
+                guard Self.connect(link, mailbox, after: failure, &pace, tell) else { return }
             }
         }
     }
@@ -50,17 +53,42 @@ final class Connector: Sendable {
         thread.join()
     }
 
+    /// How long to wait before the next attempt.
+    private struct Pace {
+        private var backoff = JitteredBackoff()
+        private var random = SystemRandomNumberGenerator()
+        /// When the last connection came about, in monotonic milliseconds.
+        private var connectedAt: UInt64?
+
+        mutating func connected() { connectedAt = MonotonicClock.milliseconds() }
+
+        /// Before the first attempt for an order: 0, unless the last connection has just been made.
+        mutating func begin() -> UInt64 {
+            guard let connectedAt, MonotonicClock.milliseconds() < connectedAt + Limits.retryMillisecondsMax else {
+                backoff.reset()
+                return 0
+            }
+            return next()
+        }
+
+        mutating func next() -> UInt64 { backoff.next(using: &random) }
+    }
+
     /// False when told to stop.
     private static func connect(
-        _ link: RedisLink, _ mailbox: Mailbox<Order>, after failure: RedisError?, _ tell: (Outcome) -> Void
+        _ link: RedisLink, _ mailbox: Mailbox<Order>, after failure: RedisError?, _ pace: inout Pace,
+        _ tell: (Outcome) -> Void
     ) -> Bool {
-        var backoff = JitteredBackoff()
-        var random = SystemRandomNumberGenerator()
         var told: RedisError?
         var wasOff = failure?.problems?.contains(.notAppendOnly) ?? false
+        var milliseconds = pace.begin()
         while true {
+            // Meanwhile nobody asks for another connection: whatever comes is the order to stop.
+            if milliseconds > 0, mailbox.receive(waitingMilliseconds: milliseconds) != nil { return false }
             do throws(RedisError) {
-                tell(.connected(Handover(connection: try RedisConnection(toFit: link, wasOff: wasOff))))
+                let connection = try RedisConnection(toFit: link, wasOff: wasOff)
+                pace.connected()
+                tell(.connected(Handover(connection: connection)))
                 return true
             } catch {
                 if error.problems?.contains(.notAppendOnly) ?? false { wasOff = true }
@@ -69,8 +97,7 @@ final class Connector: Sendable {
                     told = error
                 }
             }
-            // Meanwhile nobody asks for another connection: whatever comes is the order to stop.
-            if mailbox.receive(waitingMilliseconds: backoff.next(using: &random)) != nil { return false }
+            milliseconds = pace.next()
         }
     }
 }

@@ -157,17 +157,34 @@ public enum Loopback {
 
     /// A port that nobody listened on a moment ago.
     public static func freePort() throws(HarnessError) -> UInt16 {
+        let (descriptor, port) = try bind()
+        close(descriptor)
+        return port
+    }
+
+    /// A socket that is bound to a port that the system chose.
+    static func bind() throws(HarnessError) -> (descriptor: Int32, port: UInt16) {
         let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
         guard descriptor >= 0 else { throw HarnessError(cannot: "make a socket") }
-        defer { close(descriptor) }
-        guard withAddress(port: 0, { bind(descriptor, $0, $1) }) == 0 else { throw HarnessError(cannot: "bind") }
+        guard withAddress(port: 0, { Glibc.bind(descriptor, $0, $1) }) == 0 else { throw HarnessError(cannot: "bind") }
         var address = sockaddr_in()
         var size = socklen_t(MemoryLayout<sockaddr_in>.size)
         let result = withUnsafeMutablePointer(to: &address) { pointer in
             pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { getsockname(descriptor, $0, &size) }
         }
         guard result == 0 else { throw HarnessError(cannot: "ask for a port") }
-        return UInt16(bigEndian: address.sin_port)
+        return (descriptor, UInt16(bigEndian: address.sin_port))
+    }
+
+    /// The samples of a page of metrics, by name and labels; none if there was no answer.
+    public static func metrics(_ port: UInt16) -> [String: Double] {
+        let text = ask(port, .get("/metrics"))?.text ?? ""
+        var samples: [String: Double] = [:]
+        for line in text.split(separator: "\n") where !line.hasPrefix("#") {
+            guard let space = line.lastIndex(of: " ") else { continue }
+            samples[String(line[..<space])] = Double(line[line.index(after: space)...])
+        }
+        return samples
     }
 
     /// One request on a connection of its own; nil if there was no answer.

@@ -15,6 +15,8 @@ public final class ManualCluster {
     public private(set) var webs: [RunningProcess] = []
     public private(set) var ports: [UInt16] = []
     public private(set) var consumers: [RunningProcess] = []
+    /// Where commands and roles look for Redis, if that is not the socket of the one that this starts.
+    public var address: String?
     private var starts = 0
 
     /// A Redis that runs and a data folder that is set up.
@@ -34,7 +36,7 @@ public final class ManualCluster {
         guard result.code == 0 else { throw HarnessError("init ended with \(result.code): \(result.errorText)") }
     }
 
-    public var redisURL: String { "unix://\(folder.path)/redis.sock" }
+    public var redisURL: String { address ?? "unix://\(folder.path)/redis.sock" }
 
     /// The options that every command of this cluster takes.
     public var place: [String] { ["--redis", redisURL, "--data-dir", dataFolder] }

@@ -33,17 +33,6 @@ extension ClusterTests {
             return Loopback.ask(port, request)?.status
         }
 
-        /// The samples of a page, by name and labels.
-        private func samples(_ port: UInt16) -> [String: Double] {
-            let text = Loopback.ask(port, .get("/metrics"))?.text ?? ""
-            var samples: [String: Double] = [:]
-            for line in text.split(separator: "\n") where !line.hasPrefix("#") {
-                guard let space = line.lastIndex(of: " ") else { continue }
-                samples[String(line[..<space])] = Double(line[line.index(after: space)...])
-            }
-            return samples
-        }
-
         @Test func everyMetricIsThereAndMoves() throws {
             try withAdmin("metrics") { cluster, web, consumer in
                 let port = cluster.ports[0]
@@ -66,11 +55,11 @@ extension ClusterTests {
                     "tallymill_redis_reachable": 1,
                 ]
                 try eventually("the web node shows what it has done", within: 10) {
-                    let seen = samples(web)
+                    let seen = Loopback.metrics(web)
                     return node.allSatisfy { seen[$0.key] == $0.value }
                 }
                 try eventually("the consumer shows what it has done", within: 10) {
-                    let seen = samples(consumer)
+                    let seen = Loopback.metrics(consumer)
                     func sum(_ name: String) -> Double {
                         (0...1).reduce(0) { $0 + (seen["tallymill_\(name){partition=\"\($1)\"}"] ?? .nan) }
                     }
@@ -117,7 +106,7 @@ extension ClusterTests {
                     Loopback.ask(web, .get("/readyz"))?.text == #"{"ready":false,"reason":"Redis does not answer"}"#)
                 #expect(post(cluster.ports[0], "/increment", #"{"key":"a","value":1}"#) == 503)
                 try eventually("the outage shows in the figures", within: 10) {
-                    let (node, consumer) = (samples(web), samples(consumer))
+                    let (node, consumer) = (Loopback.metrics(web), Loopback.metrics(consumer))
                     return node[#"tallymill_requests_rejected_total{reason="redis_unreachable"}"#] == 1
                         && node["tallymill_redis_disconnections_total"] ?? 0 > 0 && node["tallymill_ready"] == 0
                         && node["tallymill_redis_reachable"] == 0 && consumer["tallymill_ready"] == 0

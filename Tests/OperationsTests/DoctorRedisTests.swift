@@ -1,6 +1,7 @@
 // What `doctor` finds in a Redis: a real one with wrong settings, one that is down, hangs or loads, and what only shows
 // in its own words.
 
+import ClusterSupport
 import Glibc
 import RedisQueue
 import ServiceKit
@@ -103,6 +104,65 @@ import Testing
         try cluster.command("REPLICAOF", "NO", "ONE")
     }
 
+    /// What is no single Redis is called by its name, and nothing else is advised.
+    private func stranger(_ server: RedisServer) throws -> Doctor {
+        let folder = ScratchFolder()
+        var subject = Doctor.Subject(
+            folder: DataFolder(folder.path), access: .success(try .test(server, namespace: "stranger")),
+            instances: .failure(Failure(.unavailable, "no systemd in this test")))
+        subject.host = host.facts
+        return Doctor(subject)
+    }
+
+    @Test func aNodeOfACluster() throws {
+        let server = try RedisServer(["--cluster-enabled", "yes", "--cluster-port", "\(try RedisServer.freePort())"])
+        let doctor = try stranger(server)
+        #expect(
+            doctor.found(.redisRole) == ["error: \(ServerProblem.cluster)", "$ redis-cli -s \(server.socket) INFO"])
+        #expect(doctor.found(.redisFunctions) == [] && doctor.found(.topology) == [])
+        #expect(doctor.seen(.redisFunctions) == "skipped: this is no single Redis")
+    }
+
+    /// Of the same program, with another purpose: it takes a configuration file of its own.
+    @Test func aSentinel() throws {
+        let folder = try TestFolder("sentinel")
+        defer { folder.remove() }
+        let (socket, file) = ("\(folder.path)/s.sock", "\(folder.path)/sentinel.conf")
+        let text = "port 0\nunixsocket \(socket)\ndir \(folder.path)\nsentinel monitor mine 127.0.0.1 7 1\n"
+        try Files.write(Array(text.utf8), to: file)
+        let process = try RunningProcess(
+            TestEnvironment.program("redis-server"), [file, "--sentinel"], log: "\(folder.path)/log")
+        defer { try? process.kill9() }  // it ends with the test run anyway
+        var subject = Doctor.Subject(
+            folder: DataFolder(folder.path + "/data"),
+            access: .success(
+                try RedisAccess(
+                    url: "unix://\(socket)", passwordFile: nil, namespace: "n", clientName: "test",
+                    allowVolatile: false)),
+            instances: .failure(Failure(.unavailable, "no systemd in this test")))
+        subject.host = host.facts
+        var doctor = Doctor(subject)
+        #expect(
+            waitUntil {
+                doctor = Doctor(subject)
+                return doctor.seen(.redisConnection) != nil
+            })
+        #expect(
+            doctor.found(.redisRole) == [
+                "error: \(ServerProblem.sentinel(primary: "127.0.0.1:7"))", "$ redis-cli -s \(socket) INFO",
+            ])
+        #expect(doctor.found(.redisPersistence) == [] && doctor.found(.redisFunctions) == [])
+    }
+
+    @Test func aServerWithoutConfig() throws {
+        let server = try RedisServer(["--rename-command", "CONFIG", ""])
+        let doctor = try stranger(server)
+        #expect(
+            doctor.found(.redisPersistence) == ["error: appendfsync cannot be read: there is no command CONFIG"])
+        #expect(doctor.text.contains("Take `rename-command CONFIG` out of redis.conf and restart Redis"))
+        #expect(!doctor.text.contains("ACL SETUSER"))
+    }
+
     @Test func nobodyAnswers() throws {
         let server = try RedisServer()
         let cluster = try CountingCluster(on: server)
@@ -171,7 +231,9 @@ import Testing
             checks("redis_version:6.2.14") == [
                 "error: Redis 6.2.14 has no functions: 7.0 is needed", "$ apt-get install redis-server",
             ])
-        #expect(checks("redis_mode:cluster").first == "error: this Redis runs in cluster mode")
+        #expect(
+            checks("min_slaves_good_slaves:0").first
+                == "error: \(ServerProblem.lacksReplicas(0, of: 1))")
         #expect(
             checks("", revision: 1).first
                 == "error: the functions have revision 1, this release needs \(FunctionLibrary.revision)")

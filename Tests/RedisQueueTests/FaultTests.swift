@@ -62,6 +62,28 @@ import Testing
         }
     }
 
+    /// A Redis that has become a replica answers all that was sent, and the connection ends.
+    @Test func aReplicaEndsTheConnection() throws {
+        let server = try RedisServer()
+        let scene = try Scene(on: server)
+        let connection = try server.connect()
+        #expect(try connection.command(RedisCommand("REPLICAOF", "127.0.0.1", "1")) == .status("OK"))
+        let readOnly = "READONLY You can't write against a read only replica."
+        let landed = scene.producer.deliver(pushes(1...2) + [.readTopology])
+        for answer in landed.answers.prefix(2) {
+            guard case .push(.refused(let text)) = answer else { throw Unanswered(text: "\(landed)") }
+            #expect(text.contains(readOnly))
+        }
+        #expect(landed.answers.last == .topology(nil))
+        guard case .server("READONLY", _) = landed.failure else { throw Unanswered(text: "\(landed)") }
+        #expect(!scene.producer.isConnected)
+        // Over a connection that waits for each answer, too; other refusals leave it as it was.
+        #expect(throws: RedisError.self) { try connection.command(RedisCommand("LLEN")) }
+        #expect(connection.failure == nil)
+        #expect(throws: RedisError.self) { try connection.command(RedisCommand("SET", "a", "b")) }
+        guard case .server("READONLY", _)? = connection.failure else { throw Unanswered(text: "no failure") }
+    }
+
     @Test func aStoppedServerTimesOut() throws {
         let server = try RedisServer()
         let scene = try Scene(on: server)

@@ -89,6 +89,58 @@ import Testing
         #expect(
             ServerProblem.replica.description
                 == "this Redis is a replica and takes no writes: point --redis to its primary")
+        // What is its own would be that of another server after a failover.
+        #expect(try problems(["--appendonly", "no"], before: [["REPLICAOF", "127.0.0.1", "1"]]) == [.replica])
+    }
+
+    @Test func replicasThatAreMissing() throws {
+        let found = try problems(before: [["CONFIG", "SET", "min-replicas-to-write", "2"]])
+        #expect(found == [.lacksReplicas(0, of: 2)])
+        #expect(
+            found.first?.description
+                == "this Redis takes no writes before 2 replicas follow it (min-replicas-to-write), and 0 do: "
+                + "start them, or point --redis to the primary that has them")
+        #expect(found.passWithTime && [ServerProblem.replica].passWithTime)
+        #expect(![ServerProblem.replica, .notAppendOnly].passWithTime && ![ServerProblem.cluster].passWithTime)
+    }
+
+    /// Whether waiting may help with what Redis refuses.
+    @Test func refusalsThatPass() {
+        for code in ["BUSY", "LOADING", "MASTERDOWN", "MISCONF", "NOREPLICAS", "OOM", "READONLY", "UNBLOCKED"] {
+            #expect(RedisError.server(code: code, message: "").passesWithTime, "\(code)")
+        }
+        #expect(RedisError.server(code: "ERR", message: "max number of clients reached").passesWithTime)
+        for code in ["ERR", "MOVED", "NOAUTH", "NOPERM", "WRONGPASS", "WRONGTYPE"] {
+            #expect(!RedisError.server(code: code, message: "").passesWithTime, "\(code)")
+        }
+        #expect(RedisError.unfit([.replica]).passesWithTime && !RedisError.unfit([.notAppendOnly]).passesWithTime)
+    }
+
+    @Test func aSentinel() {
+        #expect(
+            ServerRequirements.stranger(ServerInfo(text: "redis_mode:sentinel"))
+                == .sentinel(primary: nil))
+        let told = "redis_mode:sentinel\r\nmaster0:name=mine,status=ok,address=10.0.0.1:6379,slaves=2,sentinels=3\r\n"
+        let found = ServerRequirements.stranger(ServerInfo(text: told))
+        #expect(found == .sentinel(primary: "10.0.0.1:6379"))
+        #expect(
+            found?.description
+                == "this is a Sentinel, which keeps no data: point --redis to the primary (now 10.0.0.1:6379), or to "
+                + "an address that follows it")
+    }
+
+    /// No ACL brings back a command that is not there.
+    @Test func aServerWithoutConfig() throws {
+        let server = try RedisServer(["--rename-command", "CONFIG", ""])
+        let connection = try server.connect()
+        let found = try ServerRequirements.problems(of: connection, allowVolatile: false, needsLibrary: false)
+        #expect(found == [.withoutConfig("appendfsync")])
+        #expect(
+            found.first?.description
+                == "appendfsync of this Redis cannot be read: it has no command CONFIG; take `rename-command CONFIG` "
+                + "out of redis.conf and restart Redis (an ACL can keep users from CONFIG SET), "
+                + "or pass --allow-volatile-redis")
+        #expect(try ServerRequirements.problems(of: connection, allowVolatile: true, needsLibrary: false) == [])
     }
 
     @Test func clusterMode() throws {

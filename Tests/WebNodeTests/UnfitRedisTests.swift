@@ -21,6 +21,7 @@ import Testing
         ("no-appendfsync-on-rewrite", "yes", "no", .notSynchronousDuringRewrite),
         ("maxmemory-policy", "allkeys-lru", "noeviction", .evicting(policy: "allkeys-lru")),
         ("appendonly", "no", "yes", .notAppendOnly),
+        ("min-replicas-to-write", "1", "0", .lacksReplicas(0, of: 1)),
     ])
     func aLivingConnection(name: String, bad: String, good: String, problem: ServerProblem) throws {
         let fixture = try NodeFixture()
@@ -42,6 +43,32 @@ import Testing
         #expect(fixture.post("a").0 == 200)
         #expect(fixture.lines.count("warning requests are refused: \(reason)") == 1)
         #expect(fixture.lines.all.last == "info requests are admitted")
+    }
+
+    /// A demoted Redis that goes on answering: without a request that would reveal it, too.
+    @Test func aLivingConnectionToAReplica() throws {
+        let fixture = try NodeFixture()
+        try #require(waitUntil { fixture.isReady() })
+        #expect(fixture.post("a").0 == 200)
+        try fixture.command("REPLICAOF", "127.0.0.1", "1")
+        try #require(waitUntil(seconds: Self.noticeSeconds) { fixture.node.report()[0].refusalReason == .redisUnfit })
+        #expect(fixture.readiness()?.text.contains(JSONText.quote(reason(.replica))) == true)
+        try fixture.command("REPLICAOF", "NO", "ONE")
+        try #require(waitUntil { fixture.isReady() })
+        #expect(fixture.post("a").0 == 200)
+    }
+
+    /// Redis begins to refuse writes on a connection that lives: the next one, which leads to the same, is not used.
+    @Test func aRefusedPushEndsTheConnection() throws {
+        let fixture = try NodeFixture()
+        try #require(waitUntil { fixture.isReady() })
+        try fixture.command("REPLICAOF", "127.0.0.1", "1")
+        #expect(fixture.post("a", wait: 1).0 != 200)
+        try #require(waitUntil(seconds: 3) { fixture.node.report()[0].refusalReason == .redisUnfit })
+        try fixture.command("REPLICAOF", "NO", "ONE")
+        try #require(waitUntil { fixture.isReady() })
+        // What it had admitted has arrived.
+        try #require(try waitUntil { try fixture.length(0) == .integer(1) || fixture.length(1) == .integer(1) })
     }
 
     /// The check ends the flight that it came with: what that has brought in is not acknowledged before it is mended.

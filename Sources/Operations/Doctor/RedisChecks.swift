@@ -50,18 +50,23 @@ struct RedisChecks {
     }
 
     private var role: DoctorCheck {
-        if info["redis_mode"] == "cluster" || info["cluster_enabled"] == "1" {
-            return .error(
-                .redisRole, "this Redis runs in cluster mode",
-                DoctorCheck.Mend(advice: "Use a Redis of its own, started without cluster-enabled."))
-        }
-        guard info["role"] == "slave" else { return .ok(.redisRole, "primary") }
+        guard info["role"] == "slave" else { return replicas }
         let primary = "\(info["master_host"] ?? "?"):\(info["master_port"] ?? "?")"
         return .error(
             .redisRole, "this Redis is a replica of \(primary) and takes no writes",
             DoctorCheck.Mend(
                 "\(url.cli) REPLICAOF NO ONE",
                 advice: "Point --redis to the primary; only if that is gone for good, make this one the primary."))
+    }
+
+    /// Of a primary: whether it has the replicas without which it takes no writes.
+    private var replicas: DoctorCheck {
+        guard let problem = ServerRequirements.standing(reading.settings, info).first else {
+            return .ok(.redisRole, "primary")
+        }
+        return .error(
+            .redisRole, "\(problem)",
+            DoctorCheck.Mend("\(url.cli) INFO replication", advice: "It lists the replicas that follow it."))
     }
 
     private var persistence: [DoctorCheck] {
@@ -94,7 +99,13 @@ struct RedisChecks {
     }
 
     private func unreadable(_ name: DoctorCheck.Name, _ setting: String) -> DoctorCheck {
-        .error(
+        if reading.lacksConfig {
+            let advice = "\(ServerRequirements.configAdvice), or accept that with --allow-volatile-redis."
+            return .error(
+                name, "\(setting) cannot be read: there is no command CONFIG",
+                DoctorCheck.Mend(advice: "\(advice.prefix(1).uppercased())\(advice.dropFirst())"))
+        }
+        return .error(
             name, "\(setting) cannot be read",
             DoctorCheck.Mend("\(url.cli) ACL SETUSER \(url.user ?? "default") +info '+config|get'"))
     }

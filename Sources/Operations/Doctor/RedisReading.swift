@@ -9,28 +9,35 @@ struct RedisReading {
     let info: ServerInfo
     /// nil if we may not read them.
     let settings: [String: String]?
+    /// Whether there is no command CONFIG to read them with.
+    let lacksConfig: Bool
     /// Of the functions; nil: not loaded.
     let revision: Int?
     /// How far its clock is ahead of ours, in milliseconds.
     let clockAheadMilliseconds: Int64
 
-    init(info: ServerInfo, settings: [String: String]?, revision: Int?, clockAheadMilliseconds: Int64) {
+    init(
+        info: ServerInfo, settings: [String: String]?, lacksConfig: Bool = false, revision: Int?,
+        clockAheadMilliseconds: Int64
+    ) {
         self.info = info
         self.settings = settings
+        self.lacksConfig = lacksConfig
         self.revision = revision
         self.clockAheadMilliseconds = clockAheadMilliseconds
     }
 
-    /// - Throws: also if we may not read INFO, or it still loads its data.
+    /// - Throws: also if we may not read INFO, it still loads its data, or is no single Redis.
     init(_ connection: RedisConnection, _ host: HostFacts) throws(RedisError) {
         guard let info = try ServerInfo(connection) else {
             throw .server(code: "NOPERM", message: "this user may not run INFO")
         }
+        if let stranger = ServerRequirements.stranger(info) { throw .unfit([stranger]) }
         if info["loading"] == "1" {
             throw .server(code: "LOADING", message: "Redis is loading the dataset in memory")
         }
         self.info = info
-        settings = try Self.settings(connection)
+        (settings, lacksConfig) = try Self.settings(connection)
         revision = try Self.revision(connection, info)
         let before = host.wallClock()
         let time = try Self.time(connection)
@@ -39,22 +46,26 @@ struct RedisReading {
         clockAheadMilliseconds = time > after ? time - after : time < before ? time - before : 0
     }
 
-    private static func settings(_ connection: RedisConnection) throws(RedisError) -> [String: String]? {
+    private static func settings(
+        _ connection: RedisConnection
+    ) throws(RedisError) -> ([String: String]?, lacksConfig: Bool) {
         let reply: RedisReply
         do throws(RedisError) {
             reply = try connection.command(
                 RedisCommand(
                     "CONFIG", "GET", "appendonly", "appendfsync", "no-appendfsync-on-rewrite", "maxmemory-policy",
-                    "dir", "save", "stop-writes-on-bgsave-error"))
-        } catch .server {
-            return nil  // denied by an ACL, renamed away, or older than 7.0, which takes one name at a time
+                    "dir", "save", "stop-writes-on-bgsave-error", "min-replicas-to-write"))
+        } catch {
+            guard case .server = error else { throw error }
+            // Denied by an ACL, renamed away, or older than 7.0, which takes one name at a time.
+            return (nil, error.isUnknownCommand)
         }
         guard case .array(let pairs) = reply else { throw .protocolViolation("CONFIG GET answered \(reply)") }
         var settings: [String: String] = [:]
         for index in stride(from: 0, to: pairs.count - 1, by: 2) {
             if let name = pairs[index].text { settings[name] = pairs[index + 1].text }
         }
-        return settings
+        return (settings, false)
     }
 
     private static func revision(_ connection: RedisConnection, _ info: ServerInfo) throws(RedisError) -> Int? {

@@ -45,6 +45,13 @@ struct RedisSide {
                     reading: read, url: url, allowVolatile: access.allowVolatile,
                     queuesBytesMax: partitions.map { $0 * subject.queueBytes }
                 ).all
+        } catch .unfit(let problems) {
+            checks = [.ok(.redisConnection, "\(url)")]
+            skipAll("this is no single Redis", and: [])
+            checks.removeAll { $0.name == .redisRole }
+            checks += problems.map {
+                .error(.redisRole, "\($0)", DoctorCheck.Mend("\(url.cli) INFO", advice: "Point --redis elsewhere."))
+            }
         } catch {
             checks = [Self.unreachable(error, url, subject.folder)]
             skipAll("Redis does not answer", and: [])
@@ -54,7 +61,7 @@ struct RedisSide {
 
     /// Whether a consumer of another machine has the list, so that a shard of it here is a copy.
     func isConsumedElsewhere(_ number: UInt32) -> Bool {
-        guard let lease = groups[number]?.lease, lease.millisecondsLeft > 0, let own = try? Host.identity() else {
+        guard let lease = groups[number]?.lease, lease.isLive, let own = try? Host.identity() else {
             return false  // a machine without an id runs no consumer
         }
         return !lease.host.hasPrefix(own)
