@@ -1,10 +1,10 @@
 // What several commands say of a number of batches.
 
-import ServiceKit
+public import ServiceKit
 
 extension Humanized {
     /// "1 batch", "4 batches".
-    static func batches(_ count: some FixedWidthInteger) -> String {
+    public static func batches(_ count: some FixedWidthInteger) -> String {
         count == 1 ? "1 batch" : "\(Humanized.count(count)) batches"
     }
 }

@@ -41,6 +41,8 @@ public enum Limits {
     public static let topologyMilliseconds: UInt64 = 5_000
     /// A flight unanswered for this long closes admission.
     public static let stallMilliseconds: UInt64 = 1_000
+    /// How long a node that stops waits for the shards once Redis has everything.
+    public static let stopStoredMilliseconds: UInt64 = 3_000
 
     // How an audit reads a queue, without keeping Redis from others for long.
     public static let ledgerPageBytes = 4 << 20

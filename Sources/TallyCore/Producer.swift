@@ -298,7 +298,7 @@ public struct Producer {
                         topology: topology))
             }
         }
-        if channels[index].isHeartbeatDue(now, isAwaited: tickets.storedCount > 0) {
+        if channels[index].isHeartbeatDue(now, isAwaited: tickets.storedCount > 0 || isDraining) {
             channels[index].isHeartbeatInFlight = true
             commands.append(
                 .heartbeat(channels[index].stream, floor: channels[index].floor, topology: topology))

@@ -52,9 +52,18 @@ final class Delivery: DescriptorHandler, @unchecked Sendable {
         loop.assertInLoop()
         guard let queue else { preconditionFailure("a flight without a connection") }
         deadline = loop.now + link.commandMilliseconds
-        // Its settings can change at any time, and the topology is read now and then.
-        let isChecked = if case .readTopology? = commands.first { true } else { false }
-        handle(queue.send(commands, isChecked: isChecked))
+        handle(queue.send(commands, isChecked: commands.readsTopology))
+    }
+
+    /// Has a new connection made in place of the one that is there: behind the same address may be another Redis by
+    /// now. `.connected` follows. Not while a flight is under way.
+    func renew() {
+        loop.assertInLoop()
+        precondition(deadline == .max, "a connection is renewed under a flight")
+        // Without one, another is being made already.
+        if queue == nil { return }
+        disconnect()
+        connect()
     }
 
     func isReady(_ events: IOEvents) {

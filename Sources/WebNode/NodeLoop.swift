@@ -42,7 +42,11 @@ final class NodeLoop: IncrementService, @unchecked Sendable {
     private var reportedPartitions = ClosedPartitions()
     private var whenAdmitting: (@Sendable () -> Void)?
     private var startedAt: UInt64 = 0
-    private var whenFlushed: (@Sendable () -> Void)?
+    private var whenDelivered: (@Sendable () -> Void)?
+    /// Whether a stop wants another connection than the one over which a flight is under way.
+    private var isRenewalDue = false
+    /// Until when a stop waits for the shards, in monotonic milliseconds; nil before Redis has everything.
+    private var storeDeadline: UInt64?
     private var whenConflicting: (@Sendable (StreamID) -> Void)?
     /// Nothing is sent or answered any more.
     private var isHalted = false
@@ -198,6 +202,7 @@ final class NodeLoop: IncrementService, @unchecked Sendable {
                 producer.received(answer, to: command, now: now)
             }
             producer.flightEnded()
+            if isRenewalDue { renew(now) }
             if let conflict = producer.conflict {
                 halt()
                 whenConflicting?(conflict)
@@ -208,7 +213,7 @@ final class NodeLoop: IncrementService, @unchecked Sendable {
         }
         schedulePump()
         reportAdmission(now)
-        finishDraining()
+        finishDraining(now)
     }
 
     private func acknowledge() {
@@ -228,7 +233,7 @@ final class NodeLoop: IncrementService, @unchecked Sendable {
         pump()
         reportAdmission(now)
         if !reportedPartitions.isEmpty { reportPartitions(now) }
-        finishDraining()
+        finishDraining(now)
     }
 
     /// Answers the requests whose wait has run out with the level that they have reached.
@@ -286,26 +291,44 @@ final class NodeLoop: IncrementService, @unchecked Sendable {
 
     // MARK: Stopping
 
-    /// Admits nothing from now on, and calls `done` once when everything admitted is in Redis.
+    /// Admits nothing from now on, and calls `done` once when the shards have everything admitted, or Redis has had it
+    /// for a while. Redis is what the address leads to now: whom the present connection reaches may have been replaced,
+    /// and what it has confirmed goes with it.
     func drain(_ done: @escaping @Sendable () -> Void) {
         loop.loop.assertInLoop()
         producer.drain()
-        whenFlushed = done
-        finishDraining()
+        whenDelivered = done
+        let now = loop.loop.now
+        if producer.heldBytes > 0 {
+            if isFlying { isRenewalDue = true } else { renew(now) }
+        }
+        finishDraining(now)
     }
 
-    /// Bytes that Redis has not confirmed, for the last words of an impatient stop.
-    var heldBytes: Int {
+    private func renew(_ now: UInt64) {
+        isRenewalDue = false
+        guard producer.isConnected else { return }
+        producer.connection(isUp: false, now: now)
+        delivery.renew()
+    }
+
+    /// What no shard has confirmed.
+    var leftover: Leftover {
         loop.loop.assertInLoop()
-        return producer.isFlushed ? 0 : producer.heldBytes
+        return Leftover(producer.delivery, bytes: producer.heldBytes, isQueued: producer.isFlushed)
     }
 
-    private func finishDraining() {
-        guard let whenFlushed, producer.isFlushed, !isFlying, !isHalted else { return }
-        self.whenFlushed = nil
-        // Who waits for `stored` is told what has been reached: the shard's part needs no node.
+    private func finishDraining(_ now: UInt64) {
+        guard let whenDelivered, producer.isFlushed, !isRenewalDue, !isFlying, !isHalted else { return }
+        if producer.heldBytes > 0 {
+            let deadline = storeDeadline ?? now + Limits.stopStoredMilliseconds
+            storeDeadline = deadline
+            if now < deadline { return }
+        }
+        self.whenDelivered = nil
+        // Who still waits for `stored` is told what has been reached: the shard's part needs no node.
         expire(.max)
-        whenFlushed()
+        whenDelivered()
     }
 
     /// Sends nothing from now on.

@@ -1,7 +1,8 @@
 // The web role: a listener, one producer per event loop, and the order in which they stop.
 //
-// Stopping: /readyz fails and no connection is accepted; every loop delivers what it has admitted; the connections get
-// their last answers; the delivery threads end. A second signal cuts this short and says what was not delivered.
+// Stopping: /readyz fails and no connection is accepted; every loop connects to Redis anew and delivers what it has
+// admitted, and waits a little for the shards; the connections get their last answers; the delivery threads end. A
+// second signal cuts this short. Either way it says what no shard has confirmed.
 
 public import HTTPFront
 public import Logging
@@ -49,7 +50,7 @@ public final class WebNode: Sendable {
     private let parts: [Part]
     /// Loops that have not read a topology yet.
     private let unready: Atomic<Int>
-    /// Loops that hold something that Redis has not confirmed.
+    /// Loops that still deliver, after `drain`.
     private let undrained: Atomic<Int>
     private let foreignStream = Mutex<StreamID?>(nil)
 
@@ -139,12 +140,12 @@ public final class WebNode: Sendable {
         }
     }
 
-    /// Whether everything admitted is in Redis, after `drain`.
+    /// Whether everything admitted is in Redis, after `drain`, and the shards have it or had some time for it.
     public var isDrained: Bool { undrained.load(ordering: .acquiring) == 0 }
 
-    /// Bytes that Redis has not confirmed, after `drain`. Not after `finish`.
-    public var heldBytes: Int {
-        parts.reduce(0) { sum, part in sum + part.loop.loop.perform { part.node.heldBytes } }
+    /// What no shard has confirmed. Not after `finish`.
+    public var leftover: Leftover {
+        parts.reduce(into: Leftover()) { all, part in all += part.loop.loop.perform { part.node.leftover } }
     }
 
     /// Ends the connections of clients without an answer, after a `conflict`. What connects to Redis meanwhile ends
@@ -155,14 +156,14 @@ public final class WebNode: Sendable {
 
     /// Gives the connections their last answers and ends the threads.
     ///
-    /// - Returns: bytes of batches that Redis has not confirmed: 0 if `isDrained`.
-    public func finish() -> Int {
-        let held = heldBytes
+    /// - Returns: what no shard has confirmed: all of it is in Redis if `isDrained`.
+    public func finish() -> Leftover {
+        let leftover = leftover
         // Who does not read the answer in time does not get it.
         _ = server.drain(withinMilliseconds: 5_000)
         for part in parts { part.loop.loop.perform { part.node.stop() } }
         for part in parts { part.delivery.join() }
         server.shutdown()
-        return held
+        return leftover
     }
 }

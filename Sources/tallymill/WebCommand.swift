@@ -21,7 +21,8 @@ struct WebCommand: ParsableCommand {
 
             An address that other machines reach takes --tokens-file: see `tallymill token --help`.
 
-            SIGTERM: /readyz fails, no connection is accepted, what was admitted is pushed, exit 0.
+            SIGTERM: /readyz fails, no connection is accepted, what was admitted is pushed to the Redis that the address
+            leads to now, shards get 3 s to count it, exit 0. What they have not counted by then is named.
             A second SIGTERM ends it at once, with exit 1 if something was not pushed.
             SIGHUP reads the configuration and the tokens again; `tallymill config show` marks what can change without a
             restart.
@@ -100,16 +101,25 @@ struct WebCommand: ParsableCommand {
         while !node.isDrained {
             if let event = try signals.wait(timeoutMilliseconds: 20), event.stopRequests > 1 { break }
             try endIfCloned(node, &watch)
-            if patience.isDeserved(heldBytes: node.heldBytes) {
+            if patience.isDeserved(heldBytes: node.leftover.bytes) {
                 watch.askForPatience()
             }
         }
         watch.stop()
         let isDrained = node.isDrained
-        let held = node.finish()
-        if isDrained { return .ok }
+        let leftover = node.finish()
+        if leftover.isEmpty { return .ok }
+        let amount =
+            "\(Humanized.batches(leftover.batches)) (\(Humanized.bytes(leftover.bytes))) of partitions"
+            + " \(PartitionList.text(leftover.partitions.sorted()))"
+        if isDrained || leftover.isQueued {
+            watch.logger.info("stopped: Redis has these, and no shard has confirmed them yet: \(amount)")
+            return .ok
+        }
         throw Failure(
-            .failure, "stopped with up to \(Humanized.bytes(held)) of increments that Redis has not confirmed")
+            .failure, "stopped with up to \(amount) that the Redis which is there now has not confirmed",
+            advice: "What was acknowledged is in the Redis that confirmed it: bring that back, or what the clients"
+                + " were told is lost.")
     }
 
     private func configuration(
