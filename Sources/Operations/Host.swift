@@ -2,6 +2,7 @@
 
 import Glibc
 public import ServiceKit
+import TallyCore
 
 /// This machine and process.
 public enum Host {
@@ -27,5 +28,21 @@ public enum Host {
         let text =
             isKnown ? String(decoding: name.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self) : "?"
         return "\(text):\(getpid())"
+    }
+}
+
+extension Lease {
+    /// Whether its holder has ended without giving it back: it was a process of this machine that wrote the shard
+    /// behind this lock, and nobody writes that any more.
+    ///
+    /// - Parameter lock: the path of the shard's lock file.
+    func isLeftBehind(lock: String) -> Bool {
+        guard let file = Folder.identity(lock) else { return false }
+        do throws(Failure) {
+            let isOurs = try host == "\(Host.identity()) \(file)"
+            return isOurs ? try FileLock.holder(lock) == nil : false
+        } catch {
+            return false  // not known: whoever cannot look must not say that it is free
+        }
     }
 }

@@ -35,7 +35,7 @@ final class QueueWatch {
                 guard case .group(let group) = try keys.inspect(partition) else { continue }
                 let head = group.head.prefix(BatchFormat.identityRange.upperBound)
                 if let before = heads.updateValue(head, forKey: partition), before != head { seen.hasMoved = true }
-                if let lease = group.lease, lease.millisecondsLeft > 0 {
+                if let lease = group.lease, lease.isLive {
                     owners.append((partition, lease.owner))
                 } else {
                     seen.unattended.append(partition)

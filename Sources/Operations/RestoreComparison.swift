@@ -24,7 +24,8 @@ public struct RestoreComparison: Hashable, Sendable {
     public var mayBeAwaited: Bool { missing.mayBeAwaited }
     /// Partitions that have no keys in this Redis: `repair` is due once the backup is in place.
     public private(set) var partitionsWithoutKeys = 0
-    /// Consumers that hold a lease, such as "partition 3: host:123".
+    /// Consumers that hold a lease, such as "partition 3: host:123"; without those of this machine that have ended, if
+    /// it was one of the files that would be replaced.
     public private(set) var holders: [String] = []
     /// Files that would be replaced and cannot be read, each with the reason.
     public private(set) var unread: [String] = []
@@ -45,7 +46,7 @@ public struct RestoreComparison: Hashable, Sendable {
         for (number, partition) in backup.manifest.topology.partitionIDs.enumerated() {
             var look = QueueReading.none
             // A Redis without our functions has no keys of ours, or none that can be read safely.
-            if let keys, let found = try self.look(at: partition, backup, number, keys) {
+            if let keys, let found = try self.look(at: partition, backup, number, keys, folder) {
                 look = found
             } else {
                 partitionsWithoutKeys += 1
@@ -67,7 +68,7 @@ public struct RestoreComparison: Hashable, Sendable {
 
     /// nil if the partition has no keys.
     private mutating func look(
-        at partition: PartitionID, _ backup: BackupFolder, _ number: Int, _ keys: ClusterKeys
+        at partition: PartitionID, _ backup: BackupFolder, _ number: Int, _ keys: ClusterKeys, _ folder: DataFolder?
     ) throws(Failure) -> QueueReading? {
         guard case .group(let group) = try onRedis({ () throws(RedisError) in try keys.inspect(partition) }) else {
             return nil
@@ -80,7 +81,8 @@ public struct RestoreComparison: Hashable, Sendable {
                     + "\(shard.uuid)",
                 at: backup.path(of: shard), advice: "Use a backup of this cluster, or the Redis that it belongs to.")
         }
-        if let lease = group.lease, lease.millisecondsLeft > 0 {
+        let lock = folder.map { $0.shardPath(partition, of: backup.manifest.topology.partitions) + ".lock" }
+        if let lease = group.lease, lease.isLive, !(lock.map { lease.isLeftBehind(lock: $0) } ?? false) {
             holders.append("partition \(partition.number): \(lease.owner)")
         }
         return try QueueReading(partition, keys, isWhole: false)

@@ -14,29 +14,34 @@ import TallyCore
 /// Runs a `Consumer` against the real Redis and the real file. Owned by one thread.
 final class PartitionConsumer {
     private let configuration: ShardConsumer.Configuration
-    private let file: ShardFile
+    let file: ShardFile
     private let stopRequest: StopRequest
-    private let progress: PartitionProgress
-    private let logger: Logger
-    private var machine: Consumer
+    let progress: PartitionProgress
+    let logger: Logger
+    var machine: Consumer
     private var queue: PartitionQueue?
     /// What the log has been told last.
-    private var reportedPause: Consumer.Pause?
+    var reportedPause: Consumer.Pause?
+    /// Whether what was reported is that Redis refuses the wait for a batch: batches may come and go all the same.
+    var isWaitRefused = false
     private var reportedUnfit: String?
     private var purgeAt: UInt64 = 0
     /// When Redis' clock was last seen, in monotonic milliseconds; 0 before the first time.
     private var clockSeenAt: UInt64 = 0
     /// Whether Redis may know less of the file than it did: it went back, if ever, while nobody was connected.
     private var mayHaveGoneBack = false
+    private var checkpoints = CheckpointWatch()
     /// Called with the length of the queue after each peek.
     var onPeek: (Int) -> Void = { _ in }
     /// How long it waits for something that time can mend before it fails.
     var patienceMilliseconds = UInt64.max
-    private var patienceEnds = UInt64.max
+    var patienceEnds = UInt64.max
 
     /// How often expired idempotency keys are removed, and how many rows at a time.
     private static let purgeMilliseconds: UInt64 = 1_000
     private static let purgeRows = 20_000
+    /// How long a stop waits for a connection, and for an answer, to give the lease back.
+    private static let releaseMilliseconds: UInt64 = 1_000
 
     init(
         configuration: ShardConsumer.Configuration, file: ShardFile, purpose: Consumer.Purpose = .consume,
@@ -55,21 +60,13 @@ final class PartitionConsumer {
     /// - Throws: 69 or 75 when the patience has run out, 74 after an I/O error of the file, 65 if it is corrupt, 78 if
     ///   it is not the file that belongs here.
     func run() throws(Failure) {
+        // However it ends: whoever comes next need not wait for the lease to run out.
+        defer { release() }
         while true {
             let action = machine.next(now: MonotonicClock.milliseconds())
-            if stopRequest.isSet, isSafeToStop(before: action) {
-                release()
-                return
-            }
-            if case .stop(.drained) = action {
-                release()
-                return
-            }
-            if case .stop(let stop) = action {
-                // Whoever has the right file need not wait for the lease to run out.
-                release()
-                throw failure(of: stop)
-            }
+            if stopRequest.isSet, isSafeToStop(before: action) { return }
+            if case .stop(.drained) = action { return }
+            if case .stop(let stop) = action { throw failure(of: stop) }
             try watchPatience(action)
             let began = MonotonicClock.nanoseconds()
             let event = try perform(action)
@@ -77,7 +74,7 @@ final class PartitionConsumer {
             report(event)
             machine.handle(event, now: ended / 1_000_000)
             progress.update { Self.count(event, nanoseconds: ended - began, in: &$0) }
-            reportPause()
+            reportPause(after: action, event)
         }
     }
 
@@ -100,7 +97,7 @@ final class PartitionConsumer {
             return try onFile { file throws(StoreError) in .lookedUp(try file.watermarks(of: streams)) }
         case .checkpoint:
             return try onFile { file throws(StoreError) in
-                try file.checkpoint()
+                noteCheckpoint(isComplete: try file.secure())
                 return .checkpointed
             }
         case .apply(let batches):
@@ -120,6 +117,7 @@ final class PartitionConsumer {
         file.advanceClaimClock(to: peeked.time, elapsed: sinceClockWasSeen())
         if skip > 0 { return event }
         try forgetClaims(behind: peeked)
+        try checkpointAgain()
         return mayHaveGoneBack ? try compare(peeked) : event
     }
 
@@ -176,6 +174,29 @@ extension PartitionConsumer {
             }
         }
         return event ?? .applyDeferred(deferred ?? "")
+    }
+
+    /// Copies the log into the file where a reader has not allowed it before. Never waits for one.
+    private func checkpointAgain() throws(Failure) {
+        guard checkpoints.isDue(now: MonotonicClock.milliseconds(), logBytes: { file.logBytes }) else { return }
+        _ = try onFile { file throws(StoreError) in
+            noteCheckpoint(isComplete: try file.checkpointSome())
+            return .checkpointed
+        }  // a full disk shows at the next apply, too
+    }
+
+    private func noteCheckpoint(isComplete: Bool) {
+        let change = checkpoints.attempted(isComplete: isComplete, now: MonotonicClock.milliseconds())
+        guard let change else { return }
+        let heldSince = checkpoints.heldSince
+        progress.update { $0.logHeldSince = heldSince }
+        switch change {
+        case .held:
+            logger.warning(
+                "somebody reads an old state of the shard: counting goes on, and its log grows until he ends",
+                metadata: ["file": "\(file.path)", "who": "`fuser \(file.path)-shm` or `tallymill doctor` tells"])
+        case .free: logger.info("the log of the shard is in its file again", metadata: ["file": "\(file.path)"])
+        }
     }
 
     private func isFileRetired() throws(Failure) -> Bool {
@@ -261,123 +282,27 @@ extension PartitionConsumer {
         }
     }
 
+    /// Gives the lease back, if need be over a new connection: the old one may have been cut while it waited, and a
+    /// Redis that was away may be there again. Once, and not for long: a lease expires.
     private func release() {
-        guard let queue, machine.leaseToken > 0 else { return }
+        guard machine.leaseToken > 0 else { return }
         do throws(RedisError) {
-            _ = try queue.release(token: machine.leaseToken)  // whoever has it now does not mind
-        } catch {
-            logger.debug("the lease was not given back, it expires", metadata: ["reason": "\(error)"])
-        }
-    }
-}
-
-// What an operator is told.
-extension PartitionConsumer {
-    private func report(_ event: Consumer.Event) {
-        switch event {
-        case .applied(.commit(let applied)):
-            if applied.dead != .zero {
-                logger.error(
-                    "increments went to the dead letters",
-                    metadata: ["increments": "\(applied.dead.increments)", "file": "\(file.path)"])
+            if let queue, queue.isConnected {
+                do throws(RedisError) {
+                    _ = try queue.release(token: machine.leaseToken)  // whoever has it now does not mind
+                    return
+                } catch {
+                    if queue.isConnected { throw error }
+                }
             }
-            logger.debug(
-                "committed",
-                metadata: [
-                    "batches": "\(applied.committed.count)", "increments": "\(applied.applied.increments)",
-                    "keys": "\(applied.keys)", "repeated": "\(applied.repeated.increments)",
-                    "skipped": "\(applied.skippedBatches)", "backlog": "\(machine.backlog)",
-                ])
-        case .claimed(.granted(let claim), _, _):
-            logger.info("consuming", metadata: ["token": "\(claim.token)", "file": "\(file.path)"])
-        default: break
-        }
-    }
-
-    /// What an event adds to the figures. Whether the consumer waits shows in the machine's next action.
-    private static func count(_ event: Consumer.Event, nanoseconds: UInt64, in report: inout PartitionReport) {
-        report.steps += 1
-        switch event {
-        case .applied(.commit(let applied)): report.add(applied, nanoseconds: nanoseconds)
-        case .redisFailed: report.redisFailures += 1
-        default: break
-        }
-        switch event {
-        case .checkpointed, .applied(.commit), .waited: report.state = .consuming
-        default: break
-        }
-    }
-
-    /// A tool does not wait for ever.
-    private func watchPatience(_ action: Consumer.Action) throws(Failure) {
-        guard patienceMilliseconds != .max else { return }
-        let now = MonotonicClock.milliseconds()
-        switch action {
-        case .pause(_, let reason) where now >= patienceEnds:
-            var code = ServiceKit.ExitCode.unavailable
-            if case .held = reason { code = .locked }
-            throw Failure(code, "partition \(machine.partition.number) cannot be drained: \(reason.sentence)")
-        case .pause, .claim: patienceEnds = min(patienceEnds, now + patienceMilliseconds)
-        default: patienceEnds = .max
-        }
-    }
-
-    /// One line when the consumer begins to wait for something, one when it goes on.
-    private func reportPause() {
-        if case .pause(_, let reason) = machine.next(now: 0) {
-            if reason != reportedPause { logger.warning("waiting", metadata: ["reason": "\(reason.sentence)"]) }
-            reportedPause = reason
-            progress.update { $0.state = .waiting(reason: reason.sentence) }
-        } else if case .waitForBatch = machine.next(now: 0), reportedPause != nil {
-            logger.info("going on")
-            reportedPause = nil
-        }
-    }
-
-    private func failure(of stop: Consumer.Stop) -> Failure {
-        switch stop {
-        case .retired:
-            Failure(
-                .configuration, "a rebalance has closed this shard", at: file.path,
-                advice: "Start consumers for the partitions of the newest epoch: `tallymill status` shows it.")
-        case .superseded(let epoch):
-            Failure(
-                .configuration,
-                "Redis publishes epoch \(epoch), this shard belongs to epoch \(machine.partition.epoch)",
-                at: file.path, advice: "Finish the rebalance, or copy the newest topology.json and shards to this host."
-            )
-        case .fileTooOld(let ranges): Failure(.tooOld(file.path, missing: ranges, in: machine.partition))
-        case .otherShard(let uuid):
-            Failure(
-                .configuration, "the partition's keys in Redis belong to another shard file, \(uuid)", at: file.path,
-                advice: "Put that file back, or see what `tallymill verify` finds.")
-        case .drained: preconditionFailure("a queue that is drained is no failure")
-        case .alarm(.hole(let id, let watermark)):
-            Failure(
-                .corrupt, ApplyAlarm.hole(id, watermark: watermark).description, at: file.path,
-                advice: "Nothing was changed. `tallymill verify` shows what is missing. Put back the newest copy of the"
-                    + " file; if there is none any more, "
-                    + StoreError.acceptLoss(
-                        of: [.init(producer: id.stream.producer, sequences: watermark + 1...id.sequence - 1)],
-                        in: machine.partition) + ".")
-        case .alarm(let alarm):
-            Failure(
-                .corrupt, alarm.description, at: file.path,
-                advice: "Nothing was changed. Keep the list in Redis as it is and look at the newest release notes.")
-        }
-    }
-}
-
-extension Consumer.Pause {
-    var sentence: String {
-        switch self {
-        case .noTopology: "the partition has no keys in Redis: `tallymill repair` creates them"
-        case .held(let holder):
-            "the lease is held by \(holder), a consumer on another host or of another copy of this shard file:"
-                + " only one of the files can be the shard"
-        case .otherShard(let uuid): "the partition's keys in Redis belong to another shard file, \(uuid)"
-        case .storage(let reason): reason
-        case .redis(let reason): reason
+            var link = configuration.link
+            link.connectMilliseconds = min(link.connectMilliseconds, Self.releaseMilliseconds)
+            link.commandMilliseconds = min(link.commandMilliseconds, Self.releaseMilliseconds)
+            let queue = PartitionQueue(
+                connection: try RedisConnection(link), names: configuration.names, partition: machine.partition)
+            _ = try queue.release(token: machine.leaseToken)  // as above
+        } catch {
+            logger.info("the lease was not given back, it expires", metadata: ["reason": "\(error)"])
         }
     }
 }

@@ -35,6 +35,10 @@ public struct PartitionReport: Hashable, Sendable {
     /// Why Redis might lose what it confirms, as of the last connection; nil if it does not.
     public internal(set) var redisUnfit: String?
 
+    /// Since when a reader has kept the shard's log from being copied into its file, in monotonic milliseconds; nil if
+    /// none does.
+    public internal(set) var logHeldSince: UInt64?
+
     init(_ partition: PartitionID) {
         self.partition = partition
     }

@@ -98,6 +98,17 @@ final class SQLiteConnection {
         try check(sqlite3_wal_checkpoint_v2(handle, "main", mode, nil, nil), "checkpoint its write-ahead log")
     }
 
+    /// Copies of the write-ahead log what no reader keeps out of the file, without waiting for anybody.
+    ///
+    /// - Returns: whether that was all of it.
+    func checkpointSome() throws(StoreError) -> Bool {
+        var (logged, copied): (Int32, Int32) = (0, 0)
+        try check(
+            sqlite3_wal_checkpoint_v2(handle, "main", SQLITE_CHECKPOINT_PASSIVE, &logged, &copied),
+            "checkpoint its write-ahead log")
+        return copied == logged
+    }
+
     /// Defines an SQL function without arguments that returns true and adds 1 to the counter that is returned, which
     /// lives as long as the connection.
     func defineCounter(named name: String) throws(StoreError) -> UnsafeMutablePointer<Int> {

@@ -171,6 +171,32 @@ public final class ShardFile {
         try checkpoint(emptyingLog: false)
     }
 
+    /// Makes what the file and its log hold safe from a power failure, which a consumer needs before it takes anything
+    /// from its queue: what a process has committed that was killed before its fsync is seen by the next one, and may
+    /// not be on the disk. A checkpoint does that, and where a reader does not allow one, an fsync of the log. It waits
+    /// for nobody.
+    ///
+    /// - Returns: false if a reader keeps some of the log from being copied into the file.
+    public func secure() throws(StoreError) -> Bool {
+        if try checkpointSome() { return true }
+        try failing { () throws(StoreError) in try SystemFile.syncLog(of: path) }
+        return false
+    }
+
+    /// Copies of the log into the file what readers allow, without waiting.
+    ///
+    /// - Returns: whether that was all of it.
+    public func checkpointSome() throws(StoreError) -> Bool {
+        do throws(StoreError) {
+            return try failing { () throws(StoreError) in try connection.checkpointSome() }
+        } catch  where error.code == .busy {
+            return false  // another process does it just now
+        }
+    }
+
+    /// Of the write-ahead log.
+    public var logBytes: Int { ShardReaders.logBytes(of: path) }
+
     private func checkpoint(emptyingLog: Bool) throws(StoreError) {
         try failing { () throws(StoreError) in try connection.checkpoint(emptyingLog: emptyingLog) }
     }

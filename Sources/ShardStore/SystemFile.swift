@@ -47,6 +47,12 @@ enum SystemFile {
         if fsync(descriptor) != 0 { throw .system(errno, "fsync it", path) }
     }
 
+    /// Forces the write-ahead log of a shard to the disk. Its locks are on another file, so it may be open in SQLite.
+    static func syncLog(of path: String) throws(StoreError) {
+        try sync(path + "-wal")
+        try sync(folder(of: path))
+    }
+
     /// Gives a finished file its name, never taking the name from another file.
     static func rename(_ finished: String, to path: String) throws(StoreError) {
         // Unlike rename(2), link(2) does not replace.

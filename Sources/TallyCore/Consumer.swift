@@ -28,7 +28,8 @@ public struct Consumer {
         case inspect(Claim)
         /// Look up the watermarks of these streams in the file.
         case lookUp([StreamID])
-        /// Make the file independent of its write-ahead log.
+        /// Make what the file holds safe from a power failure, by a checkpoint or, where a reader does not allow that,
+        /// by an fsync of its write-ahead log.
         case checkpoint
         /// Read on behind the oldest `skip` batches.
         case peek(skip: Int, bytes: Int, batches: Int)
@@ -157,8 +158,9 @@ public struct Consumer {
     private let purpose: Purpose
     private var state = State.claiming
     private var token: UInt64 = 0
-    /// Failures since the queue was last found empty or trimmed. A step that works on the way to one that does not
-    /// must not end the back-off: a full disk would have the whole head of the queue read again every 20 ms.
+    /// Failures since a batch was last trimmed or waited for. A step that works on the way to one that does not must
+    /// not end the back-off: a full disk would have the whole head of the queue read again every 20 ms, and a Redis
+    /// that refuses the wait would have an empty queue looked at as often.
     private var failures = 0
     private var renewAt: UInt64 = 0
     /// When producers that Redis refuses are looked up next.
@@ -227,7 +229,9 @@ public struct Consumer {
         case (.renewed(let isFenced), .peeking), (.renewed(let isFenced), .applying):
             renewAt = now + Limits.leaseMilliseconds / 3
             if isFenced { state = .claiming }
-        case (.waited, .waiting), (.sealed(.sealed), .sealing): state = .peeking([])
+        case (.waited, .waiting), (.sealed(.sealed), .sealing):
+            failures = 0
+            state = .peeking([])
         case (.sealed(.noTopology), .sealing): state = .stopped(.drained)
         case (.paused, .pausing(_, _, let then)):
             switch then {
@@ -292,7 +296,6 @@ public struct Consumer {
             let batches = gathered + peeked.batches
             backlog = max(0, peeked.length - batches.count)
             if batches.isEmpty {
-                failures = 0
                 reach = bounds.peekBytes
                 state = purpose == .consume ? .waiting : peeked.sealed ? .stopped(.drained) : .sealing
             } else if backlog == 0 || peeked.batches.isEmpty || isFull(batches) {

@@ -36,6 +36,7 @@ public final class ConsumerObserver: Observer {
                 reports[index].batches, isWaiting: (queue?.batches ?? 0) > 0, now: now / 1_000_000)
             var figures = PartitionFigures(
                 report: reports[index], queue: queue, shard: nil, stalledMilliseconds: stalled)
+            figures.logHeldMilliseconds = reports[index].logHeldSince.map { now / 1_000_000 - $0 } ?? 0
             read(shards[index], into: &figures)
             return figures
         }
@@ -167,6 +168,8 @@ struct PartitionFigures: Sendable {
     var lost: Lost?
     /// How long batches have waited without a commit.
     let stalledMilliseconds: UInt64
+    /// How long a reader has kept the shard's log from being copied into its file.
+    var logHeldMilliseconds: UInt64 = 0
 
     var number: UInt32 { report.partition.number }
 
@@ -195,6 +198,7 @@ struct PartitionFigures: Sendable {
         object.add("increments_lost", lost?.increments)
         object.add("keys", shard?.keys)
         object.add("shard_bytes", shard?.fileBytes)
+        object.add("shard_log_held_s", Double(logHeldMilliseconds) / 1_000)
         object.add("last_commit_ms", shard?.lastCommitMilliseconds)
         return object
     }
@@ -215,6 +219,7 @@ extension [PartitionFigures] {
         page.add(.incrementsLost, samples { $0.lost.map { .whole($0.increments) } })
         page.add(.shardKeys, samples { $0.shard.map { .count($0.keys) } })
         page.add(.shardBytes, samples { $0.shard.map { .count($0.fileBytes) } })
+        page.add(.shardLogHeld, samples { .seconds(milliseconds: $0.logHeldMilliseconds) })
         page.add(.lastCommit, samples { $0.shard?.lastCommitMilliseconds.map { .seconds(milliseconds: $0) } })
     }
 

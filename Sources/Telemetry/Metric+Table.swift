@@ -94,6 +94,9 @@ extension Metric {
         "When the shard last changed, in seconds since 1970")
     public static let shardKeys = Metric(
         "tallymill_shard_keys", .gauge, labels: ["partition"], "Counters in the shard")
+    public static let shardLogHeld = Metric(
+        "tallymill_shard_log_held_seconds", .gauge, labels: ["partition"],
+        "How long a reader has kept the shard's log from being copied into its file, 0 if none does")
     public static let shardBytes = Metric(
         "tallymill_shard_bytes", .gauge, labels: ["partition"], "Bytes of the shard file and its write-ahead log")
     public static let consumerRedisFailures = Metric(
@@ -115,6 +118,7 @@ extension Metric {
     /// On the page of a consumer alone.
     public static let ofConsumer = [
         consuming, batchesApplied, incrementsApplied, batchesSkipped, incrementsRepeated, incrementsDead, deadLetters,
-        batchesLost, incrementsLost, commits, lastCommit, shardKeys, shardBytes, consumerRedisFailures,
+        batchesLost, incrementsLost, commits, lastCommit, shardKeys, shardBytes, shardLogHeld,
+        consumerRedisFailures,
     ]
 }

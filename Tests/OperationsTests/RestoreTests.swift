@@ -1,7 +1,6 @@
 // A backup put in place: where nothing is in the way, where something is, and where counts would be missing.
 
 import Glibc
-import Operations
 import RedisQueue
 import ServiceKit
 import ShardConsumer
@@ -9,6 +8,8 @@ import ShardStore
 import TallyCore
 import TestSupport
 import Testing
+
+@testable import Operations
 
 @Suite struct RestoreTests {
     let folder = ScratchFolder()
@@ -204,6 +205,23 @@ import Testing
             throw Unexpected(text: "the lease is not free")
         }
         #expect(try RestoreComparison(backup, access).holders == ["partition 1: elsewhere:17"])
+    }
+
+    /// A consumer of this machine that was killed: nobody locks its shard, so its lease keeps nobody away.
+    @Test func aLeaseThatWasLeftBehind() throws {
+        let (cluster, backup, access, connection) = try made("left")
+        let partition = PartitionID(epoch: 1, number: 1)
+        let lock = cluster.folder.shardPath(partition, of: 3) + ".lock"
+        let file = try #require(Folder.identity(lock))
+        let queue = PartitionQueue(connection: connection, names: access.names, partition: partition)
+        let host = try "\(Host.identity()) \(file)"
+        guard case .granted = try queue.claim(host: host, owner: "here:17", milliseconds: 60_000, cluster: .ofTests)
+        else { throw Unexpected(text: "the lease is not free") }
+        #expect(try RestoreComparison(backup, access).holders == ["partition 1: here:17"])
+        #expect(try RestoreComparison(backup, access, replacing: cluster.folder).holders.isEmpty)
+        let held = try FileLock.attempt(lock)
+        #expect(try RestoreComparison(backup, access, replacing: cluster.folder).holders == ["partition 1: here:17"])
+        withExtendedLifetime(held) {}
     }
 
     @Test func anotherClusterOrFile() throws {

@@ -98,6 +98,27 @@ import Testing
         withExtendedLifetime(shard) {}
     }
 
+    /// A reader that needs the file as it was: what is committed is made safe in the log, and copied when he has gone.
+    @Test func aCheckpointThatAReaderHoldsBack() throws {
+        let shard = try ShardFile.sample(in: folder)
+        var one = BatchMaker(1)
+        _ = try shard.apply([one.make([TestEntry("a", 3)])], timeMilliseconds: 5)
+        #expect(try shard.secure())
+        var reader: ShardReader? = try ShardReader(at: folder.shard)
+        _ = try shard.apply([one.make([TestEntry("b", 4)])], timeMilliseconds: 6)
+        let held = try shard.secure()
+        #expect(!held)
+        #expect(try !shard.checkpointSome())
+        #expect(try reader?.totals() == ShardTotals(keys: 1, sum: 3))
+        // It goes on.
+        _ = try shard.apply([one.make([TestEntry("c", 5)])], timeMilliseconds: 7)
+        reader = nil
+        #expect(try shard.checkpointSome() && shard.secure())
+        Child.run("/bin/cp", [folder.shard, folder.path + "/copy.sqlite"])
+        #expect(try ShardReader(at: folder.path + "/copy.sqlite").totals() == ShardTotals(keys: 3, sum: 12))
+        withExtendedLifetime(shard) {}
+    }
+
     @Test func exitCodesAreTheContract() {
         let codes = StoreError.Code.allCases.map { code in
             "\(code)=\(StoreError(code, "", "", "").exitCode)"

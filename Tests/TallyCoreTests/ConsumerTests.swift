@@ -244,6 +244,21 @@ import Testing
         #expect(driver.next == Self.peek, "what was committed is met again and skipped")
     }
 
+    /// Over its maxmemory Redis refuses the wait, which is a write for it: that the queue can be looked at is no end.
+    @Test func aRefusedWaitIsTriedAgainLessOften() {
+        var driver = Driver()
+        driver.start()
+        for wait in [20, 40, 80, 160, 320, 640, 1_000, 1_000] as [UInt64] {
+            driver.handle(Self.peeked([]))
+            #expect(driver.next == .waitForBatch)
+            driver.handle(.redisFailed("OOM"))
+            #expect(driver.next == .pause(milliseconds: wait, .redis("OOM")))
+            driver.handle(.paused)
+        }
+        driver.handle(Self.peeked([]), .waited, Self.peeked([]), .redisFailed("OOM"))
+        #expect(driver.next == .pause(milliseconds: 20, .redis("OOM")), "one wait ends it")
+    }
+
     @Test func storageThatIsFullOrBusyIsWaitedForLongerEachTime() {
         var driver = Driver()
         driver.start()

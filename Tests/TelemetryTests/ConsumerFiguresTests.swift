@@ -55,6 +55,7 @@ import Testing
             StreamLoss(stream: stream, sequences: 12...12, amount: nil),
         ])
         one = PartitionFigures(report: report, queue: one.queue, shard: one.shard, lost: lost, stalledMilliseconds: 0)
+        one.logHeldMilliseconds = 31_000
         var page = MetricPage()
         [one].add(to: &page)
         let lines = String(decoding: page.text, as: UTF8.self).split(separator: "\n").map(String.init)
@@ -68,6 +69,7 @@ import Testing
             #"tallymill_commit_seconds_count{partition="3"} 1"#, #"tallymill_commit_seconds_sum{partition="3"} 2.0"#,
             #"tallymill_dead_letters{partition="3"} 3"#, #"tallymill_shard_bytes{partition="3"} 4096"#,
             #"tallymill_last_commit_timestamp_seconds{partition="3"} 1.5"#,
+            #"tallymill_shard_log_held_seconds{partition="3"} 31.0"#,
             #"tallymill_batches_lost{partition="3"} 6"#, #"tallymill_increments_lost{partition="3"} 29"#,
         ]
         for line in expected { #expect(lines.contains(line), "\(line)") }

@@ -89,7 +89,12 @@ struct QueueChecks {
     private var numbers: [UInt32] { groups.keys.sorted() }
 
     private func isAttended(_ number: UInt32) -> Bool {
-        groups[number]?.lease.map { $0.millisecondsLeft > 0 } ?? false
+        guard let lease = groups[number]?.lease else { return false }
+        return lease.isLive && !lease.isLeftBehind(lock: lock(of: number))
+    }
+
+    private func lock(of number: UInt32) -> String {
+        folder.shardPath(PartitionID(epoch: topology.epoch, number: number), of: topology.partitions) + ".lock"
     }
 
     var consumers: [DoctorCheck] {
@@ -129,10 +134,9 @@ struct QueueChecks {
 
     /// A consumer here has the file, one of another file the lease: two copies of the shard are in use.
     private func foreign(_ number: UInt32) -> DoctorCheck? {
-        let partition = PartitionID(epoch: topology.epoch, number: number)
-        let lock = folder.shardPath(partition, of: topology.partitions) + ".lock"
+        let lock = lock(of: number)
         // A lease names the host and the lock file; one that cannot be read is told by another check.
-        guard let lease = groups[number]?.lease, lease.millisecondsLeft > 0, let machine = try? Host.identity(),
+        guard let lease = groups[number]?.lease, lease.isLive, let machine = try? Host.identity(),
             let file = Folder.identity(lock), lease.host != "\(machine) \(file)", let pid = try? FileLock.holder(lock)
         else { return nil }
         return .error(

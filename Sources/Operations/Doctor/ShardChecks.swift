@@ -21,7 +21,7 @@ struct ShardChecks {
             let location = folder.shard(partition.number, of: topology)
             let group = groups[partition.number]
             if Folder.isMissing(location.path) {
-                let isConsumed = group?.lease.map { $0.millisecondsLeft > 0 } ?? false
+                let isConsumed = group?.lease?.isLive ?? false
                 if isConsumed { elsewhere.append(partition.number) } else { missing.append(partition.number) }
                 continue
             }
@@ -37,6 +37,7 @@ struct ShardChecks {
         if !missing.isEmpty {
             found.append(Self.missing(missing, of: topology, folder, isConsumedKnown: !groups.isEmpty))
         }
+        found += ReaderChecks(folder: folder, topology: topology, here: here).found()
         let others = elsewhere.isEmpty ? "" : ", \(elsewhere.count) on other hosts"
         let known = here.isEmpty ? "none here" : "partitions \(PartitionList.text(here)) are here"
         checks = found.orOK(.shards, known + others)

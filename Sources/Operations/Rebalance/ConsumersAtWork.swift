@@ -27,7 +27,7 @@ public struct ConsumerAtWork: Hashable, Sendable {
             let lock = folder.shardPath(partition, of: topology.partitions) + ".lock"
             if let pid = try FileLock.holder(lock) {
                 found.append(ConsumerAtWork(partition: partition.number, process: pid))
-            } else if let lease = leases[partition.number], lease.millisecondsLeft > 0,
+            } else if let lease = leases[partition.number], lease.isLive,
                 lease.owner.prefix(while: { $0 != ":" }) != ourHost
             {
                 found.append(ConsumerAtWork(partition: partition.number, lease: lease))

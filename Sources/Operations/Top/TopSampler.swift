@@ -130,6 +130,6 @@ extension TopReading.Partition {
         batches = group.length
         bytes = group.bytes
         lagMilliseconds = group.length == 0 ? 0 : Status.oldestSeconds(group.head).map { Int($0 * 1_000) }
-        if let lease = group.lease, lease.millisecondsLeft > 0 { owner = lease.owner }
+        if let lease = group.lease, lease.isLive { owner = lease.owner }
     }
 }

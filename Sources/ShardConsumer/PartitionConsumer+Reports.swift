@@ -1,0 +1,126 @@
+// What an operator is told of a partition's consumer: lines of the log, figures, and why it ends.
+
+import Logging
+import ServiceKit
+import ShardStore
+import TallyCore
+
+extension PartitionConsumer {
+    func report(_ event: Consumer.Event) {
+        switch event {
+        case .applied(.commit(let applied)):
+            if applied.dead != .zero {
+                logger.error(
+                    "increments went to the dead letters",
+                    metadata: ["increments": "\(applied.dead.increments)", "file": "\(file.path)"])
+            }
+            logger.debug(
+                "committed",
+                metadata: [
+                    "batches": "\(applied.committed.count)", "increments": "\(applied.applied.increments)",
+                    "keys": "\(applied.keys)", "repeated": "\(applied.repeated.increments)",
+                    "skipped": "\(applied.skippedBatches)", "backlog": "\(machine.backlog)",
+                ])
+        case .claimed(.granted(let claim), _, _):
+            logger.info("consuming", metadata: ["token": "\(claim.token)", "file": "\(file.path)"])
+        default: break
+        }
+    }
+
+    /// What an event adds to the figures. Whether the consumer waits shows in the machine's next action.
+    static func count(_ event: Consumer.Event, nanoseconds: UInt64, in report: inout PartitionReport) {
+        report.steps += 1
+        switch event {
+        case .applied(.commit(let applied)): report.add(applied, nanoseconds: nanoseconds)
+        case .redisFailed: report.redisFailures += 1
+        default: break
+        }
+        switch event {
+        case .checkpointed, .applied(.commit), .waited: report.state = .consuming
+        default: break
+        }
+    }
+
+    /// A tool does not wait for ever.
+    func watchPatience(_ action: Consumer.Action) throws(Failure) {
+        guard patienceMilliseconds != .max else { return }
+        let now = MonotonicClock.milliseconds()
+        switch action {
+        case .pause(_, let reason) where now >= patienceEnds:
+            var code = ServiceKit.ExitCode.unavailable
+            if case .held = reason { code = .locked }
+            throw Failure(code, "partition \(machine.partition.number) cannot be drained: \(reason.sentence)")
+        case .pause, .claim: patienceEnds = min(patienceEnds, now + patienceMilliseconds)
+        default: patienceEnds = .max
+        }
+    }
+
+    /// One line when the consumer begins to wait for something, one when it goes on.
+    func reportPause(after action: Consumer.Action, _ event: Consumer.Event) {
+        if case .pause(_, let reason) = machine.next(now: 0) {
+            if reason != reportedPause { logger.warning("waiting", metadata: ["reason": "\(reason.sentence)"]) }
+            reportedPause = reason
+            isWaitRefused = action == .waitForBatch
+            progress.update { $0.state = .waiting(reason: reason.sentence) }
+        } else if reportedPause != nil, hasEndedPause(event) {
+            logger.info("going on")
+            reportedPause = nil
+        }
+    }
+
+    /// Whether it goes on again: steps that work on the way to one that does not are no end.
+    private func hasEndedPause(_ event: Consumer.Event) -> Bool {
+        switch event {
+        case .waited: true
+        case .trimmed(.trimmed): !isWaitRefused
+        default: false
+        }
+    }
+
+    func failure(of stop: Consumer.Stop) -> Failure {
+        switch stop {
+        case .retired:
+            Failure(
+                .configuration, "a rebalance has closed this shard", at: file.path,
+                advice: "Start consumers for the partitions of the newest epoch: `tallymill status` shows it.")
+        case .superseded(let epoch):
+            Failure(
+                .configuration,
+                "Redis publishes epoch \(epoch), this shard belongs to epoch \(machine.partition.epoch)",
+                at: file.path, advice: "Finish the rebalance, or copy the newest topology.json and shards to this host."
+            )
+        case .fileTooOld(let ranges): Failure(.tooOld(file.path, missing: ranges, in: machine.partition))
+        case .otherShard(let uuid):
+            Failure(
+                .configuration, "the partition's keys in Redis belong to another shard file, \(uuid)", at: file.path,
+                advice: "Put that file back, or see what `tallymill verify` finds.")
+        case .drained: preconditionFailure("a queue that is drained is no failure")
+        case .alarm(.hole(let id, let watermark)):
+            Failure(
+                .corrupt, ApplyAlarm.hole(id, watermark: watermark).description, at: file.path,
+                advice: "Nothing was changed. `tallymill verify` shows what is missing. Put back the newest copy of the"
+                    + " file; if there is none any more, "
+                    + StoreError.acceptLoss(
+                        of: [.init(producer: id.stream.producer, sequences: watermark + 1...id.sequence - 1)],
+                        in: machine.partition) + ".")
+        case .alarm(let alarm):
+            Failure(
+                .corrupt, alarm.description, at: file.path,
+                advice: "Nothing was changed. Keep the list in Redis as it is and look at the newest release notes.")
+        }
+    }
+}
+
+extension Consumer.Pause {
+    var sentence: String {
+        switch self {
+        case .noTopology: "the partition has no keys in Redis: `tallymill repair` creates them"
+        case .held(let holder):
+            "the lease is held by \(holder), a consumer on another host or of another copy of this shard file:"
+                + " only one of the files can be the shard"
+        case .otherShard(let uuid): "the partition's keys in Redis belong to another shard file, \(uuid)"
+        case .storage(let reason): reason
+        case .redis(let reason): reason
+        }
+    }
+}
