@@ -83,6 +83,7 @@ public final class HTTPServer: Sendable {
         closeConnections()
         for handle in loops { handle.loop.stop() }
         for thread in threads { thread.join() }
+        for handle in loops { handle.detach() }
     }
 
     private func closeConnections() {

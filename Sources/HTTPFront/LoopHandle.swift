@@ -5,7 +5,8 @@ public import ServiceKit
 /// One event loop of a server: where its service runs, and how its requests are answered.
 ///
 /// `loop.execute` may be used from any thread; everything else belongs to the loop itself.
-// @unchecked: `front` is set once on the loop and only read there, which is asserted.
+// @unchecked: `front` is set once on the loop and only read there, which is asserted, until `detach`, which comes after
+// the end of the loop's thread.
 public final class LoopHandle: @unchecked Sendable {
     /// From 0, in the order of the server's loops.
     public let index: Int
@@ -41,7 +42,13 @@ public final class LoopHandle: @unchecked Sendable {
     /// Once, when the service has been made.
     func attach(_ front: LoopFront) {
         loop.assertInLoop()
+        precondition(self.front == nil, "a loop has one service")
         self.front = front
+    }
+
+    /// Lets go of the service, which holds this in turn. When the loop's thread has been joined.
+    func detach() {
+        front = nil
     }
 
     /// Where the loop's connections live. Only on the loop.

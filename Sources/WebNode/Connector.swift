@@ -16,7 +16,7 @@ final class Connector: Sendable {
     }
 
     /// A connection on its way to the loop that will own it.
-    // @unchecked: the thread that made the connection keeps no reference to it.
+    // @unchecked: the thread that made the connection does nothing more with it.
     struct Handover: @unchecked Sendable {
         let connection: RedisConnection
     }
@@ -86,9 +86,8 @@ final class Connector: Sendable {
             // Meanwhile nobody asks for another connection: whatever comes is the order to stop.
             if milliseconds > 0, mailbox.receive(waitingMilliseconds: milliseconds) != nil { return false }
             do throws(RedisError) {
-                let connection = try RedisConnection(toFit: link, wasOff: wasOff)
+                tell(.connected(Handover(connection: try RedisConnection(toFit: link, wasOff: wasOff))))
                 pace.connected()
-                tell(.connected(Handover(connection: connection)))
                 return true
             } catch {
                 if error.problems?.contains(.notAppendOnly) ?? false { wasOff = true }

@@ -9,7 +9,9 @@ import ServiceKit
 import TallyCore
 
 /// One producer's connection. Belongs to its loop.
-// @unchecked: the loop alone touches it; the connector's thread only passes it on to the loop.
+// @unchecked: `loop`, `link`, `names` and `connector` never change, and are safe to share; everything else is touched
+// on the loop alone, which is asserted where others call. The connector's thread passes this object on to the loop, and
+// `join` uses `connector`, nothing else.
 final class Delivery: DescriptorHandler, @unchecked Sendable {
     enum Report {
         case connected
@@ -67,6 +69,7 @@ final class Delivery: DescriptorHandler, @unchecked Sendable {
     }
 
     func isReady(_ events: IOEvents) {
+        loop.assertInLoop()
         guard let queue else { return }
         // Something moves: only silence counts, however long a large flight takes.
         if deadline != .max { deadline = loop.now + link.commandMilliseconds }
@@ -76,6 +79,7 @@ final class Delivery: DescriptorHandler, @unchecked Sendable {
 
     /// To be called now and then: ends a flight that Redis does not answer.
     func tick() {
+        loop.assertInLoop()
         guard let queue, loop.now >= deadline else { return }
         handle(queue.giveUp(afterMilliseconds: link.commandMilliseconds))
     }
@@ -98,6 +102,7 @@ final class Delivery: DescriptorHandler, @unchecked Sendable {
     }
 
     private func connected(_ outcome: Connector.Outcome) {
+        loop.assertInLoop()
         switch outcome {
         case .failed(let error): report(Report(error))
         case .connected(let handover):

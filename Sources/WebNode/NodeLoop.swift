@@ -11,7 +11,8 @@ import ServiceKit
 import TallyCore
 
 /// The counting side of one event loop.
-// @unchecked: every method checks that it runs on `loop`, and the fields are touched by methods alone.
+// @unchecked: after the initializer all fields are touched on `loop` alone: every method that others call asserts that,
+// and the private ones are called by these, by the delivery and by the loop's own work.
 final class NodeLoop: IncrementService, @unchecked Sendable {
     /// A request whose level is awaited.
     private struct Waiting {
@@ -204,8 +205,9 @@ final class NodeLoop: IncrementService, @unchecked Sendable {
             producer.flightEnded()
             if isRenewalDue { renew(now) }
             if let conflict = producer.conflict {
+                let tell = whenConflicting
                 halt()
-                whenConflicting?(conflict)
+                tell?(conflict)
                 return
             }
             acknowledge()
@@ -336,6 +338,8 @@ final class NodeLoop: IncrementService, @unchecked Sendable {
         loop.loop.assertInLoop()
         ticking?.cancel()
         delivery.close()
+        // They hold the node, which holds this.
+        (whenAdmitting, whenDelivered, whenConflicting) = (nil, nil, nil)
     }
 
     /// As `stop`; also admits and acknowledges nothing from now on.

@@ -40,14 +40,14 @@ public final class WebNode: Sendable {
         }
     }
 
-    private struct Part: Sendable {
+    struct Part: Sendable {
         let loop: LoopHandle
         let node: NodeLoop
         let delivery: Delivery
     }
 
     private let server: HTTPServer
-    private let parts: [Part]
+    let parts: [Part]
     /// Loops that have not read a topology yet.
     private let unready: Atomic<Int>
     /// Loops that still deliver, after `drain`.

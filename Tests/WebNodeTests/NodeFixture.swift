@@ -83,6 +83,14 @@ final class NodeFixture {
         node.abandon()
     }
 
+    /// Stops it in order; what was admitted has to be in Redis already.
+    func stop() {
+        isEnded = true
+        node.drain()
+        #expect(waitUntil { node.isDrained })
+        #expect(node.finish().isEmpty)
+    }
+
     // MARK: Asking
 
     func readiness() -> HTTPAnswer? { Loopback.ask(port, .get("/readyz")) }

@@ -48,13 +48,24 @@ public struct Watch: Hashable, Sendable {
 
 /// An event loop. `execute`, `stop` and `isInLoop` may be called from any thread; everything else belongs to the loop,
 /// or, until `run`, to who made it.
-// @unchecked: `tasks` is locked, `owner` and `isStopping` are atomic, and the rest is touched on the loop alone, which
-// debug builds assert.
+// @unchecked: `tasks` is locked, `owner` and `isStopping` are atomic, what is `let` never changes, and the rest is
+// touched by the loop's thread alone, or while no thread turns it. Methods that touch it assert that in debug builds.
+//
+// `@exclusivity(unchecked)`: these properties are touched several times a turn, and the run-time check for overlapping
+// access costs a lookup each time. None is passed along by reference while others' code runs: work and handlers are
+// taken out of them before they are called.
 public final class EventLoop: @unchecked Sendable {
     private struct Slot {
         var handler: (any DescriptorHandler)?
         var descriptor: Int32 = -1
         var generation: UInt32 = 0
+    }
+
+    /// What other threads have sent.
+    private struct Tasks {
+        var waiting: [@Sendable () -> Void] = []
+        /// Nobody runs them any more.
+        var isClosed = false
     }
 
     private static let wakeUp = UInt64.max
@@ -63,7 +74,7 @@ public final class EventLoop: @unchecked Sendable {
     private let waker: Int32
     private let events = UnsafeMutablePointer<tm_event>.allocate(capacity: TM_EVENTS_MAX)
     private let clock: @Sendable () -> UInt64
-    private let tasks = Mutex<[@Sendable () -> Void]>([])
+    private let tasks = Mutex(Tasks())
     private let owner = Atomic<UInt>(0)
     private let isStopping = Atomic<Bool>(false)
     @exclusivity(unchecked) private var slots: [Slot] = []
@@ -100,8 +111,10 @@ public final class EventLoop: @unchecked Sendable {
     /// Runs `work` on the loop, soon. After `stop` it may never run.
     public func execute(_ work: @escaping @Sendable () -> Void) {
         let isFirst = tasks.withLock { tasks in
-            tasks.append(work)
-            return tasks.count == 1
+            // It would hold what it captures for as long as the loop is there.
+            if tasks.isClosed { return false }
+            tasks.waiting.append(work)
+            return tasks.waiting.count == 1
         }
         if isFirst { wake() }
     }
@@ -133,6 +146,11 @@ public final class EventLoop: @unchecked Sendable {
         assert(isInLoop, "this belongs to the event loop")
     }
 
+    /// In debug builds: traps on another thread than the one that turns the loop.
+    private func assertOwned() {
+        assert(owner.load(ordering: .relaxed) == 0 || isInLoop, "this belongs to the event loop")
+    }
+
     private func wake() {
         // A counter that is full wakes as well.
         precondition(tm_wake(waker) == 0 || errno == EAGAIN, "an event loop cannot be woken: errno \(errno)")
@@ -146,6 +164,7 @@ public final class EventLoop: @unchecked Sendable {
     public func watch(
         _ descriptor: Int32, _ wanted: IOEvents, _ handler: any DescriptorHandler
     ) throws(Failure) -> Watch {
+        assertOwned()
         let index = freeSlots.popLast() ?? UInt32(slots.count)
         if index == slots.count { slots.append(Slot()) }
         let watch = Watch(index: index, generation: slots[Int(index)].generation)
@@ -160,12 +179,14 @@ public final class EventLoop: @unchecked Sendable {
 
     /// Wants other events from now on.
     public func change(_ watch: Watch, _ wanted: IOEvents) {
+        assertOwned()
         let result = tm_poller_change(poller, slots[Int(watch.index)].descriptor, wanted.rawValue, watch.name)
         precondition(result == 0, "a watched descriptor was closed: errno \(errno)")
     }
 
     /// Reports nothing more. To be called before the descriptor is closed.
     public func unwatch(_ watch: Watch) {
+        assertOwned()
         let index = Int(watch.index)
         precondition(slots[index].generation == watch.generation, "a watch was ended twice")
         _ = tm_poller_remove(poller, slots[index].descriptor)  // closing it does the same
@@ -179,17 +200,20 @@ public final class EventLoop: @unchecked Sendable {
 
     /// Runs `work` once, after everything that is ready in this turn has been handled.
     public func atEndOfTurn(_ work: @escaping () -> Void) {
+        assertOwned()
         putOff.append(work)
     }
 
     /// Runs `work` once, when a turn finds nothing ready, or after so many milliseconds.
     public func whenIdle(withinMilliseconds milliseconds: UInt64, _ work: @escaping () -> Void) {
+        assertOwned()
         idleWork.append(work)
         idleDeadline = min(idleDeadline, now + milliseconds)
     }
 
     /// Runs `work` every so many milliseconds, first after one period.
     public func every(milliseconds: UInt64, _ work: @escaping () -> Void) -> RepeatedWork {
+        assertOwned()
         let work = RepeatedWork(period: milliseconds, due: clock() + milliseconds, work)
         repeated.append(work)
         return work
@@ -201,10 +225,16 @@ public final class EventLoop: @unchecked Sendable {
     public func run() {
         owner.store(UInt(pthread_self()), ordering: .relaxed)
         while !isStopping.load(ordering: .acquiring) { turn() }
-        owner.store(0, ordering: .relaxed)
-        // What was sent meanwhile and what was put off may hold the last references to connections.
+        // What was sent, put off or repeated may hold connections and services, and these hold the loop.
         putOff = []
-        tasks.withLock { $0 = [] }
+        idleWork = []
+        repeated = []
+        let left = tasks.withLock { tasks in
+            defer { tasks = Tasks(isClosed: true) }
+            return tasks.waiting
+        }
+        owner.store(0, ordering: .relaxed)
+        _ = left  // released without the lock
     }
 
     /// One turn, on the calling thread, which the loop belongs to from then on.
@@ -242,7 +272,7 @@ public final class EventLoop: @unchecked Sendable {
     private func runTasks() {
         _ = tm_wake_clear(waker)  // or it is clear already
         var work: [@Sendable () -> Void] = []
-        tasks.withLock { swap(&$0, &work) }
+        tasks.withLock { swap(&$0.waiting, &work) }
         for task in work { task() }
     }
 

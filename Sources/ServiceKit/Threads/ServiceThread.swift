@@ -3,11 +3,14 @@
 
 import CPlatform
 import Glibc
+import Synchronization
 
-/// A started thread. It must be joined.
+/// A started thread. Who needs its end joins it; one that is let go of without goes on, and what the system keeps of it
+/// is given back when it ends.
 public final class ServiceThread: Sendable {
     // A pthread_t is a plain number on Linux; it is written once, before anybody can see it.
     private let handle: pthread_t
+    private let isJoined = Atomic<Bool>(false)
 
     /// Starts `body` on a new thread.
     ///
@@ -28,10 +31,16 @@ public final class ServiceThread: Sendable {
         handle = thread
     }
 
+    deinit {
+        if !isJoined.load(ordering: .relaxed) { pthread_detach(handle) }
+    }
+
     /// Waits for the end of the thread; once.
     public func join() {
+        let wasJoined = isJoined.exchange(true, ordering: .relaxed)
+        precondition(!wasJoined, "a thread can be joined once")
         let code = pthread_join(handle, nil)
-        precondition(code == 0, "a thread can be joined once: \(code)")
+        precondition(code == 0, "a thread cannot be joined by itself: \(code)")
     }
 
     private final class Body: Sendable {
