@@ -52,7 +52,7 @@ public struct Audit: Sendable {
     public let topology: Topology
     public let partitions: [Partition]
     public let nodes: [NodeLedger]
-    public let findings: [Finding]
+    public private(set) var findings: [Finding]
 
     /// Audits the cluster in a folder.
     ///
@@ -86,6 +86,13 @@ public struct Audit: Sendable {
         findings =
             partitions.flatMap(\.findings) + Self.earlierLosses(partitions, topology, folder)
             + nodes.flatMap { NodeCheck.contradictions($0, partitions, topology) + NodeCheck.epochs(of: $0, topology) }
+    }
+
+    /// With commands that can be pasted.
+    public func completed(by given: GivenOptions) -> Audit {
+        var told = self
+        told.findings = findings.map { $0.completed(by: given) }
+        return told
     }
 
     /// Streams that have moved while they were read.

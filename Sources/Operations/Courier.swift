@@ -286,10 +286,13 @@ extension Courier {
 
 extension Failure {
     /// Redis belongs to another cluster than before.
-    static func foreignRedis(_ other: ClusterID, at url: String) -> Failure {
+    ///
+    /// - Parameter own: the cluster of the folder.
+    static func foreignRedis(_ other: ClusterID, at url: String, own: ClusterID? = nil) -> Failure {
         Failure(
             .configuration, "this Redis belongs to another cluster, \(other)", at: url,
-            advice: "Check --redis and --namespace.")
+            advice: own.map { Surroundings.way(from: other, to: $0) } ?? "Check --redis and --namespace.",
+            mayBeMisplaced: true)
     }
 
     fileprivate static func unreachable(_ trouble: RedisError?, silent link: RedisLink) -> Failure {
@@ -300,7 +303,8 @@ extension Failure {
     fileprivate static func noTopology(_ trouble: RedisError?, at key: String) -> Failure {
         if let trouble { return Failure(.configuration, trouble.description, advice: trouble.hint.map { "\($0)." }) }
         return Failure(
-            .configuration, "Redis publishes no topology", at: key, advice: "`tallymill repair` publishes it again.")
+            .configuration, "Redis publishes no topology", at: key, advice: "`tallymill repair` publishes it again.",
+            mayBeMisplaced: true)
     }
 
     fileprivate static func shardBehind(

@@ -8,7 +8,8 @@
 //   <data>/rebalance.journal                               what a change of epoch does that has not ended
 //   <data>/restore.staging/                                shards that `restore` is copying
 //   <data>/replaced-20261121T091658Z/                      what `restore --replace` has put aside
-//   <data>/up/                                             what a running `up` needs: its lock, its private Redis
+//   <data>/up/                                             what a running `up` needs: its lock, its sockets
+//   <data>/redis/                                          the files of its private Redis
 
 public import ServiceKit
 public import ShardConsumer
@@ -27,6 +28,8 @@ public struct DataFolder: Sendable {
     public var clusterFilePath: String { "\(path)/\(Self.clusterFileName)" }
     public var clusterLockPath: String { "\(path)/topology.lock" }
     public var upPath: String { "\(path)/up" }
+    /// The files of the Redis that an `up` has for itself.
+    var privateRedisPath: String { "\(path)/redis" }
 
     public var journalPath: String { "\(path)/rebalance.journal" }
 
@@ -113,7 +116,8 @@ public struct DataFolder: Sendable {
         if let file = try readClusterFile() { return file }
         throw Failure(
             .configuration, "there is no cluster in \(path)",
-            advice: "`tallymill init --data-dir \(path) --partitions 4` makes one, --data-dir names another folder.")
+            advice: "--data-dir names another folder; `tallymill init --partitions 4` makes a cluster in this one.",
+            mayBeMisplaced: true)
     }
 
     /// The cluster file of an initialised cluster.

@@ -18,9 +18,9 @@ public struct Finding: Hashable, Sendable {
     /// A file, or keys in Redis.
     public let place: String
     /// One sentence without a full stop.
-    public let what: String
+    public private(set) var what: String
     /// What to do next, as sentences; nil for a note.
-    public let advice: String?
+    public private(set) var advice: String?
 
     init(_ partition: UInt32?, _ place: String, _ what: String, _ advice: String) {
         severity = .error
@@ -46,6 +46,14 @@ public struct Finding: Hashable, Sendable {
     init(_ failure: Failure, partition: UInt32?, otherwise place: String) {
         self.init(
             partition, failure.location ?? place, failure.what, failure.advice ?? "Run this again.")
+    }
+
+    /// With commands that can be pasted.
+    func completed(by given: GivenOptions) -> Finding {
+        var finding = self
+        finding.what = given.completing(what)
+        finding.advice = advice.map { given.completing($0) }
+        return finding
     }
 
     public var json: String {

@@ -101,7 +101,8 @@ public struct Initializer {
             .configuration, "this Redis belongs to cluster \(topology.cluster), whose cluster file is not here",
             at: folder.clusterFilePath,
             advice:
-                "Put its cluster file and its shards into \(folder.path), or name another --namespace for a new one.")
+                "Put its cluster file and its shards into \(folder.path), or name another --namespace for a new one.",
+            mayBeMisplaced: true)
     }
 
     private func clusterFile(
@@ -114,7 +115,7 @@ public struct Initializer {
                 throw Failure(
                     .configuration, "a rebalance to \(existing.topology.partitions) partitions is unfinished",
                     at: folder.clusterFilePath,
-                    advice: "`tallymill rebalance resume --data-dir \(folder.path)` goes on with it.")
+                    advice: "`tallymill rebalance resume` goes on with it.")
             }
             if existing.state == .ready || existing.isUnfinished { return (existing, false) }
             file = existing

@@ -153,8 +153,14 @@ extension MissingBatches {
     static func find(
         _ topology: Topology, in folder: DataFolder, _ keys: ClusterKeys
     ) throws(Failure) -> [MissingBatches] {
+        try find(topology.partitionIDs, of: topology, in: folder, keys)
+    }
+
+    private static func find(
+        _ partitions: [PartitionID], of topology: Topology, in folder: DataFolder, _ keys: ClusterKeys
+    ) throws(Failure) -> [MissingBatches] {
         var missing: [MissingBatches] = []
-        for partition in topology.partitionIDs {
+        for partition in partitions {
             let location = folder.shard(partition.number, of: topology)
             guard Folder.exists(location.path) else { continue }
             let look = try QueueReading(partition, keys, isWhole: false)
@@ -163,6 +169,29 @@ extension MissingBatches {
                 shard.state == .open, shard.uuid == ledger.shard
             else { continue }
             missing += find(look, watermarks: shard.watermarks, in: partition)
+        }
+        return missing
+    }
+}
+
+extension MissingBatches {
+    /// As `find`, for who looks often: only partitions are read closely whose file lacks what the queue has seen
+    /// committed, or that have refused a producer.
+    static func findIfBehind(
+        _ topology: Topology, in folder: DataFolder, _ keys: ClusterKeys
+    ) throws(Failure) -> [MissingBatches] {
+        var missing: [MissingBatches] = []
+        for partition in topology.partitionIDs {
+            let location = folder.shard(partition.number, of: topology)
+            guard Folder.exists(location.path) else { continue }
+            let (committed, inspected) = try onRedis { () throws(RedisError) in
+                (try keys.watermarks(of: partition), try keys.inspect(partition))
+            }
+            guard let shard = try? ShardReader.watermarks(of: location) else { continue }  // `verify` says why not
+            var hasRefused = false
+            if case .group(let group) = inspected { hasRefused = !group.behind.isEmpty }
+            guard hasRefused || committed.contains(where: { $1 > shard.watermarks[$0] ?? 0 }) else { continue }
+            missing += try find([partition], of: topology, in: folder, keys)
         }
         return missing
     }

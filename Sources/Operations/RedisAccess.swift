@@ -13,6 +13,8 @@ public struct RedisAccess: Sendable {
 
     public let link: RedisLink
     public let names: KeyNames
+    /// Redis and namespace, without secrets.
+    public var place: String { link.place(of: names) }
     /// Whether a Redis is accepted that may lose what it has confirmed.
     public var allowVolatile: Bool { link.allowVolatile }
 
@@ -52,7 +54,14 @@ public struct RedisAccess: Sendable {
         if problems.isEmpty { return connection }
         throw Failure(
             RedisError.unfit(problems).exitCode, problems.map { $0.description }.joined(separator: "\n  "),
-            at: "\(link.url)")
+            at: "\(link.url)", mayBeMisplaced: problems.contains(.libraryMissing))
+    }
+
+    /// Makes sure that Redis is there before long work begins, which then waits for it more patiently.
+    ///
+    /// - Throws: as `connect`, after 5 s.
+    public func requireReachable() throws(Failure) {
+        _ = try connect(waitingMilliseconds: Self.startMilliseconds)
     }
 
     /// Tries until Redis has answered everything and nothing is wrong that passes with time.
@@ -96,6 +105,9 @@ func onRedis<Value>(_ body: () throws(RedisError) -> Value) throws(Failure) -> V
 extension Failure {
     /// 78 if Redis refuses us for good, 69 otherwise.
     init(_ error: RedisError) {
-        self.init(error.exitCode, error.description, advice: error.hint.map { "\($0)." })
+        var mayBeMisplaced = false
+        if case .unreachable = error { mayBeMisplaced = true }
+        self.init(
+            error.exitCode, error.description, advice: error.hint.map { "\($0)." }, mayBeMisplaced: mayBeMisplaced)
     }
 }

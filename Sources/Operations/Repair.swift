@@ -93,6 +93,13 @@ public final class Repair {
         return plan
     }
 
+    /// What to look at before the plan: that Redis may be another one than was meant; nil if it knows the cluster.
+    public var caution: String? {
+        if !survey.isNothingThere { return nil }
+        return "nothing of cluster \(survey.file.topology.cluster) is in \(access.place): if it has not lost its keys,"
+            + " name the right one with --redis and --namespace"
+    }
+
     /// What this repair will not mend, one range a line.
     public var unmended: [String] {
         missing.filter { !isAccepted($0) }.map { "\($0): they \($0.cause)" }

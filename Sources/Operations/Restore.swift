@@ -103,7 +103,7 @@ public struct Restore: Sendable {
             case .held(let holder):
                 throw Failure(
                     .locked, "\(holder.map { "process \($0)" } ?? "another process") consumes this shard", at: path,
-                    advice: "Stop the consumers (`tallymill up`: Ctrl-C), then run this again.")
+                    advice: "Stop the consumers (`up`: Ctrl-C), then run this again.")
             }
         }
         return locks

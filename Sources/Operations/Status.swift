@@ -21,13 +21,13 @@ public struct Status: Sendable {
         /// Milliseconds since 1970; nil if the shard was never written, or is not on this host.
         public let lastCommitMilliseconds: UInt64?
         /// What is wrong with it; nil if nothing.
-        public let finding: String?
+        public fileprivate(set) var finding: String?
     }
 
     public let topology: Topology
-    public let partitions: [Partition]
-    /// What is due, or wrong, with the cluster as a whole, each with the command that mends it; empty if nothing.
-    public let findings: [String]
+    public private(set) var partitions: [Partition]
+    /// What is due, or wrong, each with the command that mends it; empty if nothing.
+    public private(set) var findings: [String]
 
     /// - Throws: 69 if Redis is unreachable, 78 if there is no topology.
     public init(_ folder: DataFolder, _ access: RedisAccess) throws(Failure) {
@@ -38,21 +38,53 @@ public struct Status: Sendable {
         guard let topology = file?.topology ?? published else {
             throw Failure(
                 .configuration, "there is no cluster, neither in \(folder.path) nor in Redis",
-                advice: "`tallymill init` makes one.")
+                advice: "--data-dir names another folder; `tallymill init --partitions 4` makes a cluster in this one.",
+                mayBeMisplaced: true)
         }
         self.topology = topology
         findings =
             try file.map { file throws(Failure) in
-                Self.findings(try Survey(folder, file, connection, access.names))
+                let survey = try Survey(folder, file, connection, access.names)
+                return Self.findings(survey, access) + (try Self.missing(survey, folder, keys))
             } ?? []
         partitions = try onRedis { () throws(RedisError) in
             try topology.partitionIDs.map { partition throws(RedisError) in
-                Self.partition(partition, topology, folder, try keys.inspect(partition))
+                // With a cluster file the keys that are missing are a finding already.
+                Self.partition(partition, topology, folder, try keys.inspect(partition), isTold: file != nil)
             }
         }
     }
 
-    private static func findings(_ survey: Survey) -> [String] {
+    /// With commands that can be pasted.
+    public func completed(by given: GivenOptions) -> Status {
+        var told = self
+        told.findings = findings.map { given.completing($0) }
+        told.partitions = partitions.map { partition in
+            var partition = partition
+            partition.finding = partition.finding.map { given.completing($0) }
+            return partition
+        }
+        return told
+    }
+
+    /// Batches that shards lack which their queues have seen committed.
+    private static func missing(
+        _ survey: Survey, _ folder: DataFolder, _ keys: ClusterKeys
+    ) throws(Failure) -> [String] {
+        guard survey.file.state == .ready, survey.canAsk else { return [] }
+        let file = survey.file
+        let missing = try MissingBatches.findIfBehind(file.topology, in: folder, keys)
+        return missing.map { range in
+            let path = folder.shardPath(range.partition, of: file.topology.partitions)
+            return "\(range): they \(range.cause). Put back the newest copy of \(path)."
+                + MissingBatches.wayOn([range])
+        }
+    }
+
+    private static func findings(_ survey: Survey, _ access: RedisAccess) -> [String] {
+        if survey.isNothingThere {
+            return ["nothing of this cluster is in \(access.place): \(Surroundings.wayOfEmpty)"]
+        }
         let isUnfinishedInit = survey.file.state == .building && survey.file.earlier.isEmpty
         let command = isUnfinishedInit ? "tallymill init" : "tallymill repair"
         let due = survey.due.map { due in
@@ -63,7 +95,7 @@ public struct Status: Sendable {
     }
 
     private static func partition(
-        _ partition: PartitionID, _ topology: Topology, _ folder: DataFolder, _ reply: InspectReply
+        _ partition: PartitionID, _ topology: Topology, _ folder: DataFolder, _ reply: InspectReply, isTold: Bool
     ) -> Partition {
         let path = folder.shardPath(partition, of: topology.partitions)
         // A status has no opinion on files: they may be on another host.
@@ -71,7 +103,8 @@ public struct Status: Sendable {
         guard case .group(let group) = reply else {
             return Partition(
                 number: partition.number, length: 0, bytes: 0, oldestSeconds: nil, owner: nil,
-                lastCommitMilliseconds: commit, finding: "no keys in Redis: run `tallymill repair`")
+                lastCommitMilliseconds: commit,
+                finding: "no keys in Redis" + (isTold ? "" : ": run `tallymill repair`"))
         }
         return Partition(
             number: partition.number, length: group.length, bytes: group.bytes,

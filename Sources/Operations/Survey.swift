@@ -34,6 +34,14 @@ public struct Survey: Sendable {
     /// What no repair mends; the first of them stops it.
     public private(set) var obstacles: [Failure] = []
 
+    /// Whether Redis shows nothing of the cluster: it has lost all of it, or it is another one.
+    var isNothingThere: Bool {
+        var missing = 0
+        for case .groups(let partitions) in due { missing += partitions.count }
+        return file.state == .ready && missing == file.topology.partitions
+            && due.contains { if case .topology(nil, _) = $0 { true } else { false } }
+    }
+
     /// Whether Redis has the functions of this release.
     var canAsk: Bool {
         !due.contains { if case .library = $0 { true } else { false } }
@@ -73,7 +81,7 @@ public struct Survey: Sendable {
         }
         guard let published else { return due.append(.topology(published: nil, wanted: wanted)) }
         if published.cluster != wanted.cluster {
-            obstacles.append(.foreignRedis(published.cluster, at: names.topology))
+            obstacles.append(.foreignRedis(published.cluster, at: names.topology, own: wanted.cluster))
         } else if published.epoch > wanted.epoch {
             obstacles.append(.olderFolder(published, wanted, folder))
         } else if published.epoch < wanted.epoch {

@@ -1,9 +1,16 @@
 // How a verification reads, for people and for programs.
 
-import ServiceKit
+public import ServiceKit
 import TallyCore
 
 extension Verification {
+    /// With commands that can be pasted.
+    public func completed(by given: GivenOptions) -> Verification {
+        var told = self
+        told.findings = findings.map { $0.completed(by: given) }
+        return told
+    }
+
     /// Findings with what to do, notes, and the sum of it all.
     public var text: String {
         let listed = findings.errors + findings.notes

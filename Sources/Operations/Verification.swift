@@ -21,7 +21,7 @@ public struct Verification: Sendable {
     /// Over the shards whose counters could all be read.
     public private(set) var keys = 0
     public private(set) var total: Int128 = 0
-    public private(set) var findings: [Finding] = []
+    public internal(set) var findings: [Finding] = []
     /// Why Redis was not looked at, nil if it was.
     public let redisSkipped: String?
     /// SQLite cannot make sense of a shard.

@@ -28,6 +28,9 @@ public struct RedisLink: Hashable, Sendable {
         self.connectMilliseconds = connectMilliseconds
         self.commandMilliseconds = commandMilliseconds
     }
+
+    /// Where keys of that name are looked for, without secrets: "redis://127.0.0.1:6379, namespace tallymill".
+    public func place(of names: KeyNames) -> String { "\(url), namespace \(names.namespace)" }
 }
 
 /// The client library in use.

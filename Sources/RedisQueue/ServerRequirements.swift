@@ -227,7 +227,7 @@ extension ServerProblem: CustomStringConvertible {
         case .withoutConfig(let what):
             "\(what) of this Redis cannot be read: it has no command CONFIG; \(ServerRequirements.configAdvice)"
                 + (what == "appendfsync" ? ", or pass --allow-volatile-redis" : "")
-        case .libraryMissing: "this Redis has no functions of tallymill: run `tallymill init`"
+        case .libraryMissing: "this Redis has no functions of tallymill: no cluster is in it, or it has lost them"
         case .libraryOutdated(let revision):
             "the functions in this Redis have revision \(revision), this program needs \(FunctionLibrary.revision): "
                 + "run `tallymill init`"

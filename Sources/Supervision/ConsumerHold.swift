@@ -67,7 +67,7 @@ public final class ConsumerHold {
         case .late:
             throw Failure(
                 .failure, "the consumers of process \(client.pid) are not ready after \(waitingMilliseconds / 1_000) s",
-                advice: "They are being started; what `tallymill up` prints says why it takes so long.")
+                advice: "They are being started; what `up` prints says why it takes so long.")
         }
     }
 

@@ -49,12 +49,12 @@ final class ControlClient {
                     break
                 case .failed(let number):
                     throw Failure(
-                        cannot: "speak to the `tallymill up` of process \(pid)", errno: number, at: path,
+                        cannot: "speak to the `up` of process \(pid)", errno: number, at: path,
                         advice: "The same user can, and root.")
                 }
             } else if isLast {
                 throw Failure(
-                    .locked, "the `tallymill up` of process \(pid) has no control socket: it is of an earlier release",
+                    .locked, "the `up` of process \(pid) has no control socket: it is of an earlier release",
                     at: dataFolder, advice: "Stop it with Ctrl-C and start it with this release, then run this again.")
             }
             _ = poll(nil, 0, lookMilliseconds)  // room for the other side; the next turn looks
@@ -82,7 +82,7 @@ final class ControlClient {
             var entry = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
             let count = poll(&entry, 1, now >= deadline ? 0 : Int32(clamping: deadline - now))
             if count == 0 { return .late }
-            guard count > 0 || errno == EINTR else { throw Failure(cannot: "wait for `tallymill up`", errno: errno) }
+            guard count > 0 || errno == EINTR else { throw Failure(cannot: "wait for `up`", errno: errno) }
             if count > 0, try !readMore() { return .ended }
         }
     }
@@ -95,7 +95,7 @@ final class ControlClient {
             switch errno {
             case EINTR, EAGAIN: return true
             case ECONNRESET: return false
-            default: throw Failure(cannot: "read what `tallymill up` says", errno: errno)
+            default: throw Failure(cannot: "read what `up` says", errno: errno)
             }
         }
         guard count > 0, pending.count + count <= Self.answerBytesMax else { return false }
@@ -106,13 +106,13 @@ final class ControlClient {
     /// The `up` has ended, or does not want to speak any more.
     var ended: Failure {
         Failure(
-            .unavailable, "the `tallymill up` of process \(pid) has closed the connection",
+            .unavailable, "the `up` of process \(pid) has closed the connection",
             advice: "If it has ended, start it again: it starts the consumers that the cluster file asks for.")
     }
 
     /// It has answered something else than hoped for.
     func refusal(_ line: String) -> Failure {
         let words = line.hasPrefix("error ") ? String(line.dropFirst("error ".count)) : line
-        return Failure(.failure, "the `tallymill up` of process \(pid) says: \(words)")
+        return Failure(.failure, "the `up` of process \(pid) says: \(words)")
     }
 }

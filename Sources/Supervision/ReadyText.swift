@@ -1,28 +1,25 @@
 // What `up` prints when everything works: lines to be pasted into another terminal, whatever folder that one is in; and
 // what it adds when consumers cannot work yet.
 
-import ServiceKit
+public import ServiceKit
 
 /// The text, once the web node has said where it listens.
 public struct ReadyText {
     private let partitions: Int
     private let shownFolder: String
-    private let dataFolder: String
-    private let callName: String
+    private let given: GivenOptions
     private let demandsTokens: Bool
 
     /// - Parameters:
     ///   - shownFolder: the data folder as it was given.
-    ///   - dataFolder: the same from the root.
-    ///   - callName: see `Programs.callName`.
+    ///   - given: what commands are completed with.
     ///   - demandsTokens: whether clients need one.
     public init(
-        partitions: Int, shownFolder: String, dataFolder: String, callName: String, demandsTokens: Bool = false
+        partitions: Int, shownFolder: String, given: GivenOptions, demandsTokens: Bool = false
     ) {
         self.partitions = partitions
         self.shownFolder = shownFolder
-        self.dataFolder = dataFolder
-        self.callName = callName
+        self.given = given
         self.demandsTokens = demandsTokens
     }
 
@@ -34,7 +31,7 @@ public struct ReadyText {
             tallymill is ready: \(address), \(partitions == 1 ? "1 partition" : "\(partitions) partitions"), \
             data in \(shownFolder)
               curl \(token)-d 'key=hello&value=1' \(Self.reachable(Self.url(in: address)))/increment
-              \(callName) report --data-dir \(ShellWord.quoted(dataFolder))
+              \(given.command("tallymill report"))
             Ctrl-C drains and stops it.
             """
     }
@@ -55,13 +52,11 @@ public struct ReadyText {
 
 /// Of an epoch that a rebalance has not finished.
 public enum UnfinishedText {
-    /// - Parameters:
-    ///   - dataFolder: from the root.
-    ///   - callName: see `Programs.callName`.
-    public static func text(_ state: ClusterState, dataFolder: String, callName: String) -> String {
+    /// - Parameter given: what commands are completed with.
+    public static func text(_ state: ClusterState, given: GivenOptions) -> String {
         let partitions = state.partitions == 1 ? "1 partition" : "\(state.partitions) partitions"
-        return "The rebalance to \(partitions) is unfinished: until `\(callName) rebalance resume --data-dir "
-            + "\(ShellWord.quoted(dataFolder))` has gone on with it, what is counted waits in Redis."
+        return "The rebalance to \(partitions) is unfinished: until `\(given.command("tallymill rebalance resume"))` "
+            + "has gone on with it, what is counted waits in Redis."
     }
 }
 

@@ -22,7 +22,7 @@ public enum UpControl {
         case .late:
             throw Failure(
                 .unavailable,
-                "the `tallymill up` of process \(client.pid) has not answered within \(answerMilliseconds / 1_000) s",
+                "the `up` of process \(client.pid) has not answered within \(answerMilliseconds / 1_000) s",
                 at: dataFolder)
         }
     }

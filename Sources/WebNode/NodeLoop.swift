@@ -28,6 +28,7 @@ final class NodeLoop: IncrementService, @unchecked Sendable {
     private let delivery: Delivery
     private let logger: Logger
     private var producer: Producer
+    private let refuser: Refuser
     /// By ticket slot.
     private var waiting: [Waiting?] = []
     /// No deadline in `waiting` is earlier.
@@ -59,10 +60,13 @@ final class NodeLoop: IncrementService, @unchecked Sendable {
     /// How long a busy loop goes on reading before it pushes what it has.
     private static let gatherMilliseconds: UInt64 = 2
 
-    init(loop: LoopHandle, of loops: Int, producer: Producer, delivery: Delivery, logger: Logger) {
+    init(
+        loop: LoopHandle, of loops: Int, producer: Producer, refuser: Refuser, delivery: Delivery, logger: Logger
+    ) {
         self.loop = loop
         self.loops = loops
         self.producer = producer
+        self.refuser = refuser
         self.delivery = delivery
         self.logger = logger
     }
@@ -104,7 +108,7 @@ final class NodeLoop: IncrementService, @unchecked Sendable {
                 increments, level: request.level, idempotencyKey: request.idempotencyKey, now: now)
         } catch {
             statistics.refused[RefusalReason(error), default: 0] += 1
-            return .refused(HTTPFront.Refusal(error, of: producer.id))
+            return .refused(HTTPFront.Refusal(error, of: refuser))
         }
         statistics.accepted[Int(request.level.rawValue)] += 1
         schedulePump()
@@ -131,12 +135,12 @@ final class NodeLoop: IncrementService, @unchecked Sendable {
     }
 
     private var closed: [ClosedReport] {
-        producer.closedPartitions.map { ClosedReport($0, of: producer.id) }
+        producer.closedPartitions.map { ClosedReport($0, of: refuser) }
     }
 
     /// Why no request is admitted, whatever it touches; nil if some are.
     private func refusal() -> String? {
-        if let refusal = producer.closedReason(now: loop.loop.now) { return refusal.sentence(of: producer.id) }
+        if let refusal = producer.closedReason(now: loop.loop.now) { return refuser.sentence(refusal) }
         return producer.isEveryPartitionClosed ? closed.allClosed : nil
     }
 
@@ -268,7 +272,7 @@ final class NodeLoop: IncrementService, @unchecked Sendable {
         guard refusal != reportedClosed, !producer.isDraining, !isStarting else { return }
         reportedClosed = refusal
         if let refusal {
-            logger.warning("requests are refused", metadata: ["reason": "\(refusal.sentence(of: producer.id))"])
+            logger.warning("requests are refused", metadata: ["reason": "\(refuser.sentence(refusal))"])
         } else {
             logger.info("requests are admitted", metadata: ["epoch": "\(producer.topology?.epoch ?? 0)"])
         }
@@ -283,7 +287,7 @@ final class NodeLoop: IncrementService, @unchecked Sendable {
                     "requests for a partition are refused",
                     metadata: [
                         "partition": "\(partition.number)",
-                        "reason": "\(partition.refusal.sentence(of: producer.id))",
+                        "reason": "\(refuser.sentence(partition.refusal))",
                     ])
             case .opened(let number):
                 logger.info("requests for a partition are admitted", metadata: ["partition": "\(number)"])

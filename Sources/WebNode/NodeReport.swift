@@ -45,10 +45,10 @@ public struct ClosedReport: Hashable, Sendable {
     /// A sentence without a full stop.
     public let sentence: String
 
-    init(_ closed: ClosedPartition, of producer: ProducerID) {
+    init(_ closed: ClosedPartition, of refuser: Refuser) {
         self.init(
             partition: closed.number, reason: RefusalReason(closed.refusal),
-            sentence: closed.refusal.sentence(of: producer))
+            sentence: refuser.sentence(closed.refusal))
     }
 
     public init(partition: UInt32, reason: RefusalReason, sentence: String) {

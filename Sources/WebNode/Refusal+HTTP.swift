@@ -1,11 +1,27 @@
 // How a refusal of the counting side reads on the HTTP side: 503 with a moment to come back, or 422.
 
 import HTTPFront
+import ServiceKit
 import TallyCore
 
+/// Who refuses, and where it has looked: what sentences name beside the reason.
+struct Refuser: Sendable {
+    let producer: ProducerID
+    /// Redis and namespace, without secrets.
+    let place: String
+    let given: GivenOptions
+
+    /// For clients and the log, without a full stop.
+    func sentence(_ refusal: TallyCore.Refusal) -> String {
+        // The key of a client is no text of ours.
+        if case .sumOutOfRange = refusal { return refusal.sentence(of: self) }
+        return given.completing(refusal.sentence(of: self))
+    }
+}
+
 extension HTTPFront.Refusal {
-    init(_ refusal: TallyCore.Refusal, of producer: ProducerID) {
-        let sentence = refusal.sentence(of: producer)
+    init(_ refusal: TallyCore.Refusal, of refuser: Refuser) {
+        let sentence = refuser.sentence(refusal)
         switch refusal {
         case .sumOutOfRange: self = .unprocessable(detail: sentence)
         case .repairDue, .otherCluster, .shardBehind, .redisUnfit:
@@ -17,12 +33,12 @@ extension HTTPFront.Refusal {
 }
 
 extension TallyCore.Refusal {
-    /// For clients and the log, without a full stop.
-    ///
-    /// - Parameter producer: who refuses.
-    func sentence(of producer: ProducerID) -> String {
-        switch self {
-        case .noTopology: "the cluster is not initialised yet: no topology was found in Redis"
+    fileprivate func sentence(of refuser: Refuser) -> String {
+        let producer = refuser.producer
+        return switch self {
+        case .noTopology:
+            "no cluster is published in \(refuser.place): start this node with the --redis and --namespace of its"
+                + " cluster, or, if these are right, run `tallymill init` on the host of the shards"
         case .draining: "this node is shutting down"
         case .redisUnreachable: "Redis does not answer"
         case .outboxFull: "too much is waiting for the consumers on this node"

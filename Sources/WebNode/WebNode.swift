@@ -25,6 +25,8 @@ public final class WebNode: Sendable {
         public var names: KeyNames
         /// Whose tokens requests must bring; nil for none, on loopback only.
         public var access: Access?
+        /// What commands in answers and in the log are completed with.
+        public var given = GivenOptions.none
 
         public init(
             address: Endpoint, eventLoops: Int, http: HTTPLimits, producer: Producer.Configuration,
@@ -85,8 +87,11 @@ public final class WebNode: Sendable {
             var logger = logger
             logger[metadataKey: "loop"] = "\(loop.index)"
             let delivery = Delivery(loop: loop.loop, link: configuration.link, names: configuration.names)
+            let refuser = Refuser(
+                producer: producer.id, place: configuration.link.place(of: configuration.names),
+                given: configuration.given)
             let node = NodeLoop(
-                loop: loop, of: loops, producer: producer, delivery: delivery, logger: logger)
+                loop: loop, of: loops, producer: producer, refuser: refuser, delivery: delivery, logger: logger)
             parts.withLock { $0.append(Part(loop: loop, node: node, delivery: delivery)) }
             return node
         }

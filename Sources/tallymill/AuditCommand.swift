@@ -53,7 +53,8 @@ struct AuditCommand: ParsableCommand {
                         try addresses.map { address throws(Failure) in try NodeQuestion(address, token: token).ask() }
                     }, progress: show)
             }
-            Output.write(Array((format == .json ? audit.json + "\n" : audit.text(all: all)).utf8), to: 1)
+            let told = audit.completed(by: session.given)
+            Output.write(Array((format == .json ? told.json + "\n" : told.text(all: all)).utf8), to: 1)
             return audit.exitCode
         }
     }

@@ -18,7 +18,7 @@ struct ChangeTool {
     private let signals: SignalWaiter
 
     /// How long the consumers of `up` are waited for: a transaction may take 25 s.
-    private static let holdMilliseconds: UInt64 = 60_000
+    static let holdMilliseconds: UInt64 = 60_000
 
     /// - Parameter name: of the command.
     init(_ session: Session, _ name: String, pauseBefore: Int? = nil) throws(Failure) {
@@ -35,10 +35,11 @@ struct ChangeTool {
     func withConsumersStopped(
         _ reason: String, isLocked: Bool = false, _ body: @escaping @Sendable (Rebalance) throws(Failure) -> Void
     ) throws(Failure) {
+        try access.requireReachable()
         let lock = isLocked ? nil : try session.folder.lockForChange()
         let hold = try ConsumerHold.take(
             dataFolder: session.folder.path, reason: reason, waitingMilliseconds: Self.holdMilliseconds)
-        if hold != nil { progress.tell(.done("the consumers of `tallymill up` have stopped")) }
+        if hold != nil { progress.tell(.done("the consumers of `up` have stopped")) }
         let stopRequest = StopRequest()
         let rebalance = Rebalance(
             session.folder, access, logger: session.log.logger("rebalance"), stopRequest: stopRequest,
@@ -53,7 +54,7 @@ struct ChangeTool {
         try withExtendedLifetime(lock) { () throws(Failure) in try work.end() }
         if let hold {
             let answer = try hold.release(waitingMilliseconds: Self.holdMilliseconds)
-            Output.line("`tallymill up`: \(answer)")
+            Output.line("`up`: \(answer)")
         }
     }
 }
@@ -116,7 +117,7 @@ final class ChangeProgress: Sendable {
             case .progress(let done): shown.line.line?.update(done: done)
             case .done(let text):
                 shown.line.line?.clear()
-                Output.line(text)
+                Output.told(text + "\n")
             }
         }
     }

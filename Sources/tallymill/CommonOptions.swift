@@ -1,15 +1,10 @@
-// The options that every command has, and the way from flags to settings.
+// The options that every command has, and the way from flags to settings (Session.swift has what they mean).
 //
 // Help texts, ranges and defaults come from the table of settings; a flag that is absent here falls back to the
 // environment, the file of --config, and the default.
 
 import ArgumentParser
-import Glibc
-import Logging
-import Operations
-import RedisQueue
 import ServiceKit
-import Supervision
 
 /// Options of all commands.
 struct CommonOptions: ParsableArguments {
@@ -108,48 +103,9 @@ extension ParsableCommand {
         do throws(Failure) {
             code = try body()
         } catch {
-            Output.failure(error)
+            Output.failure(Session.current?.explaining(error) ?? error)
             code = error.code
         }
         if code != .ok { throw ArgumentParser.ExitCode(code.rawValue) }
-    }
-}
-
-/// The settings of a run, and what they mean for Redis and the data folder.
-struct Session {
-    let settings: Settings
-    let folder: DataFolder
-    let log: LogOutput
-
-    init(_ command: CommandName, _ flags: Flags) throws(Failure) {
-        let environment = Environment.current
-        do throws(SettingsError) {
-            settings = try Settings.load(command: command, flags: flags.values, environment: environment)
-        } catch {
-            throw Failure(error)
-        }
-        folder = DataFolder(settings.text(.dataDir))
-        log = LogOutput(settings, environment: environment)
-        log.bootstrap()
-        for warning in settings.warnings {
-            let advice: Logger.Metadata = warning.advice.map { ["advice": "\($0)"] } ?? [:]
-            log.logger("settings").warning("\(warning.sentence)", metadata: advice)
-        }
-        _ = try ParentDeath.arm(environment: environment)  // false: nobody asked for it
-    }
-
-    /// K if it is demanded: by a flag. In the environment or a file it is the K of a new cluster, so that one file
-    /// serves before and after a rebalance.
-    var demandedPartitions: Int? {
-        settings.origin(of: .partitions) == .flag ? settings.integer(.partitions) : nil
-    }
-
-    /// How to reach Redis. - Parameter clientName: what `CLIENT LIST` shows.
-    func redis(clientName: String) throws(Failure) -> RedisAccess {
-        let own = try UpFolder.socket(ofDataFolder: folder.path).map { "unix://\($0)" }
-        let text = settings.optionalText(.redis) ?? own ?? "redis://127.0.0.1:6379"
-        return try RedisAccess(
-            url: text, passwordFile: settings.optionalText(.redisPasswordFile), namespace: settings.text(.namespace),
-            clientName: clientName, allowVolatile: settings.isOn(.allowVolatileRedis))
     }
 }

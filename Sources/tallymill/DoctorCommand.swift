@@ -40,6 +40,7 @@ struct DoctorCommand: ParsableCommand {
             subject.queueBytes = session.settings.bytes(.queueBytes)
             subject.connectionsMax = session.settings.integer(.maxConnections)
             subject.secrets = session.settings.secretFiles
+            subject.given = session.given
             let doctor = Doctor(subject)
             Output.write(Array((format == .json ? doctor.json + "\n" : doctor.text).utf8), to: 1)
             return doctor.exitCode

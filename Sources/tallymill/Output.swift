@@ -12,18 +12,24 @@ enum Output {
         write(Array((text + "\n").utf8), to: STDOUT_FILENO)
     }
 
+    /// Text for a person, whose commands can be pasted.
+    static func told(_ text: String, to descriptor: Int32 = STDOUT_FILENO) {
+        write(Array((Session.current?.given.completing(text) ?? text).utf8), to: descriptor)
+    }
+
     /// Why a command ends: for a person the sentence and the advice below it, in systemd's journal one event.
     static func failure(_ failure: Failure) {
         let log = LogOutput(format: .auto, level: .info, journalStream: Environment.current["JOURNAL_STREAM"])
         guard log.format == .journal else { return error(failure.report) }
         var fields: Logger.Metadata = ["exit_code": "\(failure.code.rawValue)"]
-        if let advice = failure.advice { fields["advice"] = "\(advice)" }
-        log.logger("tallymill").critical("\(failure.sentence)", metadata: fields)
+        let given = Session.current?.given ?? .none
+        if let advice = failure.advice { fields["advice"] = "\(given.completing(advice))" }
+        log.logger("tallymill").critical("\(given.completing(failure.sentence))", metadata: fields)
     }
 
     /// A message for a person.
     static func error(_ text: String) {
-        write(Array((text + "\n").utf8), to: STDERR_FILENO)
+        told(text + "\n", to: STDERR_FILENO)
     }
 
     /// A question, without the end of a line.

@@ -51,7 +51,7 @@ extension RebalanceCommand {
                 let plan = try RebalancePlan(
                     session.folder, session.redis(clientName: "tallymill-rebalance"), to: to,
                     queueBytes: session.settings.bytes(.queueBytes))
-                Output.write(Array((format == .json ? plan.json + "\n" : plan.text).utf8), to: STDOUT_FILENO)
+                if format == .json { Output.line(plan.json) } else { Output.told(plan.text) }
                 return .ok
             }
         }
@@ -81,7 +81,7 @@ extension RebalanceCommand {
                     Output.line("nothing to do: epoch \(plan.topology.epoch) has \(to) partitions")
                     return .ok
                 }
-                Output.write(Array(plan.text.utf8), to: STDERR_FILENO)
+                Output.told(plan.text, to: STDERR_FILENO)
                 guard try Confirmation.ask("Change to \(to) partitions?", isGiven: yes) else { return .failure }
                 try tool.withConsumersStopped("rebalance to \(to) partitions") { rebalance throws(Failure) in
                     try rebalance.run(to: to)
@@ -102,8 +102,7 @@ extension RebalanceCommand {
             try run { () throws(Failure) in
                 let session = try Session(.rebalance, common.flags)
                 let status = try RebalanceStatus(session.folder)
-                let text = format == .json ? status.json + "\n" : status.text(dataFolder: session.folder.path)
-                Output.write(Array(text.utf8), to: STDOUT_FILENO)
+                if format == .json { Output.line(status.json) } else { Output.told(status.text) }
                 return .ok
             }
         }

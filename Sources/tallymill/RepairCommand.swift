@@ -58,10 +58,11 @@ struct RepairCommand: ParsableCommand {
             }
             let repair = try Repair(tool.session.folder, tool.access, options)
             let plan = repair.plan
-            for step in plan { Output.line("due: \(step)") }
+            if let caution = repair.caution { Output.error("note: \(caution)") }
+            for step in plan { Output.told("due: \(step)\n") }
             if plan.isEmpty {
                 // What is missing is told at the end; what was declared lost before is told to Redis once more.
-                if !repair.unmended.isEmpty || !options.accepted.isEmpty { try repair.run { Output.line($0) } }
+                if !repair.unmended.isEmpty || !options.accepted.isEmpty { try repair.run { Output.told($0 + "\n") } }
                 try repair.checkNodes()
                 Output.line("nothing to repair: Redis is as the cluster file says")
                 return .ok
@@ -71,7 +72,7 @@ struct RepairCommand: ParsableCommand {
                 Output.line("nothing was done")
                 return .ok
             }
-            try repair.run { Output.line($0) }
+            try repair.run { Output.told($0 + "\n") }
             Output.line("done")
             return .ok
         }

@@ -19,7 +19,8 @@ struct StatusCommand: ParsableCommand {
         try run { () throws(Failure) in
             let session = try Session(.status, common.flags)
             let status = try Status(session.folder, try session.redis(clientName: "tallymill-status"))
-            Output.write(Array((format == .json ? status.json + "\n" : status.table).utf8), to: 1)
+            let told = status.completed(by: session.given)
+            Output.write(Array((format == .json ? told.json + "\n" : told.table).utf8), to: 1)
             return .ok
         }
     }

@@ -31,7 +31,9 @@ final class TopFeed: Sendable {
             var next = MonotonicClock.milliseconds()
             var pause: UInt64
             repeat {
-                readings.send(sampler.read())
+                var reading = sampler.read()
+                reading.problems = reading.problems.map { session.given.completing($0) }
+                readings.send(reading)
                 let now = MonotonicClock.milliseconds()
                 next = max(next + UInt64(everyMilliseconds), now)
                 pause = next - now

@@ -67,7 +67,8 @@ struct UpCommand: ParsableCommand {
             settings: session.settings, executable: executable, dataFolder: data.path, socketPath: redis?.socketPath,
             logFormat: session.log.format, environment: environment)
         let asked = session.demandedPartitions
-        let callName = Programs.callName(of: executable, environment: environment)
+        let given = session.given.fromAnywhere(
+            calling: Programs.callName(of: executable, environment: environment), dataFolder: data.path)
         let hooks = ClusterHooks(
             initialise: { () throws(Failure) in
                 _ = try Initializer(folder: data, access: access).run(
@@ -81,11 +82,11 @@ struct UpCommand: ParsableCommand {
             total: { () throws(Failure) in try Self.total(data) },
             readyText: { address, state in
                 ReadyText(
-                    partitions: state.partitions, shownFolder: session.folder.path, dataFolder: data.path,
-                    callName: callName, demandsTokens: demandsTokens
+                    partitions: state.partitions, shownFolder: session.folder.path, given: given,
+                    demandsTokens: demandsTokens
                 ).text(address: address)
             },
-            unfinishedText: { UnfinishedText.text($0, dataFolder: data.path, callName: callName) })
+            unfinishedText: { UnfinishedText.text($0, given: given) })
         return ClusterRun(
             redis: redis?.role, control: control, hooks: hooks, signals: signals, logger: session.log.logger("up")
         ).run()

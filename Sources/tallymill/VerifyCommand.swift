@@ -36,8 +36,8 @@ struct VerifyCommand: ParsableCommand {
             let verification = try line.whileShown { show throws(Failure) in
                 try Verification(session.folder, access, progress: show)
             }
-            Output.write(
-                Array((format == .json ? verification.json + "\n" : verification.text).utf8), to: 1)
+            let told = verification.completed(by: session.given)
+            Output.write(Array((format == .json ? told.json + "\n" : told.text).utf8), to: 1)
             return verification.exitCode
         }
     }

@@ -54,8 +54,11 @@ struct WebCommand: ParsableCommand {
         var watch = try RoleWatch(session, defaultPort: RoleWatch.port(besideWeb: listen.port), tokens, logger: logger)
         let access = try session.redis(clientName: "tallymill-web")
         _ = try access.connect(waitingMilliseconds: RedisAccess.startMilliseconds)
-        let node = try WebNode.start(configuration(session.settings, access, tokens), logger: logger)
-        logger.info("listening", metadata: RoleWatch.addresses(node.address, node.boundAddresses))
+        let node = try WebNode.start(
+            configuration(session.settings, access, tokens, session.given), logger: logger)
+        var fields = RoleWatch.addresses(node.address, node.boundAddresses)
+        fields["redis"] = "\(access.place)"
+        logger.info("listening", metadata: fields)
         tokens?.log(to: logger)
         watch.start { NodeObserver(node, access, RoleWatch.build) }
         var isTold = false
@@ -123,7 +126,7 @@ struct WebCommand: ParsableCommand {
     }
 
     private func configuration(
-        _ settings: Settings, _ access: RedisAccess, _ tokens: Access?
+        _ settings: Settings, _ access: RedisAccess, _ tokens: Access?, _ given: GivenOptions
     ) -> WebNode.Configuration {
         var http = HTTPLimits()
         http.bodyBytes = settings.bytes(.requestBodyBytes)
@@ -139,6 +142,7 @@ struct WebCommand: ParsableCommand {
             eventLoops: settings.optionalInteger(.eventLoops) ?? ResourceLimits.processors, http: http,
             producer: producer, link: access.link, names: access.names)
         configuration.access = tokens
+        configuration.given = given
         return configuration
     }
 }

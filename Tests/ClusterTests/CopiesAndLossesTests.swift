@@ -115,7 +115,7 @@ extension ClusterTests {
             try ClusterTests.check(said.contains(left), "`\(left)` is not in: \(said)")
             try expect(
                 cluster, ["verify"], code: 3,
-                ["`tallymill repair --accept-loss e1.p0/\(producer):6-10` declares them lost"])
+                ["`tallymill repair --accept-loss e1.p0/\(producer):6-10 --redis ", "` declares them lost"])
             let before = Files.read(cluster.dataFolder + "/topology.json")
             try expect(cluster, ["rebalance", "run", "--to", "2", "--yes"], code: 3, [left])
             try ClusterTests.check(Files.read(cluster.dataFolder + "/topology.json") == before, "the epoch was changed")

@@ -47,7 +47,7 @@ import Testing
         #expect(
             doctor().found(.shards) == [
                 "error: partition 2 has no shard here (\(path)), and nobody consumes it elsewhere",
-                "$ tallymill restore BACKUP --data-dir \(cluster.folder.path)",
+                "$ tallymill restore BACKUP",
             ])
         // Another host has it.
         try lease(2, host: "web2")
@@ -68,7 +68,7 @@ import Testing
         let lines = doctor().found(.shards)
         #expect(lines.first?.hasPrefix("error: \(cluster.path(0)): it is shard ") == true)
         #expect(lines.first?.hasSuffix(", its list in Redis feeds \(wrong)") == true)
-        #expect(lines.last == "$ tallymill verify --data-dir \(cluster.folder.path)")
+        #expect(lines.last == "$ tallymill verify")
         // The survey tells the same from the other side.
         #expect(doctor().found(.topology).first?.contains("partition 0 in Redis belongs to shard \(wrong)") == true)
     }
@@ -107,7 +107,7 @@ import Testing
             doctor().found(.behind) == [
                 "error: partition 0: its shard seems to lack what it had of producer \(node.name), up to batch 1:"
                     + " web nodes refuse requests for it",
-                "$ tallymill verify --data-dir \(cluster.folder.path)",
+                "$ tallymill verify",
             ])
         // Its consumer has it, and says so.
         try cluster.consume()
@@ -130,7 +130,7 @@ import Testing
         #expect(
             doctor().found(.rebalance) == [
                 "error: building epoch 2 was interrupted: consumers stand still, and the lists grow",
-                "$ tallymill rebalance resume --data-dir \(cluster.folder.path)",
+                "$ tallymill rebalance resume",
             ])
         for check in [DoctorCheck.Name.consumers, .topology, .shards, .units] {
             #expect(doctor().seen(check) == "skipped: the epoch is being built")
@@ -147,7 +147,7 @@ import Testing
         #expect(
             doctor().found(.rebalance) == [
                 "error: `tallymill init` was interrupted",
-                "$ tallymill init --partitions 4 --data-dir \(cluster.folder.path)",
+                "$ tallymill init --partitions 4",
             ])
         #expect(doctor().seen(.shards) == "skipped: the epoch is being built")
     }
@@ -180,7 +180,7 @@ import Testing
         #expect(lines.count == 4)
         #expect(lines[0].hasPrefix("error: partition 1: 1 batch waits ("))
         #expect(lines[0].hasSuffix(", and nobody consumes it"))
-        #expect(lines[1] == "$ tallymill consume --partitions 1 --data-dir \(cluster.folder.path)")
+        #expect(lines[1] == "$ tallymill consume --partitions 1")
         #expect(lines[2] == "warning: partitions 0,2-3 have no consumer; nothing waits there yet")
         // Where systemd runs consumers, it starts them.
         let instances = [ConsumerInstance("0", isEnabled: true, activity: .active)]
@@ -423,7 +423,7 @@ import Testing
         let checks: [DoctorCheck] = [
             .ok(.redisVersion, "Redis 7.0.15"), .skipped(.units, "no systemd here"),
             .warning(.deadLetters, "1 dead letter", DoctorCheck.Mend("tallymill dead-letters list")),
-            .error(.redisRole, "a \"replica\"", DoctorCheck.Mend("a", "b", advice: "First this.")),
+            .error(.redisRole, "a \"replica\"", DoctorCheck.Mend("a", "b", advice: "Where the replica is.")),
         ]
         #expect(
             checks.map(\.text).joined() == """
@@ -432,9 +432,9 @@ import Testing
                 WARNING  dead-letters: 1 dead letter
                            $ tallymill dead-letters list
                 ERROR    redis-role: a "replica"
-                           First this.
                            $ a
                            $ b
+                           Where the replica is.
 
                 """)
         #expect(
@@ -444,7 +444,7 @@ import Testing
                 #"{"check":"dead-letters","outcome":"warning","what":"1 dead letter","#
                     + #""commands":["tallymill dead-letters list"],"advice":null}"#,
                 #"{"check":"redis-role","outcome":"error","what":"a \"replica\"","commands":["a","b"],"#
-                    + #""advice":"First this."}"#,
+                    + #""advice":"Where the replica is."}"#,
             ])
     }
 

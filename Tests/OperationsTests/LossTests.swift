@@ -74,11 +74,44 @@ import Testing
                   Put back the newest copy of those files. If there is none, declare it lost:
                     tallymill repair --accept-loss \(option)
                 """)
+        #expect(
+            try Status(cluster.folder, cluster.access).findings == [
+                "\(range): \(cause). Put back the newest copy of \(path). If there is none, `tallymill repair "
+                    + "--accept-loss \(option)` declares them lost."
+            ])
+        #expect(
+            doctor().found(.shards) == [
+                "error: \(path): the file is older than what was counted: \(range): \(cause)",
+                "$ tallymill repair --accept-loss \(option)",
+            ])
         let before = Files.read(cluster.folder.clusterFilePath)
         let refused = #expect(throws: Failure.self) { try cluster.rebalance(to: 3) }
         #expect(refused?.code == .partial && refused?.report == failure?.report)
         #expect(Files.read(cluster.folder.clusterFilePath) == before, "the preflight changes nothing")
         #expect(try cluster.command("HGET", cluster.group(1).meta, "state") == .bytes(Array("open".utf8)))
+    }
+
+    private func doctor() -> Doctor {
+        Doctor(
+            Doctor.Subject(
+                folder: cluster.folder, access: .success(cluster.access),
+                instances: .failure(Failure(.unavailable, "there is no systemctl"))))
+    }
+
+    /// A file alone that went back: what Redis has seen committed is named, and nothing once the newest copy is there.
+    @Test func anOlderFileIsNamedByWhoLooksOften() throws {
+        let newest = try cluster.moment(1)
+        try cluster.putBack(file: moment)
+        let cause = "they were committed once, and the file, which holds it through 2, does not have them"
+        #expect(try Status(cluster.folder, cluster.access).findings.first?.hasPrefix("\(range): \(cause). ") == true)
+        #expect(
+            doctor().found(.shards) == [
+                "error: \(path): the file is older than what was counted: \(range): \(cause)",
+                "$ tallymill repair --accept-loss \(option)",
+            ])
+        try cluster.putBack(file: newest)
+        #expect(try Status(cluster.folder, cluster.access).findings == [])
+        #expect(doctor().found(.shards) == [])
     }
 
     /// The newest copy of the file ends it without a loss.

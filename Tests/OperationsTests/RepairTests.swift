@@ -44,8 +44,9 @@ import Testing
         try cluster.redis("FLUSHALL")
         #expect(
             try findings(cluster) == [
-                "Redis publishes no topology, the cluster file says epoch 1: run `tallymill repair`",
-                "partitions 0-2 of epoch 1 have no keys in Redis: run `tallymill repair`",
+                "nothing of this cluster is in unix://\(cluster.server.socket), namespace test: `tallymill repair`"
+                    + " makes everything anew, if this is the Redis of the cluster and it has lost its keys. If not,"
+                    + " name the right one with --redis and --namespace."
             ])
         let (plan, done) = try repair(cluster)
         #expect(
@@ -118,7 +119,8 @@ import Testing
         try expectRefusal(
             cluster,
             "test:topology: this Redis belongs to another cluster, \(other.cluster)\n"
-                + "  Check --redis and --namespace.")
+                + "  Name the Redis of cluster \(own.cluster) with --redis, or its --namespace; or with --data-dir the"
+                + " folder of cluster \(other.cluster).")
         let wider = Topology(cluster: own.cluster, epoch: 1, partitions: 5)
         try cluster.redis("SET", names.topology, wider.json)
         try expectRefusal(

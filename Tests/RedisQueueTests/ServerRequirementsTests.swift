@@ -201,7 +201,7 @@ import Testing
         #expect(try FunctionLibrary.loadedRevision(in: connection) == 99)
         #expect(
             ServerProblem.libraryMissing.description
-                == "this Redis has no functions of tallymill: run `tallymill init`")
+                == "this Redis has no functions of tallymill: no cluster is in it, or it has lost them")
         #expect(
             ServerProblem.libraryOutdated(revision: 0).description
                 == "the functions in this Redis have revision 0, this program needs \(FunctionLibrary.revision): "

@@ -189,7 +189,7 @@ import Testing
                 #expect(try holder.end() == .code(69))
                 #expect(
                     holder.errors == [
-                        "tallymill: the `tallymill up` of process \(cluster.process.pid) has closed the connection",
+                        "tallymill: the `up` of process \(cluster.process.pid) has closed the connection",
                         "  If it has ended, start it again: it starts the consumers that the cluster file asks for.",
                     ])
             }
@@ -203,7 +203,7 @@ import Testing
             #expect(try holder.end() == .code(1))
             #expect(
                 holder.errors == [
-                    "tallymill: the `tallymill up` of process \(cluster.process.pid) says: this is no cluster file"
+                    "tallymill: the `up` of process \(cluster.process.pid) says: this is no cluster file"
                 ])
             #expect(try cluster.end() == .code(78))
             #expect(cluster.errors.last == "tallymill: this is no cluster file")

@@ -169,7 +169,7 @@ extension ControlClient {
             let stranger = try Cluster(["x"], in: folder, command: "hold", user: 12_345)
             #expect(try stranger.end() == .code(74))
             let socket = "\(folder)/up/control.sock"
-            let who = "the `tallymill up` of process \(cluster.process.pid)"
+            let who = "the `up` of process \(cluster.process.pid)"
             #expect(
                 stranger.errors == [
                     "tallymill: \(socket): cannot speak to \(who): Permission denied",
@@ -213,7 +213,7 @@ extension ControlClient {
             #expect(failure?.code == .locked)
             #expect(
                 failure?.report == """
-                    tallymill: \(folder): the `tallymill up` of process \(old.process.pid) has no control socket: \
+                    tallymill: \(folder): the `up` of process \(old.process.pid) has no control socket: \
                     it is of an earlier release
                       Stop it with Ctrl-C and start it with this release, then run this again.
                     """)

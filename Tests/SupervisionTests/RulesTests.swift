@@ -82,9 +82,13 @@ import Testing
                 == "tallymill: web ended with code 1, without a word")
     }
 
+    private func calling(_ program: String, _ dataFolder: String) -> GivenOptions {
+        .none.fromAnywhere(calling: program, dataFolder: dataFolder)
+    }
+
     @Test func theReadyText() {
         let text = ReadyText(
-            partitions: 4, shownFolder: "./data", dataFolder: "/srv/my data", callName: "/opt/tallymill")
+            partitions: 4, shownFolder: "./data", given: calling("/opt/tallymill", "/srv/my data"))
         #expect(
             text.text(address: "http://127.0.0.1:3333") == """
                 tallymill is ready: http://127.0.0.1:3333, 4 partitions, data in ./data
@@ -98,10 +102,10 @@ import Testing
         #expect(ReadyText.url(in: several) == "http://localhost:4711")
         #expect(RolePlans.port(of: several) == 4711)
         #expect(
-            ReadyText(partitions: 1, shownFolder: "d", dataFolder: "/d", callName: "t").text(address: "a")
+            ReadyText(partitions: 1, shownFolder: "d", given: calling("t", "/d")).text(address: "a")
                 .contains("1 partition,"))
         let guarded = ReadyText(
-            partitions: 1, shownFolder: "d", dataFolder: "/d", callName: "t", demandsTokens: true)
+            partitions: 1, shownFolder: "d", given: calling("t", "/d"), demandsTokens: true)
         #expect(
             guarded.text(address: "http://h:1").contains(
                 #"  curl -H "Authorization: Bearer $TOKEN" -d 'key=hello&value=1' http://h:1/increment"#))

@@ -3,6 +3,7 @@
 import ClusterSupport
 import HTTPFront
 import RedisQueue
+import ServiceKit
 import TestSupport
 import Testing
 
@@ -14,8 +15,9 @@ import Testing
 
     @Test func theSentenceOfAShardThatIsBehind() {
         let name = "00000000000000ab00000000000000cd"
+        let refuser = Refuser(producer: producer, place: "unix:///r, namespace n", given: .none)
         let refusal = HTTPFront.Refusal(
-            .shardBehind(partition: PartitionID(epoch: 2, number: 3), missing: 6...10), of: producer)
+            .shardBehind(partition: PartitionID(epoch: 2, number: 3), missing: 6...10), of: refuser)
         #expect(
             refusal
                 == .unavailable(

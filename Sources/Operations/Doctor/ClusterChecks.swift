@@ -25,7 +25,7 @@ struct ClusterChecks {
             return .error(
                 .clusterFile, "there is no cluster in \(folder.path)",
                 DoctorCheck.Mend(
-                    "tallymill init --data-dir \(ShellWord.quoted(folder.path)) --partitions 4",
+                    "tallymill init --partitions 4",
                     advice: "--data-dir or --config names the folder of one that is there."))
         }
         return .warning(
@@ -42,19 +42,22 @@ struct ClusterChecks {
         if let pid = try FileLock.holder(folder.clusterLockPath) {
             return .ok(.rebalance, "process \(pid) is building epoch \(epoch)")
         }
-        let data = "--data-dir \(ShellWord.quoted(folder.path))"
         if file.isUnfinished {
             return .error(
                 .rebalance, "building epoch \(epoch) was interrupted: consumers stand still, and the lists grow",
-                DoctorCheck.Mend("tallymill rebalance resume \(data)"))
+                DoctorCheck.Mend("tallymill rebalance resume"))
         }
         return .error(
             .rebalance, "`tallymill init` was interrupted",
-            DoctorCheck.Mend("tallymill init --partitions \(file.topology.partitions) \(data)"))
+            DoctorCheck.Mend("tallymill init --partitions \(file.topology.partitions)"))
     }
 
     /// What `repair` would do, and what it could not. While an epoch is being built, whoever builds it does the former.
-    static func topologyChecks(_ survey: Survey) -> [DoctorCheck] {
+    static func topologyChecks(_ survey: Survey, _ access: RedisAccess) -> [DoctorCheck] {
+        if survey.isNothingThere {
+            let what = "nothing of this cluster is in \(access.place)"
+            return [.error(.topology, what, DoctorCheck.Mend("tallymill repair", advice: Surroundings.wayOfEmpty))]
+        }
         var found: [DoctorCheck] = []
         let isBuilding = survey.file.state == .building
         for due in survey.due where !isBuilding {
@@ -126,9 +129,8 @@ struct QueueChecks {
         if hasUnits {
             return DoctorCheck.Mend(numbers.map { "systemctl enable --now \(ConsumerInstance.unit($0))" })
         }
-        let data = ShellWord.quoted(folder.path)
         return DoctorCheck.Mend(
-            "tallymill consume --partitions \(PartitionList.text(numbers)) --data-dir \(data)",
+            "tallymill consume --partitions \(PartitionList.text(numbers))",
             advice: "On the host that has the shards; `tallymill up` does it by itself.")
     }
 
@@ -184,7 +186,7 @@ struct QueueChecks {
                 "partition \(number): its shard seems to lack what it had of producer \(producer), up to batch \(floor)"
                     + "\(others): web nodes refuse requests for it",
                 DoctorCheck.Mend(
-                    "tallymill verify --data-dir \(ShellWord.quoted(folder.path))",
+                    "tallymill verify",
                     advice: "Put the newest copy of the shard back, or declare the range lost with `tallymill repair"
                         + " --accept-loss`.\(start)"))
         }

@@ -23,6 +23,8 @@ public struct Doctor: Sendable {
         /// The consumers of systemd, or why they could not be asked.
         public var instances: Result<[ConsumerInstance], Failure>
         public var host = HostFacts()
+        /// What commands are completed with.
+        public var given = GivenOptions.none
 
         public init(
             folder: DataFolder, access: Result<RedisAccess, Failure>, instances: Result<[ConsumerInstance], Failure>
@@ -40,6 +42,7 @@ public struct Doctor: Sendable {
     public init(_ subject: Subject) {
         self.subject = subject
         examine()
+        checks = checks.map { $0.completed(by: subject.given) }
     }
 
     private mutating func examine() {
@@ -61,7 +64,7 @@ public struct Doctor: Sendable {
         var shards: ShardChecks?
         // The shards of an epoch that is being built are the business of whoever builds it.
         if let file, file.state == .ready {
-            shards = ShardChecks(subject.folder, file.topology, groups: redis.groups)
+            shards = ShardChecks(subject.folder, file.topology, groups: redis.groups, missing: redis.missing)
         }
         checks +=
             shards?.checks ?? [

@@ -95,6 +95,13 @@ public struct DoctorCheck: Hashable, Sendable {
         .error(name, failure.sentence, Mend(advice: failure.advice ?? advice))
     }
 
+    /// With commands that can be pasted.
+    func completed(by given: GivenOptions) -> DoctorCheck {
+        guard case .found(let severity, let what, let mend) = outcome else { return self }
+        let mended = Mend(mend.commands.map { given.command($0) }, advice: mend.advice.map { given.completing($0) })
+        return DoctorCheck(name: name, outcome: .found(severity, given.completing(what), mended))
+    }
+
     /// nil unless something was found.
     public var severity: Severity? {
         if case .found(let severity, _, _) = outcome { severity } else { nil }
@@ -119,8 +126,9 @@ extension DoctorCheck {
         case .found(let severity, let what, let mend):
             let word = severity == .error ? "ERROR  " : "WARNING"
             let advice = mend.advice.map { "           \($0)\n" } ?? ""
-            return "\(word)  \(name.rawValue): \(what)\n\(advice)"
-                + mend.commands.map { "           $ \($0)\n" }.joined()
+            // What is to be known about a command comes behind it: many read no further than to the command.
+            return "\(word)  \(name.rawValue): \(what)\n"
+                + mend.commands.map { "           $ \($0)\n" }.joined() + advice
         }
     }
 

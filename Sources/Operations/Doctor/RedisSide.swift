@@ -12,6 +12,8 @@ struct RedisSide {
     private(set) var published: Topology?
     /// Of the partitions that have keys.
     private(set) var groups: [UInt32: Inspection] = [:]
+    /// What shards lack that their queues have seen committed.
+    private(set) var missing: [MissingBatches] = []
     /// Whether `groups` could be asked for.
     private(set) var areGroupsKnown = false
 
@@ -79,7 +81,7 @@ struct RedisSide {
             return .error(
                 .redisConnection, "\(error)",
                 DoctorCheck.Mend(
-                    "tallymill up --data-dir \(ShellWord.quoted(folder.path))",
+                    "tallymill up",
                     advice: "The `up` that had this data folder does not run. For another Redis there is --redis."))
         }
         let mend = DoctorCheck.Mend(
@@ -103,7 +105,7 @@ struct RedisSide {
         do throws(Failure) {
             if let file {
                 topologyChecks = ClusterChecks.topologyChecks(
-                    try Survey(subject.folder, file, connection, access.names))
+                    try Survey(subject.folder, file, connection, access.names), access)
             } else {
                 topologyChecks = [.skipped(.topology, "there is no cluster file to compare with")]
             }
@@ -113,6 +115,9 @@ struct RedisSide {
                 if case .group(let group) = reply { groups[partition.number] = group }
             }
             areGroupsKnown = true
+            if let file, file.state == .ready {
+                missing = try MissingBatches.findIfBehind(topology, in: subject.folder, keys)
+            }
         } catch {
             topologyChecks.append(.error(.topology, error, otherwise: "Run this again."))
         }

@@ -12,8 +12,12 @@ struct ShardChecks {
     /// The shards that are here.
     private(set) var here: [UInt32] = []
 
-    /// - Parameter groups: of the partitions that have keys in Redis; empty if it could not be asked.
-    init(_ folder: DataFolder, _ topology: Topology, groups: [UInt32: Inspection]) {
+    /// - Parameters:
+    ///   - groups: of the partitions that have keys in Redis; empty if it could not be asked.
+    ///   - lacking: what shards lack that their queues have seen committed.
+    init(
+        _ folder: DataFolder, _ topology: Topology, groups: [UInt32: Inspection], missing lacking: [MissingBatches]
+    ) {
         var found: [DoctorCheck] = []
         var (missing, elsewhere): ([UInt32], [UInt32]) = ([], [])
         var letters = 0
@@ -38,6 +42,9 @@ struct ShardChecks {
             found.append(Self.missing(missing, of: topology, folder, isConsumedKnown: !groups.isEmpty))
         }
         found += ReaderChecks(folder: folder, topology: topology, here: here).found()
+        found += topology.partitionIDs.compactMap { partition in
+            Self.older(lacking.filter { $0.partition == partition }, folder.shard(partition.number, of: topology))
+        }
         let others = elsewhere.isEmpty ? "" : ", \(elsewhere.count) on other hosts"
         let known = here.isEmpty ? "none here" : "partitions \(PartitionList.text(here)) are here"
         checks = found.orOK(.shards, known + others)
@@ -63,10 +70,22 @@ struct ShardChecks {
                     .shards,
                     "\(location.path): it is shard \(reader.identity.uuid), its list in Redis feeds \(group.shard)",
                     DoctorCheck.Mend(
-                        "tallymill verify --data-dir \(ShellWord.quoted(location.path.folderOfData))",
+                        "tallymill verify",
                         advice: "Another copy of it is in use: put that one back.")), count
             )
         }
+    }
+
+    /// A file that is older than its queue, or than what web nodes know of it; nil if it is not.
+    private static func older(_ lacking: [MissingBatches], _ location: ShardLocation) -> DoctorCheck? {
+        guard !lacking.isEmpty else { return nil }
+        let ranges = lacking.map { "\($0): they \($0.cause)" }.joined(separator: "; ")
+        return .error(
+            .shards, "\(location.path): the file is older than what was counted: \(ranges)",
+            DoctorCheck.Mend(
+                "tallymill repair" + lacking.map { " --accept-loss \($0.option)" }.joined(),
+                advice: "That declares them lost, for good. If there is a newer copy of the file, put it in place"
+                    + " instead."))
     }
 
     private static func missing(
@@ -77,7 +96,7 @@ struct ShardChecks {
         return .error(
             .shards, "\(QueueChecks.named(numbers)) no shard here (\(first))\(nobody)",
             DoctorCheck.Mend(
-                "tallymill restore BACKUP --data-dir \(ShellWord.quoted(folder.path))",
+                "tallymill restore BACKUP",
                 advice: "Put the newest copy back: that of its last host, else the last backup. What is consumed"
                     + " on another host is missing only while its consumer stands still."))
     }
@@ -90,9 +109,4 @@ struct ShardChecks {
                 + " what could not be counted",
             DoctorCheck.Mend("tallymill dead-letters list"))
     }
-}
-
-extension String {
-    /// Of a shard's path: the folder above that of its epoch.
-    fileprivate var folderOfData: String { Folder.of(Folder.of(self)) }
 }

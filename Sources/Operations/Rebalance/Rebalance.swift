@@ -73,7 +73,7 @@ public struct Rebalance: Sendable {
                 throw Failure(
                     .configuration, "an import was interrupted, and its lines are needed again",
                     at: folder.clusterFilePath,
-                    advice: "Run the same `tallymill import` again, or give it up, and count nothing of it: "
+                    advice: "Run the same import again, or give it up, and count nothing of it: "
                         + "`tallymill rebalance resume --without-import`.")
             }
             file.importing = nil

@@ -36,6 +36,7 @@ public struct RebalancePlan: Sendable {
         _ folder: DataFolder, _ access: RedisAccess, to partitions: Int, queueBytes: Int, measuresRate: Bool = true
     ) throws(Failure) {
         topology = try folder.readyClusterFile().topology
+        try access.requireReachable()
         self.partitions = partitions
         disk = try RebalanceDisk(folder, topology, to: partitions)
         let keys = disk.keys

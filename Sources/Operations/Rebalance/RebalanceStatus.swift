@@ -55,7 +55,7 @@ public struct RebalanceStatus: Sendable {
     }
 
     /// Lines for a person.
-    public func text(dataFolder: String) -> String {
+    public var text: String {
         var lines: [String] = []
         switch state {
         case .idle:
@@ -64,7 +64,7 @@ public struct RebalanceStatus: Sendable {
         case .running: lines.append("\(change): under way in process \(pid ?? 0)")
         case .interrupted:
             lines.append(
-                "\(change): INTERRUPTED; `tallymill rebalance resume --data-dir \(dataFolder)` goes on with it")
+                "\(change): INTERRUPTED; `tallymill rebalance resume` goes on with it")
         }
         if let step { lines.append("  step \(step.done) of \(step.total): \(step.text)") }
         if let progress, progress.total > 0 {

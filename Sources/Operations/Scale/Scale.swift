@@ -49,7 +49,8 @@ public struct Scale: Sendable {
         if let topology = try onRedis({ () throws(RedisError) in try keys.readTopology() }) { return topology }
         throw Failure(
             .configuration, "there is no cluster, neither in \(folder.path) nor in Redis",
-            advice: "`tallymill init` makes one; --data-dir or --config says where another one is.")
+            advice: "--data-dir names another folder; `tallymill init --partitions 4` makes a cluster in this one.",
+            mayBeMisplaced: true)
     }
 
     /// Runs the commands, and stops at the first that fails.

@@ -20,8 +20,8 @@ enum LogLine {
         let milliseconds: Int64
         let level: Logger.Level
         let label: String
-        let message: String
-        let metadata: Logger.Metadata
+        var message: String
+        var metadata: Logger.Metadata
     }
 
     /// The line for people.

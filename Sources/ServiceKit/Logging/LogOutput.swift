@@ -28,6 +28,8 @@ public struct LogOutput: Sendable {
     let clock: @Sendable () -> Int64
     private let threshold: Threshold
     let journal: JournalSocket?
+    /// What commands in messages are completed with.
+    private var given = GivenOptions.none
 
     /// The least severe level that is written; loggers follow it when it changes.
     private final class Threshold: Sendable {
@@ -75,6 +77,7 @@ public struct LogOutput: Sendable {
             preconditionFailure("the choices of --log-format are the cases of their type")
         }
         self.init(format: format, level: Self.level(settings), journalStream: environment["JOURNAL_STREAM"])
+        given = GivenOptions(settings)
     }
 
     /// The level that the settings ask for.
@@ -83,6 +86,16 @@ public struct LogOutput: Sendable {
             preconditionFailure("the choices of --log-level are the cases of their type")
         }
         return level
+    }
+
+    /// An event whose commands can be pasted.
+    func completing(_ event: LogLine.Event) -> LogLine.Event {
+        var event = event
+        event.message = given.completing(event.message)
+        event.metadata = event.metadata.mapValues { value in
+            if case .string(let text) = value { .string(given.completing(text)) } else { value }
+        }
+        return event
     }
 
     /// A logger whose lines carry `label`, the name of the role or part that speaks.
@@ -124,9 +137,10 @@ struct LineLogHandler: LogHandler {
         if let provided = metadataProvider?.get() { fields.merge(provided) { _, new in new } }
         if let given = event.metadata { fields.merge(given) { _, new in new } }
         if let error = event.error { fields["error"] = "\(error)" }
-        let parts = LogLine.Event(
-            milliseconds: output.clock(), level: event.level, label: label, message: event.message.description,
-            metadata: fields)
+        let parts = output.completing(
+            LogLine.Event(
+                milliseconds: output.clock(), level: event.level, label: label, message: event.message.description,
+                metadata: fields))
         if let journal = output.journal, journal.send(parts) { return }
         let line = output.format == .json ? LogLine.json(parts) : LogLine.text(parts, colour: output.colour)
         _ = SystemCall.writeAll(line, to: output.descriptor)  // a log that fails has nowhere to say so

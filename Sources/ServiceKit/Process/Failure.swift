@@ -15,12 +15,19 @@ public struct Failure: Error, Hashable, Sendable {
     public let location: String?
     /// One or two sentences: what to do next.
     public let advice: String?
+    /// Whether the reason may be that another folder, Redis or namespace was meant than the one that was looked at:
+    /// whoever prints it says which that was.
+    public let mayBeMisplaced: Bool
 
-    public init(_ code: ExitCode, _ what: String, at location: String? = nil, advice: String? = nil) {
+    public init(
+        _ code: ExitCode, _ what: String, at location: String? = nil, advice: String? = nil,
+        mayBeMisplaced: Bool = false
+    ) {
         self.code = code
         self.what = what
         self.location = location
         self.advice = advice
+        self.mayBeMisplaced = mayBeMisplaced
     }
 
     /// A system call that failed, as "cannot open: Permission denied".

@@ -28,7 +28,7 @@ public enum ParentDeath {
         guard getppid() == expectedParent else {
             throw Failure(
                 .unavailable, "process \(expectedParent), which started this one, has already ended",
-                advice: "Nothing to do: \(variable) is set by `tallymill up` for its own children only.")
+                advice: "Nothing to do: \(variable) is set by `up` for its own children only.")
         }
     }
 
@@ -41,7 +41,7 @@ public enum ParentDeath {
         guard let number = SettingKind.wholeNumber(text), let parent = Int32(exactly: number), parent > 0 else {
             throw Failure(
                 .configuration, "\(variable) in the environment is \(quoted(text)): must be a process number",
-                advice: "Remove it: it is set by `tallymill up` for its own children only.")
+                advice: "Remove it: it is set by `up` for its own children only.")
         }
         try arm(expectedParent: parent, signal: signal)
         return true
