@@ -1,6 +1,7 @@
 import ArgumentParser
 import Operations
 import ServiceKit
+import Supervision
 import TallyCore
 
 /// `tallymill restore`: a backup becomes the shards of a cluster.
@@ -23,7 +24,7 @@ struct RestoreCommand: ParsableCommand {
             it nothing of such a partition would be counted any more. An accepted loss is final.
 
             Files that are in the data folder stay, or with --replace go to a folder beside them; nothing is deleted.
-            Consumers must be stopped for that.
+            No consumer may run meanwhile: a running `up` stops its own and starts them again, others must be stopped.
             """)
 
     @OptionGroup var common: CommonOptions
@@ -43,24 +44,38 @@ struct RestoreCommand: ParsableCommand {
                     .configuration, "there are shards of this cluster already", at: session.folder.path,
                     advice: "--replace puts them aside, into a folder beside them.")
             }
-            var comparison = try compare(source, session)
-            if try refuses(comparison, source) { return .partial }
-            if comparison.mayBeAwaited {
-                ClientWait().run { Output.line($0) }
-                comparison = try compare(source, session)
-                if try refuses(comparison, source) { return .partial }
-            }
-            let progress = ProgressLine("copying bytes", total: source.manifest.bytes)
-            let outcome = try progress.during { () throws(Failure) in
-                try restore.run(replaces: replace, losses: comparison.losses) { progress.update(done: $0) }
-            }
-            for loss in comparison.losses { Output.line("declared lost: \(Self.text(loss))") }
-            for later in comparison.unwritten {
-                Output.line("missing behind batches that still wait in the list, and not written down: \(later)")
-            }
-            tell(outcome, source, comparison, session)
-            return .ok
+            let hold = try ConsumerHold.take(
+                dataFolder: session.folder.path, reason: "restore of \(backup)",
+                waitingMilliseconds: ChangeTool.holdMilliseconds)
+            if hold != nil { Output.line("the consumers of `up` have stopped") }
+            let code = try carryOut(restore, source, session, isHeld: hold != nil)
+            if let hold { Output.line("`up`: \(try hold.release(waitingMilliseconds: ChangeTool.holdMilliseconds))") }
+            return code
         }
+    }
+
+    /// Compares and restores. Nobody consumes meanwhile: the locks of the shards, which it takes, see to that.
+    private func carryOut(
+        _ restore: Restore, _ source: BackupFolder, _ session: Session, isHeld: Bool
+    ) throws(Failure) -> ServiceKit.ExitCode {
+        var comparison = try compare(source, session)
+        if try refuses(comparison, source) { return .partial }
+        if comparison.mayBeAwaited {
+            ClientWait().run { Output.line($0) }
+            comparison = try compare(source, session)
+            if try refuses(comparison, source) { return .partial }
+        }
+        let progress = ProgressLine("copying bytes", total: source.manifest.bytes)
+        let outcome = try progress.during { () throws(Failure) in
+            try restore.run(replaces: replace, losses: comparison.losses) { progress.update(done: $0) }
+        }
+        for loss in comparison.losses { Output.line("declared lost: \(Self.text(loss))") }
+        for later in comparison.unwritten {
+            Output.line("missing behind batches that still wait in the list, and not written down: \(later)")
+        }
+        tell(outcome, source, session)
+        tellNext(source, comparison, session, isHeld: isHeld)
+        return .ok
     }
 
     private func compare(_ source: BackupFolder, _ session: Session) throws(Failure) -> RestoreComparison {
@@ -107,20 +122,30 @@ struct RestoreCommand: ParsableCommand {
             + "\(loss.stream.producer): \(amount)"
     }
 
-    private func tell(
-        _ outcome: Restore.Outcome, _ source: BackupFolder, _ comparison: RestoreComparison, _ session: Session
-    ) {
+    private func tell(_ outcome: Restore.Outcome, _ source: BackupFolder, _ session: Session) {
         let manifest = source.manifest
         Output.line(
             "restored epoch \(outcome.topology.epoch): \(manifest.shards.count) shards, "
                 + "\(Humanized.count(manifest.keys)) keys, total \(manifest.total) in \(session.folder.path)")
         if let path = outcome.replacedPath { Output.line("what was there is in \(path)") }
-        if comparison.partitionsWithoutKeys == 0 {
-            Output.line("next: start the consumers again, `tallymill up` or `tallymill consume`")
+    }
+
+    /// - Parameter isHeld: whether an `up` starts the consumers again.
+    private func tellNext(
+        _ source: BackupFolder, _ comparison: RestoreComparison, _ session: Session, isHeld: Bool
+    ) {
+        let needsRepair = comparison.partitionsWithoutKeys > 0
+        if isHeld {
+            if needsRepair { Output.told("next: `tallymill repair`\n") }
+            return
+        }
+        let all = PartitionList.text(source.manifest.topology.partitionIDs.map(\.number))
+        let consume = "`tallymill consume --partitions \(all)`"
+        let repair = needsRepair ? "`tallymill repair`, then " : ""
+        if session.settings.optionalText(.redis) != nil {
+            Output.told("next: \(repair)start the consumers again, \(consume)\n")
         } else {
-            Output.line(
-                "next: `tallymill up --data-dir \(session.folder.path)`, or with your own Redis `tallymill repair`, "
-                    + "then start the consumers")
+            Output.told("next: `tallymill up`, or with your own Redis \(repair)\(consume)\n")
         }
     }
 }

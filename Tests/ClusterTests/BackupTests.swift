@@ -83,6 +83,34 @@ extension ClusterTests {
             for word in words { try ClusterTests.check(said.contains(word), "`\(word)` is not in: \(tail(said))") }
         }
 
+        /// Beside a running `up`: its consumers stand still for it and go on after it, also if nothing is restored.
+        @Test func restoreBesideUp() throws {
+            try ClusterTests.withUp("restore-up") { cluster in
+                let backup = cluster.folder.path + "/backup"
+                let place = ["--data-dir", cluster.dataFolder]
+                let held = ["the consumers of `up` have stopped", "`up`: released 4"]
+                try ClusterTests.post(cluster.port, #"{"a":1,"b":2,"c":3,"d":4,"e":5,"f":6}"#)
+                try expect(["backup", backup] + place, words: ["backup of epoch 1: 4 shards"])
+                // Nothing has been counted since: nothing is lost.
+                let restored = ["restored epoch 1: 4 shards, 6 keys, total 21"]
+                try expect(["restore", backup, "--replace"] + place, words: held + restored)
+                try ClusterTests.check(cluster.isComplete, "not all consumers run after the restore")
+                try ClusterTests.post(cluster.port, #"{"a":1,"b":1,"c":1,"d":1,"e":1,"f":1}"#)
+                try expect(["restore", backup, "--replace"] + place, code: 3, words: held + ["would be missing: "])
+                try ClusterTests.check(cluster.isComplete, "not all consumers run after a refusal")
+                try ClusterTests.check(try cluster.report().total == 27, "a refused restore has changed something")
+                try ClusterTests.post(cluster.port, #"{"g":100}"#)
+                let lost = ["declared lost: partition "]
+                try expect(["restore", backup, "--replace", "--accept-loss"] + place, words: held + lost + restored)
+                try ClusterTests.post(cluster.port, #"{"a":1000,"b":1000,"c":1000,"d":1000,"e":1000,"f":1000,"g":1}"#)
+                let report = try cluster.report()
+                try ClusterTests.check(report.total == 6022 && report.counters["a"] == 1001, "\(report)")
+                try expect(["verify"] + place, words: ["no findings"])
+                try expect(["audit"] + place, words: ["lost"])
+                try ClusterTests.interrupt(cluster)
+            }
+        }
+
         /// Shards put back by hand from an old copy: refused with what is missing. The newest copy goes on.
         @Test func oldShardsByHand() throws {
             try ClusterTests.withPieces("byhand") { cluster in
