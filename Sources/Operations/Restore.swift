@@ -10,6 +10,8 @@
 //
 // Interrupted before 4, nothing has changed. Interrupted later, the command is run again: without a folder of the epoch
 // nothing is in its way, and what was put aside stays there. It is what the backup is compared with then.
+//
+// Single shards take the same way up to 3; then Restore+Shards.swift.
 
 import Glibc
 public import ServiceKit
@@ -20,8 +22,10 @@ public import TallyCore
 
 /// A backup and the folder that it goes to.
 public struct Restore: Sendable {
-    private let backup: BackupFolder
-    private let folder: DataFolder
+    let backup: BackupFolder
+    let folder: DataFolder
+    /// The partitions whose shards are restored alone; nil for the cluster as a whole.
+    private let single: [Int]?
 
     /// What was done.
     public struct Outcome: Hashable, Sendable {
@@ -30,24 +34,30 @@ public struct Restore: Sendable {
         public let replacedPath: String?
     }
 
-    public init(_ backup: BackupFolder, into folder: DataFolder) {
+    /// - Parameter partitions: below K, each once: whose shards are restored alone; nil for all of them.
+    public init(_ backup: BackupFolder, into folder: DataFolder, partitions: [UInt32]? = nil) {
         self.backup = backup
         self.folder = folder
+        single = partitions?.map { Int($0) }
     }
 
-    private var topology: Topology { backup.manifest.topology }
-    private var epochPath: String { folder.epochPath(topology.epoch) }
+    var topology: Topology { backup.manifest.topology }
+    var epochPath: String { folder.epochPath(topology.epoch) }
+
+    /// The partitions whose shards are restored.
+    private var chosen: [Int] { single ?? Array(0..<topology.partitions) }
+
+    /// What the backup has of them.
+    public var shards: [BackupManifest.Shard] { chosen.map { backup.manifest.shards[$0] } }
 
     /// Whether files would have to be put aside.
     ///
-    /// - Throws: 78 if the folder belongs to another cluster or to a newer epoch of this one; 74.
+    /// - Throws: 78 if the folder belongs to another cluster or to a newer epoch of this one, with single shards also
+    ///   to an older one; 74.
     public func replacesFiles() throws(Failure) -> Bool {
+        if let single { return try replacesShards(single) }
         guard let present = try folder.readClusterFile() else { return Folder.exists(epochPath) }
-        guard present.topology.cluster == topology.cluster else {
-            throw Failure(
-                .configuration, "this folder holds cluster \(present.topology.cluster), the backup \(topology.cluster)",
-                at: folder.path, advice: "Name another folder: --data-dir.")
-        }
+        try requireSameCluster(present)
         guard present.topology.epoch <= topology.epoch else {
             throw Failure(
                 .configuration,
@@ -57,6 +67,14 @@ public struct Restore: Sendable {
         }
         // What is left of a restore that was interrupted between the two renames.
         return Folder.exists(epochPath) || present != backup.file
+    }
+
+    func requireSameCluster(_ present: ClusterFile) throws(Failure) {
+        guard present.topology.cluster == topology.cluster else {
+            throw Failure(
+                .configuration, "this folder holds cluster \(present.topology.cluster), the backup \(topology.cluster)",
+                at: folder.path, advice: "Name another folder: --data-dir.")
+        }
     }
 
     /// Puts the backup in place.
@@ -82,6 +100,9 @@ public struct Restore: Sendable {
         let shardLocks = try lockShards()
         defer { withExtendedLifetime(shardLocks) {} }
         try copy(losses, tick)
+        if let single {
+            return Outcome(topology: topology, replacedPath: try placeShards(single, replaces: mustReplace))
+        }
         let replaced = mustReplace ? try putAside() : nil
         try AtomicFile.syncFolder(folder.restorePath)
         guard rename(folder.restorePath, epochPath) == 0 else {
@@ -96,8 +117,8 @@ public struct Restore: Sendable {
     private func lockShards() throws(Failure) -> [FileLock] {
         var locks: [FileLock] = []
         guard Folder.exists(epochPath) else { return locks }
-        for partition in topology.partitionIDs {
-            let path = folder.shardPath(partition, of: topology.partitions)
+        for number in chosen {
+            let path = folder.shardPath(backup.expectation(number).partition, of: topology.partitions)
             switch try FileLock.attempt(path + ".lock") {
             case .acquired(let lock): locks.append(lock)
             case .held(let holder):
@@ -112,13 +133,15 @@ public struct Restore: Sendable {
     private func copy(_ losses: [StreamLoss], _ tick: (Int) -> Void) throws(Failure) {
         let staging = folder.restorePath
         try Folder.removeFiles(staging)
-        try Folder.requireSpace(backup.manifest.bytes, at: folder.path)
+        try Folder.requireSpace(shards.reduce(0) { $0 + $1.bytes }, at: folder.path)
         try Folder.make(staging)
         let copied = StepCount()
         let backup = backup
         let time = UInt64(WallClock.milliseconds())
-        try Workers.run(topology.partitions, name: "restore", tick: { tick(copied.value) }) {
-            number, _ throws(Failure) in
+        let chosen = chosen
+        try Workers.run(chosen.count, name: "restore", tick: { tick(copied.value) }) {
+            index, _ throws(Failure) in
+            let number = chosen[index]
             let shard = backup.manifest.shards[number]
             let target = "\(staging)/\(shard.file)"
             let output = try FileOutput(target, .refuse, mode: 0o640)
@@ -145,8 +168,7 @@ public struct Restore: Sendable {
 
     /// Moves what is there into a folder of its own: its path.
     private func putAside() throws(Failure) -> String {
-        let path = folder.newAsidePath
-        guard mkdir(path, 0o750) == 0 else { throw Failure(cannot: "make the folder", errno: errno, at: path) }
+        let path = try makeFolderAside()
         if let bytes = try FileContent.readIfPresent(folder.clusterFilePath, maximumBytes: 1 << 20) {
             try AtomicFile.write(bytes, to: "\(path)/\(DataFolder.clusterFileName)")
         }
@@ -156,6 +178,12 @@ public struct Restore: Sendable {
         }
         try AtomicFile.syncFolder(path)
         try AtomicFile.syncFolder(folder.path)
+        return path
+    }
+
+    func makeFolderAside() throws(Failure) -> String {
+        let path = folder.newAsidePath
+        guard mkdir(path, 0o750) == 0 else { throw Failure(cannot: "make the folder", errno: errno, at: path) }
         return path
     }
 }

@@ -30,20 +30,23 @@ public struct RestoreComparison: Hashable, Sendable {
     /// Files that would be replaced and cannot be read, each with the reason.
     public private(set) var unread: [String] = []
 
-    /// Looks at all partitions of the backup.
+    /// Looks at the partitions of the backup.
     ///
     /// - Parameters:
     ///   - access: nil if there is no Redis.
     ///   - folder: whose files would be replaced, or were put aside by a restore that was interrupted then.
+    ///   - partitions: that are restored; nil for all of them.
     /// - Throws: 69 if Redis is unreachable; 78 if it belongs to another cluster, has a newer epoch, or knows another
     ///   file for a partition; 65; 74.
     public init(
-        _ backup: BackupFolder, _ access: RedisAccess?, replacing folder: DataFolder? = nil
+        _ backup: BackupFolder, _ access: RedisAccess?, replacing folder: DataFolder? = nil,
+        partitions: [UInt32]? = nil
     ) throws(Failure) {
         let keys = try access.map { access throws(Failure) in try Self.keys(access, backup) } ?? nil
         let epoch = backup.manifest.topology.epoch
         let replaced = try folder.map { folder throws(Failure) in try folder.holder(of: epoch) }
-        for (number, partition) in backup.manifest.topology.partitionIDs.enumerated() {
+        for (number, partition) in backup.manifest.topology.partitionIDs.enumerated()
+        where partitions?.contains(partition.number) ?? true {
             var look = QueueReading.none
             // A Redis without our functions has no keys of ours, or none that can be read safely.
             if let keys, let found = try self.look(at: partition, backup, number, keys, folder) {

@@ -13,6 +13,7 @@ struct RestoreCommand: ParsableCommand {
               tallymill restore /backups/monday --data-dir /srv/tally
               tallymill restore /backups/monday --data-dir /srv/tally --replace
               tallymill restore /backups/monday --replace --accept-loss
+              tallymill restore /backups/monday --partitions 2 --replace
               tallymill restore /backups/monday --data-dir ./copy --no-redis
 
             First the backup is compared with its manifest, with the queues in Redis, and with the files that it would
@@ -23,12 +24,17 @@ struct RestoreCommand: ParsableCommand {
             consumers go on, and `tallymill audit` names what was lost, and how much as soon as that is known. Without
             it nothing of such a partition would be counted any more. An accepted loss is final.
 
+            With --partitions only their shards are restored, into a folder of the same epoch. The others stay, and
+            their consumers may run.
+
             Files that are in the data folder stay, or with --replace go to a folder beside them; nothing is deleted.
             No consumer may run meanwhile: a running `up` stops its own and starts them again, others must be stopped.
             """)
 
     @OptionGroup var common: CommonOptions
     @Argument(help: "the folder of the backup") var backup: String
+    @Option(help: ArgumentHelp("only the shards of these partitions, such as 2 or 0-3,7", valueName: "list"))
+    var partitions: String?
     @Flag(help: "there is no Redis to compare with: its data is lost, or this is a copy to look at") var noRedis = false
     @Flag(help: "put the files that are there aside") var replace = false
     @Flag(help: "restore although counts would be missing, and write them down as lost") var acceptLoss = false
@@ -37,7 +43,10 @@ struct RestoreCommand: ParsableCommand {
         try run { () throws(Failure) in
             let session = try Session(.restore, common.flags)
             let source = try BackupFolder(backup)
-            let restore = Restore(source, into: session.folder)
+            let chosen = try partitions.map { list throws(Failure) in
+                try PartitionList.parse(list, partitions: source.manifest.topology.partitions)
+            }
+            let restore = Restore(source, into: session.folder, partitions: chosen)
             let mustReplace = try restore.replacesFiles()
             guard replace || !mustReplace else {
                 throw Failure(
@@ -48,7 +57,7 @@ struct RestoreCommand: ParsableCommand {
                 dataFolder: session.folder.path, reason: "restore of \(backup)",
                 waitingMilliseconds: ChangeTool.holdMilliseconds)
             if hold != nil { Output.line("the consumers of `up` have stopped") }
-            let code = try carryOut(restore, source, session, isHeld: hold != nil)
+            let code = try carryOut(restore, source, session, chosen, isHeld: hold != nil)
             if let hold { Output.line("`up`: \(try hold.release(waitingMilliseconds: ChangeTool.holdMilliseconds))") }
             return code
         }
@@ -56,16 +65,16 @@ struct RestoreCommand: ParsableCommand {
 
     /// Compares and restores. Nobody consumes meanwhile: the locks of the shards, which it takes, see to that.
     private func carryOut(
-        _ restore: Restore, _ source: BackupFolder, _ session: Session, isHeld: Bool
+        _ restore: Restore, _ source: BackupFolder, _ session: Session, _ chosen: [UInt32]?, isHeld: Bool
     ) throws(Failure) -> ServiceKit.ExitCode {
-        var comparison = try compare(source, session)
+        var comparison = try compare(source, session, chosen)
         if try refuses(comparison, source) { return .partial }
         if comparison.mayBeAwaited {
             ClientWait().run { Output.line($0) }
-            comparison = try compare(source, session)
+            comparison = try compare(source, session, chosen)
             if try refuses(comparison, source) { return .partial }
         }
-        let progress = ProgressLine("copying bytes", total: source.manifest.bytes)
+        let progress = ProgressLine("copying bytes", total: restore.shards.reduce(0) { $0 + $1.bytes })
         let outcome = try progress.during { () throws(Failure) in
             try restore.run(replaces: replace, losses: comparison.losses) { progress.update(done: $0) }
         }
@@ -73,15 +82,18 @@ struct RestoreCommand: ParsableCommand {
         for later in comparison.unwritten {
             Output.line("missing behind batches that still wait in the list, and not written down: \(later)")
         }
-        tell(outcome, source, session)
-        tellNext(source, comparison, session, isHeld: isHeld)
+        tell(outcome, restore.shards, session)
+        let all = source.manifest.topology.partitionIDs.map(\.number)
+        tellNext(chosen ?? all, comparison, session, isHeld: isHeld)
         return .ok
     }
 
-    private func compare(_ source: BackupFolder, _ session: Session) throws(Failure) -> RestoreComparison {
+    private func compare(
+        _ source: BackupFolder, _ session: Session, _ chosen: [UInt32]?
+    ) throws(Failure) -> RestoreComparison {
         do throws(Failure) {
             let access = noRedis ? nil : try session.redis(clientName: "tallymill-restore")
-            return try RestoreComparison(source, access, replacing: session.folder)
+            return try RestoreComparison(source, access, replacing: session.folder, partitions: chosen)
         } catch {
             guard error.code == .unavailable else { throw error }
             throw Failure(
@@ -122,25 +134,25 @@ struct RestoreCommand: ParsableCommand {
             + "\(loss.stream.producer): \(amount)"
     }
 
-    private func tell(_ outcome: Restore.Outcome, _ source: BackupFolder, _ session: Session) {
-        let manifest = source.manifest
+    private func tell(_ outcome: Restore.Outcome, _ shards: [BackupManifest.Shard], _ session: Session) {
+        let keys = shards.reduce(0) { $0 + $1.keys }
+        let total = shards.reduce(Int128(0)) { $0 + $1.total }
         Output.line(
-            "restored epoch \(outcome.topology.epoch): \(manifest.shards.count) shards, "
-                + "\(Humanized.count(manifest.keys)) keys, total \(manifest.total) in \(session.folder.path)")
+            "restored epoch \(outcome.topology.epoch): \(shards.count == 1 ? "1 shard" : "\(shards.count) shards"), "
+                + "\(Humanized.count(keys)) keys, total \(total) in \(session.folder.path)")
         if let path = outcome.replacedPath { Output.line("what was there is in \(path)") }
     }
 
     /// - Parameter isHeld: whether an `up` starts the consumers again.
     private func tellNext(
-        _ source: BackupFolder, _ comparison: RestoreComparison, _ session: Session, isHeld: Bool
+        _ numbers: [UInt32], _ comparison: RestoreComparison, _ session: Session, isHeld: Bool
     ) {
         let needsRepair = comparison.partitionsWithoutKeys > 0
         if isHeld {
             if needsRepair { Output.told("next: `tallymill repair`\n") }
             return
         }
-        let all = PartitionList.text(source.manifest.topology.partitionIDs.map(\.number))
-        let consume = "`tallymill consume --partitions \(all)`"
+        let consume = "`tallymill consume --partitions \(PartitionList.text(numbers))`"
         let repair = needsRepair ? "`tallymill repair`, then " : ""
         if session.settings.optionalText(.redis) != nil {
             Output.told("next: \(repair)start the consumers again, \(consume)\n")

@@ -107,8 +107,24 @@ extension ClusterTests {
                 try ClusterTests.check(report.total == 6022 && report.counters["a"] == 1001, "\(report)")
                 try expect(["verify"] + place, words: ["no findings"])
                 try expect(["audit"] + place, words: ["lost"])
+                try oneShard(cluster, backup, place)
                 try ClusterTests.interrupt(cluster)
             }
+        }
+
+        /// One shard is gone: its copy comes back alone, and what nobody else has is declared lost for it alone.
+        private func oneShard(_ cluster: UpCluster, _ backup: String, _ place: [String]) throws(HarnessError) {
+            let options = ["restore", backup, "--partitions", "2"] + place
+            try expect(options, code: 78, words: ["there are shards of this cluster already"])
+            try expect(
+                ["restore", backup, "--partitions", "4"] + place, code: 78, words: ["Its partitions are 0 to 3."])
+            let words = [
+                "the consumers of `up` have stopped", "declared lost: partition 2:", "restored epoch 1: 1 shard, ",
+            ]
+            try expect(options + ["--replace", "--accept-loss"], words: words)
+            try ClusterTests.check(cluster.isComplete, "not all consumers run after the restore of a shard")
+            try ClusterTests.post(cluster.port, #"{"a":1,"b":1,"c":1,"d":1,"e":1,"f":1,"g":1,"h":1}"#)
+            try expect(["verify"] + place, words: ["no findings"])
         }
 
         /// Shards put back by hand from an old copy: refused with what is missing. The newest copy goes on.
