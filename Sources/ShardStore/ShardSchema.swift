@@ -10,7 +10,8 @@
 //                 largest, for they do not expire
 //   dead_letter   increments that could not be counted
 //   lost          batches that the operator has declared gone, and how much they held once that is known
-//   meta          identity, state, what the file started with, and running figures of `counters`
+//   meta          identity, state, what the file started with, running figures of `counters`, and what tells its own
+//                 write-ahead log from another file's (LogMark.swift)
 //
 // Keys are text with the BINARY collation, which compares UTF-8 with memcmp: byte order, as everywhere in Tallymill.
 // They are the primary key of tables without row ids, so that a counter lives in one b-tree, once. Sums of 128 bits
