@@ -38,10 +38,10 @@ extension ServerProblem {
         if case .unreadable(let what) = self { .withoutConfig(what) } else { self }
     }
 
-    /// Whether a failover may mend it, without anybody who changes a setting.
+    /// Whether a failover, or a file that is being written, may mend it, without anybody who changes a setting.
     var passesWithTime: Bool {
         switch self {
-        case .replica, .lacksReplicas: true
+        case .replica, .lacksReplicas, .logUnfinished: true
         case .tooOld, .cluster, .sentinel, .evicting, .notAppendOnly, .notSynchronous, .notSynchronousDuringRewrite,
             .unreadable, .withoutConfig, .libraryMissing, .libraryOutdated:
             false

@@ -37,7 +37,7 @@ private typealias Fixture = CoreFixture
     @Test func aFloorThatNothingReachesClosesThePartitionUntilItIsReached() throws {
         var driver = try idle()
         driver.received(.heartbeat(.progress(last: 0, applied: 0)), to: driver.heartbeat(0))
-        #expect(driver.refusal(driver.key(0)) == .shardBehind(partition: 0, missing: 1...1))
+        #expect(driver.refusal(driver.key(0)) == .shardBehind(partition: Fixture.partition(1, 0), missing: 1...1))
         #expect(driver.refusal(driver.key(1)) == nil)
         driver.now += Limits.retryMillisecondsMax
         #expect(driver.flight().contains(driver.heartbeat(0)), "nothing else would open it")
