@@ -184,16 +184,33 @@ extension MissingBatches {
         for partition in topology.partitionIDs {
             let location = folder.shard(partition.number, of: topology)
             guard Folder.exists(location.path) else { continue }
-            let (committed, inspected) = try onRedis { () throws(RedisError) in
+            let (applied, inspected) = try onRedis { () throws(RedisError) in
                 (try keys.watermarks(of: partition), try keys.inspect(partition))
             }
-            guard let shard = try? ShardReader.watermarks(of: location) else { continue }  // `verify` says why not
-            var hasRefused = false
-            if case .group(let group) = inspected { hasRefused = !group.behind.isEmpty }
-            guard hasRefused || committed.contains(where: { $1 > shard.watermarks[$0] ?? 0 }) else { continue }
-            missing += try find([partition], of: topology, in: folder, keys)
+            guard case .group(let group) = inspected,
+                let shard = try? ShardReader.watermarks(of: location),  // `verify` says why it cannot be read
+                shard.state == .open, shard.uuid == group.shard
+            else { continue }
+            let ahead = applied.filter { $1 > shard.watermarks[$0] ?? 0 }
+            if ahead.isEmpty, group.behind.isEmpty { continue }
+            do throws(Failure) {
+                missing += try find([partition], of: topology, in: folder, keys)
+            } catch {
+                // The Redis user of consumers may not read whole lists. What was committed shows without them.
+                guard error.code == .configuration else { throw error }
+                missing += ahead.map { committed(partition, $0, through: $1, shard.watermarks[$0] ?? 0) }
+                    .sorted { $0.option < $1.option }
+            }
         }
         return missing
+    }
+
+    private static func committed(
+        _ partition: PartitionID, _ producer: ProducerID, through last: UInt64, _ watermark: UInt64
+    ) -> MissingBatches {
+        MissingBatches(
+            stream: StreamID(partition: partition, producer: producer), sequences: watermark + 1...last,
+            watermark: watermark, reason: .committed)
     }
 }
 

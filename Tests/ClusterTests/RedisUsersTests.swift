@@ -88,8 +88,32 @@ extension ClusterTests {
                 try redis.total() == counted + 5
             }
             for command in ["verify", "audit"] { _ = try redis.tallymill([command], as: "admin") }
+            try redis.stop(consumer)
+            let (epoch, old) = ("\(redis.folder.path)/data/epoch-0002", "\(redis.folder.path)/old")
+            try Files.copyTree(epoch, to: old)
+            consumer = try redis.start(["consume", "--partitions", "0-2"], as: "consumer")
+            try count("stored")
             try redis.stop(web)
             try redis.stop(consumer)
+            try seesAnOldShard(redis, epoch, old)
+        }
+
+        /// `status` names what a shard lacks also to users who may not read whole lists.
+        private static func seesAnOldShard(_ redis: GuardedRedis, _ epoch: String, _ old: String) throws {
+            let newest = old + "-newest"
+            try Files.move(epoch, to: newest)
+            try Files.move(old, to: epoch)
+            var said: [String] = []
+            for user in ["consumer", "admin"] {
+                let lines = try redis.tallymill(["status"], as: user).outputText.split(separator: "\n")
+                said.append(lines.filter { $0.contains("were committed once") }.joined(separator: "\n"))
+                let command = " --redis unix://\(user)@\(redis.folder.path)/redis.sock --redis-password-file "
+                try ClusterTests.check(said.last?.contains(command) == true, "\(lines)")
+            }
+            let ranges = said.map { text in text.split(separator: "\n").map { $0.prefix { $0 != "." } } }
+            try ClusterTests.check(ranges[0] == ranges[1] && !ranges[0].isEmpty, "\(ranges)")
+            try Files.move(epoch, to: old)
+            try Files.move(newest, to: epoch)
         }
 
         /// The monitor of a role may ask what it asks.

@@ -48,6 +48,9 @@ import Testing
             #expect(try given(flags: ["redis": url]).command("tallymill status") == command)
             #expect(try given(environment: ["TALLYMILL_REDIS": url]).command("tallymill status") == command)
         }
+        #expect(
+            try given(flags: ["redis": "unix://user@/r.sock"]).command("tallymill status")
+                == "tallymill status --redis unix://user@/r.sock")
         let file = "TALLYMILL_REDIS=redis://:word@host\n"
         #expect(
             try given(flags: ["config": "t.conf"], file: file).command("tallymill status")

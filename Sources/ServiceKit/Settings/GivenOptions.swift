@@ -44,7 +44,8 @@ public struct GivenOptions: Hashable, Sendable {
     }
 
     private static func word(_ text: String, of setting: Setting) -> String {
-        setting.redacted(text) == text ? ShellWord.quoted(text) : "\"$\(setting.variable)\""
+        if case .url = setting.kind, Setting.hasPassword(text) { return "\"$\(setting.variable)\"" }
+        return ShellWord.quoted(text)
     }
 
     /// The same for commands that are pasted in another folder, or where the program is not along PATH.

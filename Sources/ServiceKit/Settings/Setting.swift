@@ -80,6 +80,13 @@ public struct Setting: Sendable {
         return Self.maskingPassword(in: text)
     }
 
+    /// Whether a URL holds a password, or something before '@' that may be one.
+    static func hasPassword(_ url: String) -> Bool {
+        guard let at = url.lastIndex(of: "@") else { return false }
+        guard let scheme = url.firstRange(of: "://"), scheme.upperBound <= at else { return true }
+        return url[scheme.upperBound..<at].contains(":")
+    }
+
     /// "redis://user:secret@host" becomes "redis://user:***@host". A URL that has no such form loses all that
     /// stands before its last '@'.
     static func maskingPassword(in url: String) -> String {
