@@ -215,7 +215,7 @@ import Testing
         let file = try #require(Folder.identity(lock))
         let queue = PartitionQueue(connection: connection, names: access.names, partition: partition)
         let host = try "\(Host.identity()) \(file)"
-        guard case .granted = try queue.claim(host: host, owner: "here:17", milliseconds: 60_000, cluster: .ofTests)
+        guard case .granted = try queue.claim(host: host, owner: "here:17", milliseconds: 60_000, topology: .ofTests)
         else { throw Unexpected(text: "the lease is not free") }
         #expect(try RestoreComparison(backup, access).holders == ["partition 1: here:17"])
         #expect(try RestoreComparison(backup, access, replacing: cluster.folder).holders.isEmpty)
