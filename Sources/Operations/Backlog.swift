@@ -36,8 +36,6 @@ public struct Backlog: Hashable, Sendable {
 public final class BacklogProbe {
     private let access: RedisAccess
     private var keys: ClusterKeys?
-    /// Whether the Redis of the connection was a replica from the start: `status` may be asked of one.
-    private var wasReplica = false
 
     public init(_ access: RedisAccess) {
         self.access = access
@@ -64,15 +62,18 @@ public final class BacklogProbe {
         return looks
     }
 
-    /// A Redis that has become a replica is left: behind its address may be the new primary.
     private func connected() throws(RedisError) -> ClusterKeys {
-        if let keys, keys.isConnected {
-            let leadsOn = wasReplica ? true : try !keys.isReplica()
-            if leadsOn { return keys }
-        }
-        let made = ClusterKeys(connection: try RedisConnection(access.link), names: access.names)
-        wasReplica = try made.isReplica()
+        if let keys, try keys.leadOn() { return keys }
+        let made = try ClusterKeys(toLookWith: access)
         keys = made
         return made
+    }
+}
+
+extension ClusterKeys {
+    /// A connection for looks, whatever the settings of Redis, also to a replica.
+    convenience init(toLookWith access: RedisAccess) throws(RedisError) {
+        self.init(connection: try RedisConnection(access.link), names: access.names)
+        _ = try leadOn()  // it is new: whatever it is, it is asked
     }
 }

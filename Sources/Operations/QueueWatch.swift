@@ -48,8 +48,8 @@ final class QueueWatch {
     }
 
     private func connected() throws(RedisError) -> ClusterKeys {
-        if let keys, keys.isConnected { return keys }
-        let made = ClusterKeys(connection: try RedisConnection(access.link), names: access.names)
+        if let keys, try keys.leadOn() { return keys }
+        let made = try ClusterKeys(toLookWith: access)
         keys = made
         return made
     }

@@ -11,7 +11,7 @@ public struct RedisAccess: Sendable {
     /// How long a role waits for Redis at its start.
     public static let startMilliseconds: UInt64 = 5_000
 
-    public let link: RedisLink
+    public internal(set) var link: RedisLink
     public let names: KeyNames
     /// Redis and namespace, without secrets.
     public var place: String { link.place(of: names) }

@@ -112,9 +112,10 @@ public final class ClusterKeys {
         return epoch
     }
 
-    /// Whether this Redis follows another one: false if it does not say.
-    public func isReplica() throws(RedisError) -> Bool {
-        try ServerInfo(connection)?["role"] == "slave"
+    /// Whether the connection lives and still leads to the Redis to ask: one that has become a replica since the last
+    /// call is left, because behind its address may be the new primary. To be called once when it is made.
+    public func leadOn() throws(RedisError) -> Bool {
+        isConnected ? try connection.isNoNewReplica() : false
     }
 
     /// Bytes that clients have sent to this Redis since it started; 0 if it does not say.

@@ -28,6 +28,8 @@ public final class RedisConnection {
     /// A refusal that ends the connection once nothing is unanswered.
     private var lastRefusal: RedisError?
     private var isBlocking = true
+    /// As of the last look; nil before the first.
+    var wasReplica: Bool?
 
     private static let sliceBytes = 1 << 20
     /// A write to a connection that Redis has closed must be an error, not the end of the process.

@@ -32,6 +32,22 @@ extension ServerRequirements {
     }
 }
 
+extension RedisConnection {
+    /// False if this Redis follows another one and did not at the last call.
+    func isNoNewReplica() throws(RedisError) -> Bool {
+        let reply: RedisReply
+        do throws(RedisError) {
+            reply = try command(ServerRequirements.standingQuestion)
+        } catch {
+            guard case .server("NOPERM", _) = error else { throw error }
+            return true
+        }
+        let isReplica = ServerInfo(text: reply.text ?? "")["role"] == "slave"
+        defer { wasReplica = isReplica }
+        return !isReplica || wasReplica ?? true
+    }
+}
+
 extension ServerProblem {
     /// As it is where there is no command CONFIG.
     var withoutConfig: ServerProblem {

@@ -56,21 +56,29 @@ extension ClusterTests {
             }
         }
 
-        /// The old primary goes on as a replica of the new one: connections to it live, and refuse every write.
+        /// The old primary goes on as a replica: connections to it live, and refuse every write.
         @Test func aDemotedRedisIsLeft() throws {
             try withPair("demoted") { pair in
                 let cluster = pair.cluster
-                try cluster.waitUntilReady(try cluster.startWeb())
+                let admin = try Loopback.freePort()
+                try cluster.waitUntilReady(try cluster.startWeb(options: ["--admin-port", "\(admin)"]))
                 try cluster.startConsumer("0-1")
                 try ClusterTests.post(cluster.ports[0], #"{"a":1,"b":2,"c":3}"#)
                 try #require(try waitUntil { try pair.isInStep() })
                 try pair.failOver()
-                #expect(
-                    try pair.command(pair.primary, "REPLICAOF", "127.0.0.1", "\(pair.replica.port)") == .status("OK"))
+                // It finds nobody there, and shows what it has for as long as it is asked.
+                #expect(try pair.command(pair.primary, "REPLICAOF", "127.0.0.1", "1") == .status("OK"))
                 // The first request that meets it waits, and is answered.
                 try ClusterTests.post(cluster.ports[0], #"{"a":10,"b":20,"c":30}"#)
                 #expect(try cluster.report(["--summary"]).total == 66)
-                #expect(try pair.command(pair.replica, "EXISTS", "tallymill:topology") == .integer(1))
+                // Who only looks looks at the new one, too.
+                try cluster.consumers[0].send(SIGTERM)
+                #expect(try cluster.consumers[0].waitForEnd(within: 20) == .code(0))
+                try ClusterTests.post(cluster.ports[0], #"{"a":1}"#, level: "queued")
+                try eventually("the metrics show what waits", within: 10) {
+                    let seen = Loopback.metrics(admin)
+                    return (0...1).contains { seen[#"tallymill_queue_batches{partition="\#($0)"}"#] == 1 }
+                }
             }
         }
 

@@ -84,15 +84,12 @@ public final class TopSampler {
     }
 
     private func connected() throws(Failure) -> ClusterKeys {
-        if let keys, keys.isConnected { return keys }
+        if let keys, try onRedis({ () throws(RedisError) in try keys.leadOn() }) { return keys }
         keys = nil
-        let access = try access()
-        var link = access.link
-        link.connectMilliseconds = Self.patienceMilliseconds
-        link.commandMilliseconds = Self.patienceMilliseconds
-        let made = try onRedis { () throws(RedisError) in
-            ClusterKeys(connection: try RedisConnection(link), names: access.names)
-        }
+        var access = try access()
+        access.link.connectMilliseconds = Self.patienceMilliseconds
+        access.link.commandMilliseconds = Self.patienceMilliseconds
+        let made = try onRedis { () throws(RedisError) in try ClusterKeys(toLookWith: access) }
         keys = made
         return made
     }
