@@ -42,16 +42,17 @@ public struct DataFolder: Sendable {
     /// What is put aside now.
     var newAsidePath: String { "\(path)/\(Self.asidePrefix)\(FileTime.text(milliseconds: WallClock.milliseconds()))" }
 
-    /// Where the files of an epoch are: here, or else, because a restore was interrupted when it had put them aside,
-    /// in the newest folder that has them.
+    /// Where a shard is: here, or else, because a restore was interrupted when it had put it aside, in the newest folder
+    /// that has it.
     ///
+    /// - Parameter partitions: K of the partition's epoch.
     /// - Throws: 74.
-    func holder(of epoch: UInt32) throws(Failure) -> DataFolder {
-        if Folder.exists(epochPath(epoch)) { return self }
+    func holder(of partition: PartitionID, of partitions: Int) throws(Failure) -> DataFolder {
+        if Folder.exists(shardPath(partition, of: partitions)) { return self }
         let names = try (Folder.names(in: path) ?? []).filter { $0.hasPrefix(Self.asidePrefix) }
         // Their names sort by time.
         let folders = names.sorted(by: >).map { DataFolder("\(path)/\($0)") }
-        return folders.first { Folder.exists($0.epochPath(epoch)) } ?? self
+        return folders.first { Folder.exists($0.shardPath(partition, of: partitions)) } ?? self
     }
 
     public func stagingPath(_ epoch: UInt32) -> String { "\(epochPath(epoch)).staging" }

@@ -77,6 +77,7 @@ public struct EpochBuild: Sendable {
 
     let old: [ShardLocation]
     let new: Topology
+    private let change: Bytes16?
     let staging: String
     let time: UInt64
     let imports: Import?
@@ -87,17 +88,20 @@ public struct EpochBuild: Sendable {
     /// - Parameters:
     ///   - old: the shards of the epoch that ends, all of them, in order, and retired.
     ///   - new: the epoch to be built.
+    ///   - change: the id of the change, as the cluster file has it.
     ///   - staging: the folder of the new files; deleted with what is in it if it exists.
     ///   - knownImports: imports that are complete, as the cluster file has them.
     ///   - timeMilliseconds: now, in ms since 1970.
     public init(
-        from old: [ShardLocation], to new: Topology, staging: String, importing imports: Import? = nil,
+        from old: [ShardLocation], to new: Topology, change: Bytes16? = nil, staging: String,
+        importing imports: Import? = nil,
         knownImports: [Bytes16] = [], timeMilliseconds: UInt64
     ) {
         precondition(
             old.indices.allSatisfy { old[$0].partition.number == $0 && old[$0].expected.partitions == old.count })
         self.old = old
         self.new = new
+        self.change = change
         self.staging = staging
         self.imports = imports
         self.knownImports = knownImports
@@ -154,7 +158,7 @@ public struct EpochBuild: Sendable {
     func identity(_ partition: PartitionID) -> ShardIdentity {
         ShardIdentity(
             cluster: new.cluster, partition: partition, partitions: new.partitions,
-            uuid: ShardUUID(derivedFor: partition, of: new.cluster))
+            uuid: ShardUUID(derivedFor: partition, of: new.cluster, change: change))
     }
 
     /// What one block of a run may hold, so that a thread holds a block for each shard.

@@ -174,7 +174,7 @@ public struct Initializer {
             // A shard that a rebalance has not made yet will have this identity.
             let uuid =
                 file.isUnfinished
-                ? ShardUUID(derivedFor: partition, of: topology.cluster)
+                ? file.derivedShard(of: partition)
                 : try onStore { () throws(StoreError) in
                     try ShardReader(at: location.path, expecting: location.expected).identity.uuid
                 }

@@ -29,7 +29,7 @@ extension MissingBatches {
         }
         // The watermarks of old shards are in every new one; what was declared lost may be in some of them only.
         guard let first = readers.first else { return [] }
-        return try onStore { () throws(StoreError) in
+        let found = try onStore { () throws(StoreError) -> [MissingBatches] in
             var losses: [StreamLoss] = []
             for reader in readers { losses += try reader.losses() }
             let found =
@@ -39,6 +39,22 @@ extension MissingBatches {
             let routed = try routed(Set(found.map(\.stream)), in: readers)
             return found.flatMap { $0.without(routed[$0.stream] ?? []) }
         }
+        if found.isEmpty { return [] }
+        let waiting = try waiting(Set(found.map(\.stream)), file.topology, keys)
+        return found.flatMap { $0.without(waiting[$0.stream] ?? []) }
+    }
+
+    /// What waits in some list under these streams, as the origin of what it holds or as itself: it is not missing.
+    private static func waiting(
+        _ streams: Set<StreamID>, _ topology: Topology, _ keys: ClusterKeys
+    ) throws(Failure) -> [StreamID: [ClosedRange<UInt64>]] {
+        var waiting: [StreamID: Set<UInt64>] = [:]
+        for partition in Set(streams.map(\.partition)).union(topology.partitionIDs) {
+            guard case .ledger(let ledger) = try QueueReading(partition, keys, isWhole: false).ledger else { continue }
+            for id in ledger.entries.compactMap({ $0.header.map { $0.origin ?? $0.id } })
+            where streams.contains(id.stream) { waiting[id.stream, default: []].insert(id.sequence) }
+        }
+        return waiting.mapValues { $0.sorted().map { $0...$0 } }
     }
 
     private static func findElsewhere(

@@ -166,12 +166,20 @@ extension Repair {
 extension Failure {
     /// What is left at the end of a repair.
     static func missing(_ missing: [MissingBatches], in folder: DataFolder) -> Failure {
-        let own = missing.filter { !$0.isOfEarlierEpoch && $0.isNext }
+        let gone = missing.filter { $0.reason == .pushed && $0.isNext }
+        let own = missing.filter { !$0.isOfEarlierEpoch && $0.reason != .pushed && $0.isNext }
         let waiting = missing.filter { !$0.isNext }
         let elsewhere = missing.filter(\.isOfEarlierEpoch)
         var advice: [String] = []
         if !own.isEmpty {
             advice.append("Put back the newest copy of those files. If there is none, declare it lost:" + commands(own))
+        }
+        if !gone.isEmpty {
+            advice.append(
+                "Redis has lost them from its list, and the files are whole. Web nodes that still run hold them"
+                    + " (`tallymill audit --node` says which): delete all four keys of such a partition, then run"
+                    + " `tallymill repair`, and they send them again. Or put back the newest copy of Redis' data. If"
+                    + " there is neither, declare it lost:" + commands(gone))
         }
         if !elsewhere.isEmpty {
             advice.append(

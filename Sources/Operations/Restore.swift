@@ -75,6 +75,14 @@ public struct Restore: Sendable {
                 .configuration, "this folder holds cluster \(present.topology.cluster), the backup \(topology.cluster)",
                 at: folder.path, advice: "Name another folder: --data-dir.")
         }
+        guard present.topology.epoch != topology.epoch || present.change == backup.file.change else {
+            throw Failure(
+                .configuration,
+                "the backup holds another epoch \(topology.epoch) than this folder: the cluster was put back to before"
+                    + " it, and has opened it anew", at: backup.path,
+                advice: "Use a backup that was made after that. What this one has more may be imported, from a restore"
+                    + " into another folder (--data-dir).")
+        }
     }
 
     /// Puts the backup in place.

@@ -43,8 +43,6 @@ public struct RestoreComparison: Hashable, Sendable {
         partitions: [UInt32]? = nil
     ) throws(Failure) {
         let keys = try access.map { access throws(Failure) in try Self.keys(access, backup) } ?? nil
-        let epoch = backup.manifest.topology.epoch
-        let replaced = try folder.map { folder throws(Failure) in try folder.holder(of: epoch) }
         for (number, partition) in backup.manifest.topology.partitionIDs.enumerated()
         where partitions?.contains(partition.number) ?? true {
             var look = QueueReading.none
@@ -54,6 +52,8 @@ public struct RestoreComparison: Hashable, Sendable {
             } else {
                 partitionsWithoutKeys += 1
             }
+            let partitions = backup.manifest.topology.partitions
+            let replaced = try folder.map { folder throws(Failure) in try folder.holder(of: partition, of: partitions) }
             try compare(backup, number, look, replacing: replaced.flatMap { records(in: $0, backup, number) })
         }
     }

@@ -172,7 +172,7 @@ extension DataFolder {
         if let reader = try? ShardReader(at: location.path, expecting: location.expected) {
             return reader.identity.uuid
         }
-        return file.earlier.isEmpty ? nil : ShardUUID(derivedFor: partition, of: file.topology.cluster)
+        return file.earlier.isEmpty ? nil : file.derivedShard(of: partition)
     }
 
     /// What a new key group has to know of the partition's file, so that no older copy of it passes the check of a

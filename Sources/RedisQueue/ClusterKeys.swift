@@ -101,15 +101,21 @@ public final class ClusterKeys {
         try Topology(published: connection.command(RedisCommand("GET", names.topology)), at: names.topology)
     }
 
-    /// The newest epoch that a node of the cluster has seen, as far as one had to tell; 0 if none.
-    public func notedEpoch(of cluster: ClusterID) throws(RedisError) -> UInt32 {
-        let reply = try connection.command(RedisCommand("HGET", names.noted, cluster.description))
-        if case .null = reply { return 0 }
+    /// The newest epochs that nodes of the cluster have seen, as far as one had to tell, by their number of partitions.
+    public func notedEpochs(of cluster: ClusterID) throws(RedisError) -> [Topology] {
+        let reply = try connection.command(RedisCommand("HGETALL", names.noted))
         if case .error(let code, let message) = reply { throw .server(code: code, message: message) }
-        guard let epoch = reply.text.flatMap({ UInt32($0) }) else {
-            throw .protocolViolation("\(names.noted) holds no epoch")
+        guard case .array(let pairs) = reply else { throw .protocolViolation("HGETALL answered \(reply)") }
+        var noted: [Topology] = []
+        for index in stride(from: 0, to: pairs.count - 1, by: 2) {
+            let parts = pairs[index].text?.split(separator: "/") ?? []
+            guard parts.count == 2, let owner = ClusterID(parts[0]), let partitions = Int(parts[1]),
+                (1...Limits.partitionsMax).contains(partitions),
+                let epoch = pairs[index + 1].text.flatMap({ UInt32($0) }), epoch >= 1
+            else { throw .protocolViolation("\(names.noted) holds no epochs") }
+            if owner == cluster { noted.append(Topology(cluster: cluster, epoch: epoch, partitions: partitions)) }
         }
-        return epoch
+        return noted
     }
 
     /// Whether the connection lives and still leads to the Redis to ask: one that has become a replica since the last

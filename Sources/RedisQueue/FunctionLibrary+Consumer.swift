@@ -13,15 +13,18 @@ extension FunctionLibrary {
           return #text >= 1 and #text <= NAME_BYTES_MAX
         end
 
-        -- keys: queue, seqs, applied, meta; arguments: host, holder, time to live in ms, token, owner of the group
+        -- keys: queue, seqs, applied, meta; arguments: host, holder, time to live in ms, token, owner of the group,
+        -- and, unless it is a tool, the shard whose file it has
         -- An earlier release gives the first three, and gets the next number as its token.
-        -- NOTOPO | HELD owner ms | GRANTED token shard state {producer, watermark, ...}
+        -- NOTOPO | OTHER shard | HELD owner ms | GRANTED token shard state {producer, watermark, ...}
         register('claim', {'allow-oom'}, function(keys, args)
-          count(keys, 4, args, #args == 3 and 3 or 5)
+          count(keys, 4, args, (#args == 3 or #args == 6) and #args or 5)
           local host, owner, ttl = args[1], args[2], number(args[3], 'time to live')
           if not is_name(host) or not is_name(owner) then fail('host and owner have 1 to 255 bytes') end
           local meta = read_meta(keys[4])
           if not meta then return {'NOTOPO'} end
+          -- The lease is for whoever has the right file.
+          if args[6] and args[6] ~= meta.shard then return {'OTHER', meta.shard} end
           local now = now_ms()
           if meta.lease > now and meta.host ~= host then return {'HELD', meta.owner, meta.lease - now} end
           local applied = redis.call('HGETALL', keys[3])

@@ -131,15 +131,15 @@ extension FunctionLibrary {
           return {'OK', table.concat(known)}
         end)
 
-        -- keys: noted; arguments: cluster (32 hex digits), epoch
+        -- keys: noted; arguments: owner, epoch
         -- OK
         register('note', {'allow-oom'}, function(keys, args)
           count(keys, 1, args, 2)
-          local cluster, epoch = args[1], number(args[2], 'epoch')
-          check_hex(cluster, 'a cluster')
-          if epoch > number_or_zero(redis.call('HGET', keys[1], cluster), 'epoch') then
-            must_be_allowed('HSET', keys[1], cluster, '')
-            redis.call('HSET', keys[1], cluster, digits(epoch))
+          local owner, epoch = args[1], number(args[2], 'epoch')
+          check_owner(owner)
+          if epoch > number_or_zero(redis.call('HGET', keys[1], owner), 'epoch') then
+            must_be_allowed('HSET', keys[1], owner, '')
+            redis.call('HSET', keys[1], owner, digits(epoch))
           end
           return {'OK'}
         end)

@@ -1,8 +1,8 @@
 // The names of all keys. Those of one partition share a hash tag, so that one function call touches one slot.
 //
 //   <namespace>:topology           string, the JSON text of TallyCore's Topology
-//   <namespace>:noted              hash, cluster (32 hex digits) -> the newest epoch that a node has seen, decimal, if
-//                                  it had to tell: what is published is from before it
+//   <namespace>:noted              hash, owner (cluster, a slash, number of partitions) -> the newest epoch with so
+//                                  many that a node has seen, decimal, if it had to tell: another one is published
 //   <namespace>:{e3.p5}:queue      list, encoded batches, oldest first
 //   <namespace>:{e3.p5}:seqs       hash, producer (16 raw bytes, as in a batch) -> last sequence, decimal, a
 //                                  blank, and 8 bytes of chain through it (BatchChain.swift)

@@ -29,8 +29,9 @@ public final class PartitionQueue {
     ///   - host: 1...255 bytes, the same for all consumers that share a lock on the shard file.
     ///   - owner: 1...255 bytes, for people.
     ///   - topology: whose partition it is: what a group of an earlier release does not say yet.
+    ///   - shard: the file that it is for; nil for a tool that has none.
     public func claim(
-        host: String, owner: String, milliseconds: UInt64, topology: Topology
+        host: String, owner: String, milliseconds: UInt64, topology: Topology, shard: ShardUUID? = nil
     ) throws(RedisError) -> ClaimReply {
         // A number that Redis would count up comes again when Redis goes back.
         let token = UInt64.random(in: 1...Limits.sequenceMax)
@@ -40,6 +41,7 @@ public final class PartitionQueue {
             command.append(milliseconds)
             command.append(token)
             command.append(topology.owner)
+            if let shard { command.append(shard.description) }
         }
         switch answer.word {
         case "GRANTED":
@@ -47,6 +49,7 @@ public final class PartitionQueue {
                 Claim(
                     token: try answer.integer(1), shard: try answer.shard(2), sealed: try answer.isSealed(3),
                     applied: try answer.watermarks(4)))
+        case "OTHER": return .otherShard(try answer.shard(1))
         case "HELD": return .held(by: try answer.text(1), milliseconds: try answer.integer(2))
         case "NOTOPO": return .noTopology
         default: throw answer.unexpected

@@ -178,7 +178,7 @@ public final class ProducerQueue {
             return call
         case .noteEpoch(let topology):
             var call = FunctionName.note.call(keys: [names.noted])
-            call.append(topology.cluster.description)
+            call.append(owner(topology))
             call.append(UInt64(topology.epoch))
             return call
         case .readTopology: return RedisCommand("GET", names.topology)

@@ -76,12 +76,12 @@ public enum ServerRequirements {
         return problems
     }
 
-    /// Redis does not tell whether a rewrite is the first after `appendonly yes`. It is if there was no file before, or
-    /// if somebody has seen that setting off; a first rewrite that is an ordinary one is over in a moment.
+    /// Redis does not tell whether a rewrite is the first after `appendonly yes`, when what it confirms is in no file,
+    /// or an ordinary one. So whoever connects waits for the end of either; a failed one counts if the setting was seen
+    /// off.
     private static func isLogUnfinished(_ info: ServerInfo, wasOff: Bool) -> Bool {
-        let isRewriting = info["aof_rewrite_in_progress"] == "1" || info["aof_rewrite_scheduled"] == "1"
-        if wasOff { return isRewriting || info["aof_last_bgrewrite_status"] == "err" }
-        return isRewriting && info["aof_base_size"] == "0"
+        info["aof_rewrite_in_progress"] == "1" || info["aof_rewrite_scheduled"] == "1"
+            || wasOff && info["aof_last_bgrewrite_status"] == "err"
     }
 
     private static func keeping(

@@ -139,7 +139,8 @@ final class PartitionConsumer {
             // The lease keeps away whom the lock on the shard file does not: other hosts, and other copies of the file.
             let reply = try queue.claim(
                 host: "\(configuration.host) \(file.lockName)", owner: configuration.owner,
-                milliseconds: Limits.leaseMilliseconds, topology: file.identity.topology)
+                milliseconds: Limits.leaseMilliseconds, topology: file.identity.topology,
+                shard: file.identity.uuid)
             return .claimed(reply, isRetired: isRetired, newestEpoch: newest)
         case .peek(let skip, let bytes, let batches):
             let reply = try queue.peek(skip: skip, bytes: bytes, batches: batches)

@@ -4,6 +4,7 @@
 // An I/O error ends the file for this process: after a failed fsync nobody knows what the kernel still holds, so the
 // error is repeated for every later call and only a new process, which recovers from the log, may go on.
 
+import Glibc
 public import TallyCore
 
 /// The writer's view of a shard file. It is not Sendable: one thread owns it. Releasing the last reference closes the
@@ -22,6 +23,8 @@ public final class ShardFile {
     private let rollback: SQLiteStatement
     /// Why this process may not use the file any more.
     private var failure: StoreError?
+    /// The file that was opened.
+    private let place: (device: dev_t, inode: ino_t)?
     /// The claim clock as this process last wrote it down by itself.
     private var writtenClock: UInt64 = 0
     /// How far it may run ahead of what is written down: a crash sets it back by so much, and claims live longer.
@@ -69,6 +72,7 @@ public final class ShardFile {
         transaction = try ShardTransaction(connection)
         logMark = try LogMarkTable(connection)
         writtenClock = transaction.claimClock.time
+        place = SystemFile.identity(path)
         begin = try connection.prepare("BEGIN IMMEDIATE")
         commit = try connection.prepare("COMMIT")
         rollback = try connection.prepare("ROLLBACK")
@@ -85,6 +89,7 @@ public final class ShardFile {
     /// - Throws: `busy` and `full` after a rollback: back off and call again with the same batches. `io` and `corrupt`
     ///   end the file for this process.
     public func apply(_ batches: [[UInt8]], timeMilliseconds: UInt64) throws(StoreError) -> ApplyOutcome {
+        try requireInPlace()
         let outcome = try apply(batches, timeMilliseconds, folding: true)
         guard case .foldingOverflows = outcome else { return outcome }
         return try apply(ApplyRules<ShardTransaction>.head(of: batches), timeMilliseconds, folding: false)
@@ -106,6 +111,17 @@ public final class ShardFile {
         }
     }
 
+    /// What is committed into a file that was moved away or deleted nobody finds again.
+    private func requireInPlace() throws(StoreError) {
+        try failing { () throws(StoreError) in
+            guard let place else { return }
+            if let there = SystemFile.identity(path), there == place { return }
+            throw StoreError(
+                .missing, path, "the file was moved away, deleted or replaced while it was in use",
+                "put it back, or the newest copy there is, and start its consumer again; nothing was counted since")
+        }
+    }
+
     /// Closes the file for ever: no later transaction, by anyone, changes it. Repeating it does nothing.
     public func retire() throws(StoreError) {
         try inTransaction { () throws(StoreError) in
@@ -113,7 +129,11 @@ public final class ShardFile {
             try transaction.retire()
             return ((), true)
         }
-        try checkpoint(emptyingLog: true)
+        do throws(StoreError) {
+            try checkpoint(emptyingLog: true)
+        } catch  where error.code == .busy {
+            _ = try secure()  // a reader keeps the log, which belongs to the file as before
+        }
     }
 
     /// What claims are dated with. `advanceClaimClock` moves it on.

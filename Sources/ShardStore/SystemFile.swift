@@ -16,6 +16,12 @@ enum SystemFile {
         return stat(path, &status) == 0 ? Int(status.st_size) : 0
     }
 
+    /// Which file lies at a path; nil if none does.
+    static func identity(_ path: String) -> (device: dev_t, inode: ino_t)? {
+        var status = stat()
+        return stat(path, &status) == 0 ? (status.st_dev, status.st_ino) : nil
+    }
+
     static func exists(_ path: String) -> Bool {
         access(path, F_OK) == 0
     }

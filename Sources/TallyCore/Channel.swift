@@ -81,6 +81,10 @@ struct Channel {
     var heldBytes: Int { outboxBytes + aggregator.encodedBytes }
     /// Whether Redis has been asked, over the present connection, if it still has what it confirmed.
     var isVerified = true
+    /// Whether Redis has answered for the floor over the present connection.
+    var isFloorTold = false
+    /// When the floor is compared with Redis next, unless something is under way.
+    var idleHeartbeatAt: UInt64 = 0
     /// What was released of streams of earlier epochs, for this partition's shard to be compared with.
     var earlier: [EarlierFloor] = []
     /// When those that are not known are asked for next; never while they are being asked for.
@@ -97,11 +101,13 @@ struct Channel {
     /// Whether Redis is to be asked what it has of the stream: batches may leave the outbox, and what it has confirmed,
     /// or a shard, may be gone.
     ///
-    /// - Parameter isAwaited: whether somebody waits for `stored`.
-    func isHeartbeatDue(_ now: UInt64, isAwaited: Bool) -> Bool {
+    /// - Parameters:
+    ///   - isAwaited: whether somebody waits for `stored`.
+    ///   - isLeaving: whether the floor has to be told before the process ends.
+    func isHeartbeatDue(_ now: UInt64, isAwaited: Bool, isLeaving: Bool) -> Bool {
         guard hasResolved || floor > 0, inFlightCount == 0, !isHeartbeatInFlight, now >= retryAt else { return false }
+        if !hasResolved { return now >= idleHeartbeatAt || isLeaving && !isFloorTold }
         if !isVerified { return true }
-        if !hasResolved { return now >= heardAt + Limits.idleHeartbeatMilliseconds }
         return now >= heardAt + (isAwaited ? Limits.storedHeartbeatMilliseconds : Limits.heartbeatMilliseconds)
     }
 

@@ -1,7 +1,11 @@
 // `topology.json` beside the shards: the authority on epoch and K.
 //
 // Text: {"format":1,"cluster":"<32 hex digits>","epoch":2,"partitions":8,"state":"ready",
-//        "earlier":[{"epoch":1,"partitions":4,"purged":true}],"imports":["<32 hex digits>"]}
+//        "earlier":[{"epoch":1,"partitions":4,"purged":true}],"change":"<32 hex digits>","imports":["<32 hex digits>"]}
+//
+// `change` is the random id of the change of epoch that made the present one: where everything is put back to before a
+// change, the same epoch may come again, and its shards are others. A first epoch has none, nor one that an earlier
+// release made.
 //
 // `imports` names what was loaded directly, and is left out if nothing was. While the epoch is building, `importing`
 // names what comes in with it. `purged`, left out otherwise, says that the files of an epoch are gone; it stays here
@@ -39,6 +43,9 @@ public struct ClusterFile: Hashable, Sendable {
     public static let format = 1
     public let topology: Topology
     public var state: State
+    /// Of the change of epoch that made the present one; nil for a first epoch, and for one that an earlier release
+    /// made.
+    public let change: Bytes16?
     /// Earlier epochs, oldest first.
     public var earlier: [Epoch]
     /// What was loaded directly, oldest first.
@@ -47,10 +54,12 @@ public struct ClusterFile: Hashable, Sendable {
     public var importing: Bytes16?
 
     public init(
-        topology: Topology, state: State, earlier: [Epoch], imports: [Bytes16] = [], importing: Bytes16? = nil
+        topology: Topology, state: State, earlier: [Epoch], change: Bytes16? = nil, imports: [Bytes16] = [],
+        importing: Bytes16? = nil
     ) {
         self.topology = topology
         self.state = state
+        self.change = change
         self.earlier = earlier
         self.imports = imports
         self.importing = importing
@@ -68,7 +77,8 @@ public struct ClusterFile: Hashable, Sendable {
         }
         return #"{"format":\#(ClusterFile.format),"cluster":"\#(topology.cluster)","epoch":\#(topology.epoch),"#
             + #""partitions":\#(topology.partitions),"state":"\#(state.rawValue)","#
-            + #""earlier":[\#(epochs.joined(separator: ","))]"# + importsJSON + "}\n"
+            + #""earlier":[\#(epochs.joined(separator: ","))]"# + (change.map { #","change":"\#($0)""# } ?? "")
+            + importsJSON + "}\n"
     }
 
     private var importsJSON: String {
@@ -89,7 +99,12 @@ public struct ClusterFile: Hashable, Sendable {
         guard zip(epochs, epochs.dropFirst()).allSatisfy({ $0 < $1 }) else { throw .badValue("earlier") }
         self.init(
             topology: Topology(cluster: cluster, epoch: epoch, partitions: partitions), state: state,
-            earlier: fields.earlier, imports: fields.imports, importing: fields.importing)
+            earlier: fields.earlier, change: fields.change, imports: fields.imports, importing: fields.importing)
+    }
+
+    /// The identity of the shard of a partition of the present epoch, if a change made it.
+    public func derivedShard(of partition: PartitionID) -> ShardUUID {
+        ShardUUID(derivedFor: partition, of: topology.cluster, change: change)
     }
 }
 
@@ -121,6 +136,7 @@ struct ClusterFields {
     private(set) var state: ClusterFile.State?
     private(set) var earlier: [ClusterFile.Epoch] = []
     private(set) var isPurged: Bool?
+    private(set) var change: Bytes16?
     private(set) var imports: [Bytes16] = []
     private(set) var importing: Bytes16?
 
@@ -169,6 +185,7 @@ struct ClusterFields {
                     ClusterFile.Epoch(epoch: epoch, partitions: partitions, isPurged: fields.isPurged ?? false))
             }
         case "purged": isPurged = try json { () throws(JSONError) in try scanner.boolean() }
+        case "change": change = try Bytes16(string(&scanner)).orThrow(.badValue(name))
         case "importing": importing = try Bytes16(string(&scanner)).orThrow(.badValue(name))
         case "imports":
             try json { () throws(JSONError) in try scanner.beginArray() }

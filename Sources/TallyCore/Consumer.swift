@@ -269,13 +269,8 @@ public struct Consumer {
         switch reply {
         case .noTopology: missGroup()
         case .held(let holder, _): pause(.held(by: holder), then: .claiming)
-        case .granted(let claim) where claim.shard != shard:
-            // A backup may be put back under a consumer; a drain is preceded by the check that it was not.
-            if purpose == .drain {
-                state = .stopped(.otherShard(claim.shard))
-            } else {
-                pause(.otherShard(claim.shard), then: .claiming)
-            }
+        case .otherShard(let other): meetOther(other)
+        case .granted(let claim) where claim.shard != shard: meetOther(claim.shard)
         case .granted(let claim):
             token = claim.token
             renewAt = now + Limits.leaseMilliseconds / 3
@@ -308,6 +303,15 @@ public struct Consumer {
 
     private func isLookUpDue(_ peeked: Peeked, _ now: UInt64) -> Bool {
         !peeked.behind.isEmpty && now >= lookUpAt && !hasLookedUp
+    }
+
+    /// A backup may be put back under a consumer; a drain is preceded by the check that it was not.
+    private mutating func meetOther(_ other: ShardUUID) {
+        if purpose == .drain {
+            state = .stopped(.otherShard(other))
+        } else {
+            pause(.otherShard(other), then: .claiming)
+        }
     }
 
     /// A consumer waits for `repair`; for a drain there is nothing left: what it misses comes again with its origin.

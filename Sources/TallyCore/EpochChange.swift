@@ -43,17 +43,21 @@ public struct EpochChange: Hashable, Sendable {
     /// before.
     ///
     /// - Parameters:
+    ///   - id: a random one: the epoch may have been opened before, and everything been put back since. nil as an
+    ///     earlier release begins it.
     ///   - importing: what is loaded with it.
     ///   - noted: the newest epoch that a node has seen, 0 if none is known: an epoch never comes again with other
     ///     partitions, also if the cluster was put back to before it.
-    public init(from file: ClusterFile, to partitions: Int, importing: Bytes16? = nil, noted: UInt32 = 0) {
+    public init(
+        from file: ClusterFile, to partitions: Int, id: Bytes16?, importing: Bytes16? = nil, noted: UInt32 = 0
+    ) {
         precondition(file.state == .ready, "a change of epoch that was begun is resumed, not begun anew")
         let old = file.topology
         let building = ClusterFile(
             topology: Topology(cluster: old.cluster, epoch: max(old.epoch, noted) + 1, partitions: partitions),
             state: .building,
             earlier: file.earlier + [ClusterFile.Epoch(epoch: old.epoch, partitions: old.partitions)],
-            imports: file.imports, importing: importing)
+            change: id, imports: file.imports, importing: importing)
         self.init(building: building, begins: true)
     }
 

@@ -36,6 +36,8 @@ public enum Limits {
     public static let heartbeatMilliseconds: UInt64 = 1_000
     /// How often a floor is compared with Redis while nothing is pushed over it.
     public static let idleHeartbeatMilliseconds: UInt64 = 10_000
+    /// How often floors of earlier epochs are compared that were known.
+    public static let floorMilliseconds: UInt64 = 60_000
     /// Epochs before the present one whose floors a producer keeps.
     public static let earlierEpochsMax = 8
     public static let topologyMilliseconds: UInt64 = 5_000

@@ -20,6 +20,7 @@ extension Producer {
             guard let index = index(of: stream) else { return }
             channels[index].isHeartbeatInFlight = false
             channels[index].heardAt = now
+            if case .heartbeat(.progress) = answer { channels[index].isFloorTold = true }
             if case .heartbeat(let reply) = answer { heard(reply, floor: floor, channel: index, now) }
             settle(channel: index)
         case .compare(let floors, let partition, _): compared(floors, in: partition, answer, now)
@@ -29,6 +30,7 @@ extension Producer {
             guard let index = index(of: batch.id.stream) else { return }
             if case .push(let reply) = answer {
                 channels[index].heardAt = now
+                channels[index].isFloorTold = true
                 pushed(batch.id.sequence, reply, channel: index, now)
             } else {
                 channels[index].retry(batch.id.sequence)
@@ -117,6 +119,7 @@ extension Producer {
     private mutating func fallBehind(_ applied: UInt64, channel index: Int, _ now: UInt64) {
         channels[index].gate = .behind(applied: applied)
         channels[index].isVerified = false
+        channels[index].idleHeartbeatAt = 0
         postpone(channel: index, now)
         doubtFloors()
     }
@@ -128,6 +131,7 @@ extension Producer {
             channels[index].replay(above: last)
             if floor > max(last, applied) { return fallBehind(applied, channel: index, now) }
             channels[index].isVerified = true
+            channels[index].idleHeartbeatAt = now + Limits.idleHeartbeatMilliseconds
             // The key group is there and holds everything: no push follows whose answer would open the gate.
             if channels[index].isFrozenConfirmed { open(channel: index) }
         case .noTopology:
@@ -179,10 +183,14 @@ extension Producer {
         }
         otherCluster = nil
         isClusterConfirmed = true
-        if let read, let topology, read != topology, read.epoch <= topology.epoch {
+        if let topology, read != topology, read?.epoch ?? 0 <= topology.epoch {
             isEpochNoteDue = true
             doubtFloors()
+        } else if now >= doubtFloorsAt {
+            // Redis may have been emptied and filled again between two looks.
+            doubtFloors()
         }
+        if now >= doubtFloorsAt { doubtFloorsAt = now + Limits.floorMilliseconds }
         if let read, read.epoch > topology?.epoch ?? 0 {
             topologyFailures = 0
             isTopologyWanted = false

@@ -13,6 +13,8 @@ struct EarlierFloor {
     let floor: StreamFloor
     /// Whether a shard of the present epoch is known to reach it.
     var isKnown = false
+    /// Whether Redis was asked since it was last in doubt: what it does not know it has noted.
+    var isTold = false
 }
 
 extension Producer {
@@ -28,10 +30,17 @@ extension Producer {
         hasUnknownFloors = channels.contains { !$0.earlier.isEmpty }
     }
 
+    /// Whether Redis knows of all that was released, so that nothing is missed when this producer ends.
+    public var areFloorsTold: Bool {
+        channels.allSatisfy { ($0.floor == 0 || $0.isFloorTold) && $0.earlier.allSatisfy { $0.isTold } }
+    }
+
     /// What was known of them may not be true any more.
     mutating func doubtFloors() {
         for index in channels.indices where !channels[index].earlier.isEmpty {
-            for place in channels[index].earlier.indices { channels[index].earlier[place].isKnown = false }
+            for place in channels[index].earlier.indices {
+                channels[index].earlier[place] = EarlierFloor(floor: channels[index].earlier[place].floor)
+            }
             channels[index].compareAt = 0
             hasUnknownFloors = true
         }
@@ -53,9 +62,11 @@ extension Producer {
         guard let index = index(of: partition) else { return }
         channels[index].compareAt = now + Limits.idleHeartbeatMilliseconds
         guard case .compared(.known(let known)) = answer else { return }
-        let found = Set(zip(floors, known).filter(\.1).map(\.0))
-        for place in channels[index].earlier.indices where found.contains(channels[index].earlier[place].floor) {
-            channels[index].earlier[place].isKnown = true
+        let answers = Dictionary(zip(floors, known)) { $0 && $1 }
+        for place in channels[index].earlier.indices {
+            guard let isKnown = answers[channels[index].earlier[place].floor] else { continue }
+            channels[index].earlier[place].isTold = true
+            if isKnown { channels[index].earlier[place].isKnown = true }
         }
         hasUnknownFloors = channels.contains { $0.earlier.contains { !$0.isKnown } }
     }

@@ -90,6 +90,8 @@ public struct Producer {
     var topologyFailures = 0
     /// Whether some channel holds a floor of an earlier epoch that no shard of this one is known to reach.
     var hasUnknownFloors = false
+    /// When known floors are asked for once more.
+    var doubtFloorsAt: UInt64 = 0
     /// Whether Redis has to be told of this epoch: what it publishes is from before it.
     var isEpochNoteDue = false
     /// Whether this connection's Redis has been seen to be ours, or empty: nothing is sent to it before.
@@ -235,7 +237,10 @@ public struct Producer {
         isTopologyWanted = true
         topologyFailures = 0
         for index in channels.indices {
-            channels[index].isVerified = channels[index].outbox.isEmpty && channels[index].floor == 0
+            channels[index].isVerified = channels[index].outbox.isEmpty
+            channels[index].isFloorTold = false
+            // Consumers connect anew as well, and may have told Redis by then what it has forgotten.
+            channels[index].idleHeartbeatAt = now + Limits.heartbeatMilliseconds
         }
         doubtFloors()
     }
@@ -298,7 +303,9 @@ public struct Producer {
                         topology: topology))
             }
         }
-        if channels[index].isHeartbeatDue(now, isAwaited: tickets.storedCount > 0 || isDraining) {
+        if channels[index].isHeartbeatDue(
+            now, isAwaited: tickets.storedCount > 0 || isDraining, isLeaving: isDraining)
+        {
             channels[index].isHeartbeatInFlight = true
             commands.append(
                 .heartbeat(channels[index].stream, floor: channels[index].floor, topology: topology))

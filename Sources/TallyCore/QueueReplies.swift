@@ -59,6 +59,8 @@ public struct Claim: Hashable, Sendable {
 /// The answer to a consumer that asks for a partition's lease.
 public enum ClaimReply: Hashable, Sendable {
     case granted(Claim)
+    /// The partition belongs to another file: the lease is not for this one.
+    case otherShard(ShardUUID)
     /// Somebody on another host holds it.
     case held(by: String, milliseconds: UInt64)
     case noTopology

@@ -29,6 +29,10 @@ final class NodeLoop: IncrementService, @unchecked Sendable {
     private let logger: Logger
     private var producer: Producer
     private let refuser: Refuser
+    /// A client's next connection may go to any loop.
+    private let refusals: LoopRefusals
+    /// When this loop tells the others again, in monotonic milliseconds.
+    private var tellsAt: UInt64 = 0
     /// By ticket slot.
     private var waiting: [Waiting?] = []
     /// No deadline in `waiting` is earlier.
@@ -57,16 +61,21 @@ final class NodeLoop: IncrementService, @unchecked Sendable {
     /// How often deadlines, heartbeats and back-offs are looked at.
     private static let tickMilliseconds: UInt64 = 10
 
+    /// How often the other loops are told whether this one takes requests.
+    private static let tellMilliseconds: UInt64 = 50
+
     /// How long a busy loop goes on reading before it pushes what it has.
     private static let gatherMilliseconds: UInt64 = 2
 
     init(
-        loop: LoopHandle, of loops: Int, producer: Producer, refuser: Refuser, delivery: Delivery, logger: Logger
+        loop: LoopHandle, of loops: Int, producer: Producer, refuser: Refuser, refusals: LoopRefusals,
+        delivery: Delivery, logger: Logger
     ) {
         self.loop = loop
         self.loops = loops
         self.producer = producer
         self.refuser = refuser
+        self.refusals = refusals
         self.delivery = delivery
         self.logger = logger
     }
@@ -123,7 +132,7 @@ final class NodeLoop: IncrementService, @unchecked Sendable {
 
     func readiness() -> Readiness {
         loop.loop.assertInLoop()
-        let refusal = refusal()
+        let refusal = refusal() ?? refusals.first
         let reason = refusal.map { #","reason":\#(JSONText.quote($0))"# } ?? ""
         let epoch = producer.topology.map { "\($0.epoch)" } ?? "null"
         let closed = closed
@@ -240,6 +249,10 @@ final class NodeLoop: IncrementService, @unchecked Sendable {
         reportAdmission(now)
         if !reportedPartitions.isEmpty { reportPartitions(now) }
         finishDraining(now)
+        if now >= tellsAt {
+            tellsAt = now + Self.tellMilliseconds
+            refusals.set(refusal(), of: loop.index)
+        }
     }
 
     /// Answers the requests whose wait has run out with the level that they have reached.
@@ -297,9 +310,9 @@ final class NodeLoop: IncrementService, @unchecked Sendable {
 
     // MARK: Stopping
 
-    /// Admits nothing from now on, and calls `done` once when the shards have everything admitted, or Redis has had it
-    /// for a while. Redis is what the address leads to now: whom the present connection reaches may have been replaced,
-    /// and what it has confirmed goes with it.
+    /// Admits nothing from now on, and calls `done` once when the shards have everything admitted and Redis knows what
+    /// was released, or has had some time for it. Redis is what the address leads to now: whom the present connection
+    /// reaches may have been replaced, and what it has confirmed goes with it.
     func drain(_ done: @escaping @Sendable () -> Void) {
         loop.loop.assertInLoop()
         producer.drain()
@@ -326,7 +339,7 @@ final class NodeLoop: IncrementService, @unchecked Sendable {
 
     private func finishDraining(_ now: UInt64) {
         guard let whenDelivered, producer.isFlushed, !isRenewalDue, !isFlying, !isHalted else { return }
-        if producer.heldBytes > 0 {
+        if producer.heldBytes > 0 || producer.isConnected && !producer.areFloorsTold {
             let deadline = storeDeadline ?? now + Limits.stopStoredMilliseconds
             storeDeadline = deadline
             if now < deadline { return }

@@ -79,6 +79,7 @@ public final class WebNode: Sendable {
         share.outboxBytes = max(share.batchBytes, share.outboxBytes / configuration.eventLoops)
         let producerConfiguration = share
         let loops = configuration.eventLoops
+        let refusals = LoopRefusals(loops: loops)
         let makeService: @Sendable (LoopHandle) -> any HTTPService = { loop in
             var random = SystemRandomNumberGenerator()
             let clock = RedisClock(guess: UInt64(WallClock.milliseconds()), at: loop.loop.now)
@@ -91,7 +92,8 @@ public final class WebNode: Sendable {
                 producer: producer.id, place: configuration.link.place(of: configuration.names),
                 given: configuration.given)
             let node = NodeLoop(
-                loop: loop, of: loops, producer: producer, refuser: refuser, delivery: delivery, logger: logger)
+                loop: loop, of: loops, producer: producer, refuser: refuser, refusals: refusals, delivery: delivery,
+                logger: logger)
             parts.withLock { $0.append(Part(loop: loop, node: node, delivery: delivery)) }
             return node
         }

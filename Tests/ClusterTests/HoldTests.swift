@@ -218,7 +218,7 @@ extension ClusterTests.HoldTests {
         for partition in topology.partitionIDs {
             let identity = ShardIdentity(
                 cluster: topology.cluster, partition: partition, partitions: topology.partitions,
-                uuid: ShardUUID(derivedFor: partition, of: topology.cluster))
+                uuid: building.derivedShard(of: partition))
             try ShardFile.create(
                 at: folder.shardPath(partition, of: topology.partitions), identity: identity,
                 timeMilliseconds: UInt64(WallClock.milliseconds()))

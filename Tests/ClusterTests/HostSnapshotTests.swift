@@ -68,6 +68,52 @@ extension ClusterTests {
             }
         }
 
+        /// A backup of an epoch that was opened twice, after everything was put back to before it: it belongs to the
+        /// first.
+        @Test func aBackupOfAnEpochThatCameAgain() throws {
+            try ClusterTests.withPieces("host-backup", partitions: 1) { cluster in
+                try cluster.snapshotHost()
+                try cluster.run(["rebalance", "run", "--to", "2", "--yes"])
+                let backup = cluster.folder.path + "/monday"
+                try cluster.expect(["backup", backup], ["backup of epoch 2"])
+                try cluster.putHostBack()
+                try cluster.run(["rebalance", "run", "--to", "2", "--yes"])
+                try cluster.startNode()
+                let consumer = try cluster.startConsumer("0-1")
+                try cluster.post(5)
+                try cluster.stopConsumer(consumer)
+                for shards in [[], ["--partitions", "0"]] {
+                    try cluster.expect(
+                        ["restore", backup, "--replace"] + shards, code: 78,
+                        ["the backup holds another epoch 2 than this folder"])
+                }
+                try ClusterTests.check(try cluster.redisCommand(["FLUSHALL"]) == "OK", "FLUSHALL failed")
+                try cluster.expect(
+                    ["restore", backup, "--replace", "--accept-loss"], code: 78, ["the backup holds another epoch 2"])
+                try cluster.expect(total: 5)
+            }
+        }
+
+        /// A change of epoch that was killed leaves keys; the folder was put back to before it. They are not met again.
+        @Test func keysOfAChangeThatWasGivenUp() throws {
+            try ClusterTests.withPieces("host-left", partitions: 1) { cluster in
+                try Files.copyTree(cluster.dataFolder, to: cluster.folder.path + "/data-then")
+                let tool = try RunningProcess(
+                    TestEnvironment.binary(),
+                    ["rebalance", "run", "--to", "3", "--yes", "--pause-before", "4"] + cluster.place,
+                    log: "\(cluster.folder.path)/tool")
+                try eventually("the change stops itself", within: 30) { ProcessTable.entry(tool.pid)?.state == "T" }
+                try tool.kill9()
+                Files.removeTree(cluster.dataFolder)
+                try Files.move(cluster.folder.path + "/data-then", to: cluster.dataFolder)
+                try cluster.expect(["rebalance", "run", "--to", "2", "--yes"], ["epoch 3 is ready: 2 partitions"])
+                try cluster.startNode()
+                try cluster.startConsumer("0-1")
+                try cluster.post(3)
+                try cluster.expect(total: 3)
+            }
+        }
+
         /// The node has moved to an epoch that comes again with another number of partitions.
         @Test func anEpochComesAgain() throws {
             try ClusterTests.withPieces("host-epoch", partitions: 1) { cluster in
@@ -84,14 +130,15 @@ extension ClusterTests {
                 try cluster.expect(["rebalance", "run", "--to", "3", "--yes"], ["epoch 2 is ready: 3 partitions"])
                 try cluster.webs[0].send(SIGCONT)
                 try cluster.startConsumer("0-2")
-                let what = "a web node has seen epoch 2, which is another one than epoch 2 here"
+                let what = "a web node has seen epoch 2 with 2 partitions, and this is epoch 2 with 3: "
                 try eventually("verify names the node", within: 30) { () throws(HarnessError) in
                     try Command.tallymill(["verify"] + cluster.place, within: 60).outputText.contains(what)
                 }
                 try ClusterTests.check(
                     refusal(cluster).contains("or of another epoch than this node has seen"), refusal(cluster))
                 try cluster.expect(
-                    ["repair", "--yes"], code: 3, [what, "`tallymill rebalance run --to 3` opens an epoch above it"])
+                    ["repair", "--yes"], code: 3,
+                    [what, "`tallymill rebalance run --to 3 --redis ", "` opens an epoch above it"])
                 let before = try cluster.report()
                 try ClusterTests.check(before.total == 0, "\(before.total) counted into another epoch's shards")
                 try cluster.stopConsumer(1)

@@ -125,7 +125,7 @@ import Testing
 
     @Test func anInterruptedRebalance() throws {
         let file = try cluster.folder.clusterFile()
-        let building = EpochChange(from: file, to: 6).building
+        let building = EpochChange(from: file, to: 6, id: nil).building
         try AtomicFile.write(Array(building.json.utf8), to: cluster.folder.clusterFilePath)
         #expect(
             doctor().found(.rebalance) == [

@@ -319,7 +319,7 @@ import Testing
     @Test func aDrainThatStandsStill() throws {
         try goBack()
         let file = try #require(try cluster.folder.readClusterFile())
-        let change = EpochChange(from: file, to: 3).building
+        let change = EpochChange(from: file, to: 3, id: nil).building
         try AtomicFile.write(Array(change.json.utf8), to: cluster.folder.clusterFilePath)
         #expect(try cluster.repair().failure?.what.hasPrefix("counts are missing:\n  \(range)") == true)
         let accepted = try cluster.repair(accepting: option)

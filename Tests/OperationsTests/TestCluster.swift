@@ -103,7 +103,7 @@ final class TestCluster {
     /// - Parameter ready: false leaves it after the new key groups and the topology.
     func changeEpoch(ready: Bool = true) throws {
         let old = try file
-        let change = EpochChange(from: old, to: old.topology.partitions)
+        let change = EpochChange(from: old, to: old.topology.partitions, id: nil)
         try write(change.building)
         let keys = try keys()
         let new = change.building.topology

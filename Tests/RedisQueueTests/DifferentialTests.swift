@@ -106,7 +106,8 @@ private struct DifferentialRun {
                 known == meta.filter { known[$0.key] != nil || $0.value != "0" }, "\(context): meta of \(partition)")
         }
         #expect(try scene.keys.readTopology() == model.topology, "\(context): topology")
-        #expect(try scene.keys.notedEpoch(of: .ofTests) == model.notedEpoch, "\(context): noted epoch")
+        let noted = try scene.keys.notedEpochs(of: .ofTests).map { ($0.partitions, $0.epoch) }
+        #expect(Dictionary(uniqueKeysWithValues: noted) == model.notedEpochs, "\(context): noted epochs")
     }
 
     /// Mostly the right one.
@@ -203,10 +204,10 @@ private struct DifferentialRun {
     }
 
     private mutating func note() throws -> (String, String, String) {
-        let topology = Topology(cluster: .ofTests, epoch: UInt32(1 + random.below(5)), partitions: 2)
+        let topology = Topology(cluster: .ofTests, epoch: UInt32(1 + random.below(5)), partitions: 1 + random.below(3))
         let landed = scene.producer.deliver([.noteEpoch(topology)])
-        model.noteEpoch(topology.epoch)
-        return ("note \(topology.epoch)", "\([QueueAnswer.epochNoted])", "\(landed.answers)")
+        model.noteEpoch(topology)
+        return ("note \(topology)", "\([QueueAnswer.epochNoted])", "\(landed.answers)")
     }
 
     private mutating func peek(_ partition: PartitionID, _ queue: PartitionQueue) throws -> (String, String, String) {
@@ -254,13 +255,16 @@ private struct DifferentialRun {
     private mutating func claim(_ partition: PartitionID, _ queue: PartitionQueue) throws -> (String, String, String) {
         let host = random.pick(["host-a", "host-a", "host-b"])
         let topology = owner(0.9)
-        let real = try queue.claim(host: host, owner: host, milliseconds: 3_600_000, topology: topology)
+        let known = model.groups[partition]?.shard
+        let shard = random.chance(0.5) ? nil : random.chance(0.8) ? known : ShardUUID(Bytes16(high: 9, low: 9))
+        let real = try queue.claim(
+            host: host, owner: host, milliseconds: 3_600_000, topology: topology, shard: shard)
         // The token is the caller's choice.
         var token: UInt64 = 1
         if case .granted(let claim) = real { token = claim.token }
         let expected = model.claim(
             partition, holder: host, leaseMilliseconds: 3_600_000, token: token,
-            owner: ModelRedis.Owner(topology), now: 0)
+            owner: ModelRedis.Owner(topology), shard: shard, now: 0)
         return ("claim \(host) for \(topology)", Self.text(expected), Self.text(real))
     }
 
@@ -279,6 +283,7 @@ private struct DifferentialRun {
             case .granted(let claim): "GRANTED \(claim.token) \(claim.shard)"
             case .held(let owner, _): "HELD \(owner)"
             case .noTopology: "NOTOPO"
+            case .otherShard(let shard): "OTHER \(shard)"
             }
         return ("old claim \(host)", words, real.words(words.split(separator: " ").count))
     }
@@ -288,6 +293,7 @@ private struct DifferentialRun {
         switch reply {
         case .held(let owner, _): "held by \(owner)"
         case .noTopology: "noTopology"
+        case .otherShard(let shard): "otherShard \(shard)"
         case .granted(let claim):
             "granted \(claim.token) \(claim.shard) \(claim.sealed) "
                 + "\(claim.applied.map { "\($0.key)=\($0.value)" }.sorted())"

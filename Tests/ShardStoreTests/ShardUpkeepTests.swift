@@ -1,6 +1,7 @@
 // What a consumer and an operator ask of a shard beside applying: is it the newest copy, what does it hold, what may
 // go.
 
+import Glibc
 import TallyCore
 import Testing
 
@@ -62,6 +63,24 @@ import Testing
         let sql = "INSERT INTO applied VALUES(2, 5, x'\(id)', 4, 0, '0', 0, '0', 0, '0', 0, '0')"
         #expect(Child.run("/usr/bin/sqlite3", [folder.shard, sql]).result == 0)
         #expect(try shard.watermarks(of: [unknown, carried]) == [carried: 4])
+    }
+
+    /// Deleted, moved away, or another one put there: SQLite would go on with what nobody finds again.
+    @Test(arguments: [false, true])
+    func aFileThatIsNotInItsPlace(isReplaced: Bool) throws {
+        let shard = try ShardFile.sample(in: folder)
+        var one = BatchMaker(1)
+        _ = try shard.apply([one.make([TestEntry("a", 1)])], timeMilliseconds: 1)
+        #expect(rename(folder.shard, folder.shard + ".away") == 0)
+        if isReplaced { #expect(Child.run("/bin/cp", [folder.shard + ".away", folder.shard]).result == 0) }
+        let batch = one.make([TestEntry("a", 1)])
+        for _ in 0..<2 {
+            #expect {
+                _ = try shard.apply([batch], timeMilliseconds: 2)
+            } throws: { error in
+                (error as? StoreError)?.code == .missing && "\(error)".contains("was moved away, deleted or replaced")
+            }
+        }
     }
 
     /// A web node that slept through a purge must not call a loss what nobody can know any more.

@@ -221,6 +221,8 @@ public enum Mutation: String, Hashable, Sendable, CaseIterable {
     case anyPartitions = "any-partitions"
     /// an epoch comes again after the cluster was put back, whatever nodes have seen
     case lowEpoch = "low-epoch"
+    /// the shards of an epoch that comes again have the identities of the first time
+    case derivedShard = "derived-shard"
     /// push looks at the seal before it looks for a duplicate: harmless
     case sealBeforeDedupe = "seal-before-dedupe"
     /// the topology is overwritten without comparing epochs: harmless, a node ignores what is lower, and repair heals

@@ -56,8 +56,8 @@ public struct ModelRedis: Hashable, Sendable {
 
     public var groups: [PartitionID: KeyGroup] = [:]
     public var topology: Topology?
-    /// The newest epoch that a node has seen, as far as one had to tell.
-    public var notedEpoch: UInt32 = 0
+    /// The newest epoch that a node has seen, as far as one had to tell, by its number of partitions.
+    public var notedEpochs: [Int: UInt32] = [:]
     /// False: leases are granted to everybody and tokens are ignored, which is the worst that two hosts can do.
     public var enforcesLeases = true
     /// A rule broken on purpose.
@@ -170,9 +170,15 @@ public struct ModelRedis: Hashable, Sendable {
         }
     }
 
-    /// Remembers an epoch that a node has seen, if it is the newest one.
-    public mutating func noteEpoch(_ epoch: UInt32) {
-        if mutation != .lowEpoch { notedEpoch = max(notedEpoch, epoch) }
+    /// Remembers an epoch that a node has seen, if it is the newest one with so many partitions.
+    public mutating func noteEpoch(_ topology: Topology) {
+        if mutation == .lowEpoch { return }
+        notedEpochs[topology.partitions] = max(topology.epoch, notedEpochs[topology.partitions] ?? 0)
+    }
+
+    /// The newest one that is not `topology`; 0 if there is none.
+    public func notedEpoch(beside topology: Topology) -> UInt32 {
+        notedEpochs.filter { $0.key != topology.partitions || $0.value != topology.epoch }.values.max() ?? 0
     }
 
     // MARK: Consumer
@@ -182,12 +188,14 @@ public struct ModelRedis: Hashable, Sendable {
     /// - Parameters:
     ///   - token: a random number that no other lease has.
     ///   - owner: a group that an earlier release made becomes this one's.
+    ///   - shard: the file that it is for; nil for a tool that has none, and for an earlier release.
     ///   - now: milliseconds, Redis' own clock.
     public mutating func claim(
         _ partition: PartitionID, holder: String, leaseMilliseconds: UInt64, token: UInt64, owner: Owner,
-        now: UInt64
+        shard: ShardUUID? = nil, now: UInt64
     ) -> ClaimReply {
         guard let group = groups[partition] else { return .noTopology }
+        if let shard, shard != group.shard { return .otherShard(group.shard) }
         if enforcesLeases, let other = group.holder, other != holder, now < group.leaseUntil {
             return .held(by: other, milliseconds: group.leaseUntil - now)
         }
@@ -318,14 +326,14 @@ public struct ModelRedis: Hashable, Sendable {
     public mutating func goBack(to snapshot: ModelRedis) {
         groups = snapshot.groups
         topology = snapshot.topology
-        notedEpoch = snapshot.notedEpoch
+        notedEpochs = snapshot.notedEpochs
     }
 
     /// FLUSHALL.
     public mutating func flush() {
         groups = [:]
         topology = nil
-        notedEpoch = 0
+        notedEpochs = [:]
     }
 }
 

@@ -124,7 +124,7 @@ extension World {
             note(UInt64(node.number) << 32 ^ Trace.number(answer))
             return .nodeAnswer(node, flight: flight, position: position, command, answer)
         case .consumer(let consumer, let tag, let command):
-            let reply = execute(command, consumer.file.partition, host: consumer.host)
+            let reply = execute(command, consumer.file.partition, host: consumer.host, shard: consumer.file.uuid)
             log("c\(consumer.number) \(consumer.file.partition) \(Trace.text(command)) -> \(Trace.text(reply))")
             note(UInt64(consumer.number) << 32 ^ Trace.number(reply))
             checkHolder(consumer.file, reply)
@@ -179,7 +179,7 @@ extension World {
 
     func create(_ partition: PartitionID, _ file: ModelShard?) {
         let isNew = redis.create(
-            partition, shard: ShardUUID(derivedFor: partition, of: clusterID), owner: owner(of: partition),
+            partition, shard: file?.uuid ?? shardUUID(of: partition), owner: owner(of: partition),
             applied: file?.watermarks ?? [:])
         note(isNew ? 7 : 8)
     }
@@ -203,7 +203,7 @@ extension World {
     }
 
     private func noteEpoch(_ topology: Topology) -> QueueAnswer {
-        redis.noteEpoch(topology.epoch)
+        redis.noteEpoch(topology)
         return .epochNoted
     }
 
@@ -222,12 +222,14 @@ extension World {
         return reply
     }
 
-    private func execute(_ command: ConsumerCommand, _ partition: PartitionID, host: String) -> ConsumerReply {
+    private func execute(
+        _ command: ConsumerCommand, _ partition: PartitionID, host: String, shard: ShardUUID? = nil
+    ) -> ConsumerReply {
         switch command {
         case .claim:
             let reply = redis.claim(
                 partition, holder: host, leaseMilliseconds: Limits.leaseMilliseconds, token: newToken(),
-                owner: owner(of: partition), now: now)
+                owner: owner(of: partition), shard: shard, now: now)
             return .claim(reply, newestEpoch: redis.topology?.epoch ?? 0)
         case .peek(let skip, let bytesMax, let batchesMax):
             let reply = redis.peek(

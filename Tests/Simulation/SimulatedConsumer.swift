@@ -20,6 +20,8 @@ final class SimulatedConsumer {
     private var isAtHead = false
     /// When its file was compared with Redis last.
     private(set) var grantedAt: UInt64 = 0
+    /// When it asked for the lease last.
+    private var claimedAt: UInt64 = 0
     /// When it last looked at Redis' clock.
     private var lookedAt: UInt64?
     /// What it left of the clock of the claims then.
@@ -80,7 +82,7 @@ final class SimulatedConsumer {
         isAwaiting = false
         switch reply {
         case .claim(let reply, let newestEpoch):
-            if case .granted = reply { grantedAt = world.now }
+            if case .granted = reply { grantedAt = claimedAt }
             let isRetired = file.tables.isRetired()
             machine.handle(
                 .claimed(reply, isRetired: isRetired, newestEpoch: newestEpoch), now: world.now)
@@ -106,7 +108,9 @@ final class SimulatedConsumer {
 
     private func perform(_ action: Consumer.Action, in world: World) {
         switch action {
-        case .claim: send(.claim, in: world)
+        case .claim:
+            claimedAt = world.now
+            send(.claim, in: world)
         case .peek(let skip, let bytes, let batches):
             let batchesMax = 1 + world.random.below(batches)
             isAtHead = skip == 0

@@ -271,6 +271,6 @@ final class SimulatedNode {
     /// Whether it knows the topology, admits requests and waits for nothing.
     func isSettled(_ topology: Topology, _ now: UInt64) -> Bool {
         self.topology == topology && producer.heldBytes == 0 && producer.closedReason(now: now) == nil
-            && stalledSteps == 0 && inbox.isEmpty && waiting.isEmpty
+            && producer.closedPartitions.isEmpty && stalledSteps == 0 && inbox.isEmpty && waiting.isEmpty
     }
 }

@@ -100,7 +100,8 @@ final class Tool {
         isCollecting = world.mix.faults.contains(.collect) && world.random.chance(0.5)
         switch (kind, cluster.state) {
         case (.rebalance(let partitions), .ready):
-            change = EpochChange(from: cluster, to: partitions, noted: world.redis.notedEpoch)
+            change = EpochChange(
+                from: cluster, to: partitions, id: .random(using: &world.random), noted: world.notedEpoch)
         case (.resume, .ready): break
         case (.rebalance, .building), (.resume, .building), (.repair, .building):
             change = EpochChange(resuming: cluster)
@@ -127,7 +128,8 @@ final class Tool {
         }
         guard world.isEmpty(for: id) else { return nil }
         return EpochChange(
-            from: world.cluster, to: world.topology.partitions, importing: id, noted: world.redis.notedEpoch)
+            from: world.cluster, to: world.topology.partitions, id: .random(using: &world.random), importing: id,
+            noted: world.notedEpoch)
     }
 
     private func perform(_ step: EpochChange.Step, in world: World) {

@@ -80,6 +80,7 @@ enum Trace {
         case .claim(.granted(let claim), _): 13 << 24 ^ claim.token
         case .claim(.held, _): 14 << 24
         case .claim(.noTopology, _): 15 << 24
+        case .claim(.otherShard, _): 26 << 24
         case .peek(.batches(let peeked), _): 16 << 24 ^ UInt64(peeked.length << 8 ^ peeked.batches.count)
         case .peek(.noTopology, _): 17 << 24
         case .trim(.trimmed(let batches)): 18 << 24 ^ UInt64(batches)

@@ -12,10 +12,28 @@ struct Clocks {
     /// What Redis' clock shows beyond monotonic time.
     var redisOffset = normal
     var hasLeapt = false
+    /// What it showed beyond monotonic time, and since when.
+    private(set) var history: [(since: UInt64, offset: Int64)] = [(0, normal)]
     /// The same for the consumers' own clocks; nothing depends on them, except in a canary.
     var consumerOffset = normal
     /// Requests that are sent again, and when.
     var retries: [(request: Int, at: UInt64)] = []
+
+    mutating func setRedis(_ offset: Int64, now: UInt64) {
+        redisOffset = offset
+        history.append((now, offset))
+    }
+
+    /// Whether Redis never showed a date at the time for which it stands: hours pass at once here, and a node may not
+    /// have looked for as long.
+    func isWrong(_ date: Int64, now: UInt64) -> Bool {
+        !history.contains { entry in
+            let time = date - entry.offset
+            guard time >= 0, time <= Int64(clamping: now) else { return false }
+            let shown = history.last { Int64(clamping: $0.since) <= time }?.offset ?? Self.normal
+            return abs(shown - entry.offset) <= Int64(clamping: Limits.claimErrorMilliseconds)
+        }
+    }
 }
 
 extension World {
@@ -35,7 +53,7 @@ extension World {
             // Once a month ahead: dates of two such times cannot be told apart.
             let minutes = random.pick(clocks.hasLeapt ? [0, 0, -2, 2] : [0, 0, -2, 2, 43_200])
             if minutes == 43_200 { clocks.hasLeapt = true }
-            clocks.redisOffset = Clocks.normal + Int64(minutes) * 60_000
+            clocks.setRedis(Clocks.normal + Int64(minutes) * 60_000, now: now)
             log("STEP Redis' clock is \(minutes) min wrong")
         }
         if random.chance(0.003) {
@@ -85,11 +103,11 @@ extension World {
     private func isOld(_ letter: DeadLetter) -> Bool {
         let digits = letter.detail.drop { !$0.isNumber }.prefix { $0.isNumber }
         guard let date = Int64(digits) else { return false }
-        // Dated by a clock that was set back while nobody looked: as good as no date.
-        if date > Int64(clamping: redisTime) + Int64(clamping: Limits.claimErrorMilliseconds) { return true }
-        // Or by a node that has not looked at it since it was set a month ahead: hours pass at once here.
+        // Dated by a clock that was set back while nobody looked: as good as no date. Where it was a month ahead
+        // before, the shard takes a date that it does not show yet for one of that time.
+        let error = clocks.hasLeapt ? 0 : Int64(clamping: Limits.claimErrorMilliseconds)
+        if date > Int64(clamping: redisTime) + error || clocks.isWrong(date, now: now) { return true }
         let longest = Int64(clamping: ClaimClock.holdMax(ofRetention: Clocks.retention))
-        if Int64(clamping: redisTime) - date >= longest { return true }
         let sent = date - Clocks.normal
         let month: Int64 = 43_200 * 60_000
         let held = Int64(clamping: now) - (sent > month ? sent - month : sent)

@@ -30,6 +30,11 @@ extension World {
         tool = nil
         for consumer in consumers { consumer.isDone = true }
         consumers = []
+        let abandoned = files.values.filter { $0.partition.epoch > state.cluster.topology.epoch }
+        // What was there may have been moved away, and go on being consumed.
+        for file in abandoned.sorted(by: { $0.partition.number < $1.partition.number }) where random.chance(0.3) {
+            consumers.append(newConsumer(of: file, host: "z"))
+        }
         redis = state.redis
         cluster = state.cluster
         files = state.files
@@ -42,5 +47,7 @@ extension World {
     }
 
     /// Whether a node has seen an epoch that the cluster does not know of: it waits for a newer one.
-    var isEpochNoted: Bool { redis.notedEpoch >= epoch }
+    var isEpochNoted: Bool { notedEpoch >= epoch }
+
+    var notedEpoch: UInt32 { redis.notedEpoch(beside: topology) }
 }

@@ -69,7 +69,8 @@ extension World {
     /// What an operator has to do before a run can settle.
     func dueTool() -> Tool? {
         if isReady, isEpochNoted { return Tool(.rebalance(partitions: topology.partitions)) }
-        if isOutOfOrder || operators.isRepairDue { return Tool(.repair) }
-        return isLossDue ? Tool(.acceptLoss) : nil
+        // A consumer that refuses its file takes nothing that a repair sends it.
+        if isLossDue { return Tool(.acceptLoss) }
+        return isOutOfOrder || operators.isRepairDue ? Tool(.repair) : nil
     }
 }

@@ -139,9 +139,15 @@ public final class World {
     var isReady: Bool { cluster.state == .ready }
 
     func newFile(_ partition: PartitionID) -> ModelShard {
-        let file = ModelShard(partition: partition, uuid: ShardUUID(derivedFor: partition, of: clusterID))
+        let file = ModelShard(partition: partition, uuid: shardUUID(of: partition))
         file.tables.mutation = mutation
         return file
+    }
+
+    /// As the cluster file has it.
+    func shardUUID(of partition: PartitionID) -> ShardUUID {
+        let change = mutation == .derivedShard || partition.epoch != epoch ? nil : cluster.change
+        return files[partition]?.uuid ?? ShardUUID(derivedFor: partition, of: clusterID, change: change)
     }
 
     func newNodeNumber() -> Int {

@@ -64,6 +64,7 @@ import Testing
         (.forgetFloors, .hostBackRebalance, 600),
         (.anyPartitions, .hostBackRebalance, 1500),
         (.lowEpoch, .hostBackRebalance, 600),
+        (.derivedShard, .hostBackRebalance, 1500),
     ]
 
     private static let enough = 6

@@ -8,8 +8,8 @@ import Testing
 
 @Suite struct ReplayTests {
     static let pinned: [(Mix, UInt64)] = [
-        (.everything, 0xbef0_e956_e172_47c3), (.liveBack, 0xcd24_0a7e_da68_be56),
-        (.restoreRebalance, 0x8a82_fd88_8779_e58e),
+        (.everything, 0x1a71_16af_2702_0d04), (.liveBack, 0x53b7_85b5_b93b_2a89),
+        (.restoreRebalance, 0x93a7_5781_65e9_cb81),
     ]
     static let onceBroken: [(Mix, UInt64)] = [(.backPart, 1), (.leases, 17)]
 

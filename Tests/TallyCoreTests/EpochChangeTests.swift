@@ -40,7 +40,7 @@ import Testing
     }
 
     @Test func aChangeIsOnDiskBeforeRedisHearsOfIt() {
-        let change = EpochChange(from: Self.ready, to: 3)
+        let change = EpochChange(from: Self.ready, to: 3, id: nil)
         #expect(change.building == Self.file(.building))
         #expect(Self.steps(change) == [.open(Self.file(.building))] + Self.rest)
     }
@@ -50,7 +50,7 @@ import Testing
     }
 
     @Test func theCountMayStay() {
-        let change = EpochChange(from: Self.ready, to: 2)
+        let change = EpochChange(from: Self.ready, to: 2, id: nil)
         #expect(change.building == Self.file(.building, partitions: 2))
         #expect(Self.steps(change).count == 1 + 3 + 2 + 2 + 3 + 3 + 3)
     }
@@ -59,7 +59,7 @@ import Testing
         let id = Bytes16(high: 1, low: 2)
         var file = Self.ready
         file.imports = [Bytes16(high: 7, low: 7)]
-        var change = EpochChange(from: file, to: 3, importing: id)
+        var change = EpochChange(from: file, to: 3, id: nil, importing: id)
         while let step = change.next, step != .build { change.done(step) }
         #expect(change.building.importing == id)
         change.leaveOutImport()

@@ -26,6 +26,8 @@ private typealias Fixture = CoreFixture
         driver.producer.connection(isUp: true, now: driver.now)
         #expect(driver.flight() == [.readTopology, .readTime])
         driver.answerTopology(epoch: 1, partitions: 2)
+        #expect(driver.flight().isEmpty, "its consumer comes first")
+        driver.now += Limits.heartbeatMilliseconds
         #expect(driver.flight() == [driver.heartbeat(0)], "of the partition that has one")
         driver.received(.heartbeat(.progress(last: 1, applied: 1)), to: driver.heartbeat(0))
         driver.now += Limits.idleHeartbeatMilliseconds - 1
@@ -51,6 +53,40 @@ private typealias Fixture = CoreFixture
         try driver.deliver(driver.key(0), applied: 1)
         driver.received(.heartbeat(.progress(last: 0, applied: 0)), to: early)
         #expect(driver.refusal(driver.key(0)) == nil)
+    }
+
+    @Test func floorsAreToldBeforeTheEnd() throws {
+        var driver = try idle()
+        driver.producer.connection(isUp: true, now: driver.now)
+        _ = driver.flight()  // the topology first
+        driver.answerTopology(epoch: 1, partitions: 2)
+        #expect(!driver.producer.areFloorsTold)
+        #expect(driver.flight().isEmpty, "there is time")
+        driver.producer.drain()
+        #expect(driver.flight() == [driver.heartbeat(0)])
+        driver.received(.heartbeat(.progress(last: 0, applied: 0)), to: driver.heartbeat(0))
+        #expect(driver.producer.areFloorsTold, "whatever Redis says to it: it has noted what it does not reach")
+    }
+
+    @Test func earlierFloorsAreToldBeforeTheEnd() throws {
+        var driver = try idle()
+        driver.answerTopology(epoch: 2, partitions: 2)
+        #expect(!driver.producer.areFloorsTold)
+        driver.answer(driver.flight().filter(\.isComparison), .known([false]))
+        #expect(driver.producer.areFloorsTold)
+    }
+
+    /// It may be filled again before the next look.
+    @Test func anEmptiedRedisIsToldEverythingAgain() throws {
+        var driver = try idle()
+        driver.answerTopology(epoch: 2, partitions: 2)
+        driver.answer(driver.flight().filter(\.isComparison), .known([true]))
+        driver.now += Limits.topologyMilliseconds
+        _ = driver.flight()  // the topology
+        driver.received(.topology(nil), to: .readTopology)
+        let commands = driver.flight()
+        #expect(commands.contains(.noteEpoch(ProducerDriver.topology(epoch: 2, partitions: 2))))
+        #expect(commands.contains { $0.isComparison })
     }
 
     // MARK: Over a move

@@ -118,7 +118,7 @@ final class EpochChangeRun {
 
     private func create(_ partition: PartitionID) throws(Failure) {
         // Known before the file exists.
-        let uuid = ShardUUID(derivedFor: partition, of: topology.cluster)
+        let uuid = change.building.derivedShard(of: partition)
         let watermarks = try tools.folder.watermarksIfHere(partition, of: change.building)
         let reply = try redis.call { keys throws(RedisError) in
             try keys.create(partition, shard: uuid, topology: topology, applied: watermarks)
@@ -205,8 +205,9 @@ extension EpochChangeRun {
         let tell = tools.tell
         let outcome = try EpochBuild(
             from: old.partitionIDs.map { tools.folder.shard($0, of: old.partitions, in: topology.cluster) },
-            to: topology, staging: tools.folder.stagingPath(topology.epoch), importing: tools.imports,
-            knownImports: change.building.imports, timeMilliseconds: UInt64(WallClock.milliseconds())
+            to: topology, change: change.building.change, staging: tools.folder.stagingPath(topology.epoch),
+            importing: tools.imports, knownImports: change.building.imports,
+            timeMilliseconds: UInt64(WallClock.milliseconds())
         ).run(stop: tools.stopRequest) { [journal] done, total in
             tell(.phase(Self.building, total: total))
             tell(.progress(done: done))

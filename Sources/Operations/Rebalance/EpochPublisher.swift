@@ -44,7 +44,7 @@ final class EpochPublisher: Sendable {
         let topology = file.topology
         let keys = ClusterKeys(connection: try access.connect(waitingMilliseconds: 0), names: access.names)
         for partition in topology.partitionIDs {
-            let uuid = ShardUUID(derivedFor: partition, of: topology.cluster)
+            let uuid = file.derivedShard(of: partition)
             let watermarks = try folder.watermarksIfHere(partition, of: file)
             try onRedis { () throws(RedisError) in
                 // Whether it was there does not matter here.

@@ -39,7 +39,7 @@ public struct Rebalance: Sendable {
     public func run(to partitions: Int) throws(Failure) {
         let file = try folder.readyClusterFile()
         let noted = try preflight(file, to: partitions)
-        try change(EpochChange(from: file, to: partitions, noted: noted))
+        try change(EpochChange(from: file, to: partitions, id: Self.newID(), noted: noted))
     }
 
     /// Loads sums directly: a change of epoch with as many partitions as before.
@@ -49,7 +49,8 @@ public struct Rebalance: Sendable {
         let file = try folder.readyClusterFile()
         let partitions = file.topology.partitions
         let noted = try preflight(file, to: partitions)
-        try change(EpochChange(from: file, to: partitions, importing: imports.id, noted: noted), imports)
+        try change(
+            EpochChange(from: file, to: partitions, id: Self.newID(), importing: imports.id, noted: noted), imports)
     }
 
     /// Goes on with what was interrupted; false if there was nothing.
@@ -83,6 +84,11 @@ public struct Rebalance: Sendable {
         return true
     }
 
+    private static func newID() -> Bytes16 {
+        var random = SystemRandomNumberGenerator()
+        return .random(using: &random)
+    }
+
     private func change(_ change: EpochChange, _ imports: EpochBuild.Import? = nil) throws(Failure) {
         var tools = tools
         tools.imports = imports
@@ -93,7 +99,7 @@ public struct Rebalance: Sendable {
 
     /// Step 0: nothing is changed, and what would fail later fails here.
     ///
-    /// - Returns: the newest epoch that a web node has told of, 0 if none had to.
+    /// - Returns: the newest epoch that web nodes or keys in Redis tell of.
     private func preflight(_ file: ClusterFile, to partitions: Int) throws(Failure) -> UInt32 {
         let redis = try RedisSample(tools.access, file.topology)
         let consumers = try ConsumerAtWork.find(file.topology, in: folder, leases: redis.leases)
@@ -113,7 +119,7 @@ public struct Rebalance: Sendable {
         }
         try checkShards(file.topology)
         try checkQueues(file)
-        return redis.noted.epoch
+        return redis.noted.next - 1
     }
 
     /// What would stop the drain: a list that cannot be consumed to its end by the file that is here.
