@@ -128,7 +128,8 @@ let package = Package(
             tests(
                 "OperationsTests",
                 [
-                    "ClusterSupport", "Operations", "RedisQueue", "ServiceKit", "ShardConsumer", "ShardStore",
+                    "ClusterSupport", "HTTPFront", "Operations", "RedisQueue", "ServiceKit", "ShardConsumer",
+                    "ShardStore",
                     "TallyCore", "TestSupport", "shard-filler", logging,
                 ]),
             // Real processes and kill -9; the harness is a target of its own, without any test.

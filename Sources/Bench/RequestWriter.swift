@@ -53,7 +53,8 @@ struct RequestWriter {
             beforeDelta = Array((isCollection ? #"":"# : #"","value":"#).utf8)
         case .lines:
             beforeKey = prefix
-            beforeDelta = [UInt8(ascii: " ")]
+            // Not a space: the prefix may hold one, or be empty, and then the key is a number.
+            beforeDelta = [UInt8(ascii: "\t")]
         }
     }
 

@@ -109,7 +109,7 @@ extension IncrementReader {
         } catch {
             throw problem(error)
         }
-        return try integer(value.withUnsafeBytes { DecimalText.int64($0) }, isEmpty: value.isEmpty)
+        do throws(IntegerProblem) { return try DecimalText.integer(value) } catch { throw problem(error) }
     }
 
     private func problem(_ error: JSONError) -> Problem {
@@ -129,7 +129,7 @@ extension IncrementReader {
             let found = memchr(base + start, Int32(ASCII.lineFeed), body.count - start)
             let next = found.map { UnsafeRawPointer($0) - base + 1 } ?? body.count
             var end = found == nil ? next : next - 1
-            if end > start, found != nil, body[end - 1] == ASCII.carriageReturn { end -= 1 }
+            if end > start, body[end - 1] == ASCII.carriageReturn { end -= 1 }
             number += 1
             if end > start {
                 line = number
@@ -153,23 +153,20 @@ extension IncrementReader {
             .badRequest, "the line has no end: in chunked coding it needs one, because it may have been cut off")
     }
 
-    /// `K N`: the last space separates, so keys may contain spaces.
+    /// A key and a number, by the grammar of `TextLine`.
     private mutating func readLine(
         _ text: UnsafeRawBufferPointer, into increments: inout IncrementBuffer
     ) throws(Problem) {
         hasKey = false
-        var space = text.count - 1
-        while space >= 0, text[space] != ASCII.space { space -= 1 }
-        if space < 0 { throw problem(.badRequest, "there is no space between key and value") }
-        let bytes = UnsafeRawBufferPointer(rebasing: text[..<space])
+        let parts: TextLine
+        do throws(TextLineProblem) { parts = try TextLine(text) } catch { throw problem(.badRequest, "\(error)") }
         do throws(Problem) {
-            let digits = UnsafeRawBufferPointer(rebasing: text[(space + 1)...])
-            let delta = try integer(DecimalText.int64(digits), isEmpty: digits.isEmpty)
-            if let error = increments.append(key: bytes, delta: delta) { throw problem(error) }
+            let delta = try integer(parts.value)
+            if let error = increments.append(key: parts.key, delta: delta) { throw problem(error) }
             try count(increments)
         } catch {
             var error = error
-            if !bytes.isEmpty { error.key = Array(bytes) }
+            if !parts.key.isEmpty { error.key = Array(parts.key) }
             throw error
         }
     }

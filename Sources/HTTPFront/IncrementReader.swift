@@ -4,7 +4,7 @@
 // formats leave open:
 // - Unknown or repeated names: 400 in a query, 422 in a form or a JSON entry; ignoring them would hide a typo.
 // - Lines end with LF or CR LF, empty lines are skipped, in text and in NDJSON. The last end is optional, and so is one
-//   behind a form.
+//   behind a form. A line of text has the grammar of `TextLine`, as in `import`.
 // - In chunked coding it is not: who stops in the middle of a body, and who passes such a body on, may still end the
 //   chunks properly, and then `page 1000` that was cut to `page 1` looks whole. Lines and forms must show their end;
 //   JSON does anyway.
@@ -143,14 +143,11 @@ struct IncrementReader: ~Copyable {
         problem(error == .notUTF8 ? .badRequest : .unprocessableContent, "\(error)")
     }
 
-    func integer(_ reading: DecimalText.Reading, isEmpty: Bool) throws(Problem) -> Int64 {
-        switch reading {
-        case .value(let value): return value
-        case .notAnInteger:
-            throw problem(.unprocessableContent, isEmpty ? "the value is empty" : "the value is not an integer")
-        case .outOfRange: throw problem(.unprocessableContent, "the value is outside the range of 64 bits")
-        }
+    func integer(_ bytes: UnsafeRawBufferPointer) throws(Problem) -> Int64 {
+        do throws(IntegerProblem) { return try DecimalText.integer(bytes) } catch { throw problem(error) }
     }
+
+    func problem(_ error: IntegerProblem) -> Problem { problem(.unprocessableContent, "\(error)") }
 
     /// A problem with the entry being read.
     func problem(_ status: Status, _ detail: String) -> Problem {
@@ -229,8 +226,12 @@ struct IncrementReader: ~Copyable {
     /// Takes `value` as the number; false when there is one already.
     private mutating func setValue() throws(Problem) -> Bool {
         if number != nil { return false }
-        let reading = value.withUnsafeBytes { DecimalText.int64($0) }
-        number = try integer(reading, isEmpty: value.isEmpty)
+        do throws(IntegerProblem) {
+            number = try DecimalText.integer(value)
+        } catch {
+            // Whoever wrote `+5` sees no space in it.
+            throw problem(.unprocessableContent, error == .spaces ? "\(error), + is one here" : "\(error)")
+        }
         return true
     }
 

@@ -1,7 +1,7 @@
 // What one line of an import says: a key and a number, or why it is not accepted. Strict, because a line that is
 // understood in two ways is counted wrongly in one of them:
 //
-//   text     key<TAB>value or key<SPACE>value; a key with spaces needs the TAB
+//   text     key<TAB>value or key<SPACE>value, by the grammar that posted text has, too: `TextLine`
 //   ndjson   {"key":"…","value":…}: these two members, each once, in any order
 //   csv      key,value by RFC 4180, either of them quoted or not
 //
@@ -12,12 +12,9 @@ import TallyCore
 
 /// Why a line is not accepted. No part of the line is in the text.
 enum ImportProblem: Error, Hashable, CustomStringConvertible {
-    case empty
     case tooLong
-    case noSeparator
-    case severalSpaces
-    case notAnInteger
-    case outOfRange
+    case text(TextLineProblem)
+    case value(IntegerProblem)
     case key(KeyError)
     case json(JSONError)
     case unknownMember
@@ -28,30 +25,29 @@ enum ImportProblem: Error, Hashable, CustomStringConvertible {
     case openQuote
     case noKey
     case wrongType(String)
+    case notUTF16(String)
 
     var description: String {
         switch self {
-        case .empty: "the line is empty"
         case .tooLong: "the line has more than \(ImportLine.bytesMax) bytes"
-        case .noSeparator: "there is no TAB or space between key and value"
-        case .severalSpaces: "there are several spaces: put a TAB between key and value"
-        case .notAnInteger: "the value is not an integer"
-        case .outOfRange: "the value is outside the range of 64 bits"
+        case .text(let problem): problem.description
+        case .value(let problem): problem.description
         case .key(let error): error.description
         case .json(let error): error.description
         case .unknownMember: "a member is neither \"key\" nor \"value\""
         case .repeatedMember: "a member comes twice"
         case .missingMember(let name): "the member \"\(name)\" is missing"
-        case .fields: "there are not two fields, key and value"
+        case .fields: "there are not two fields, key and value: a field with a comma in it is quoted as a whole"
         case .quote: "a quote stands inside a field: such a field is quoted as a whole, its quotes doubled"
         case .openQuote: "a quoted field does not end"
         case .noKey: "the key is NULL"
         case .wrongType(let column): "the \(column) is neither an integer nor text"
+        case .notUTF16(let column): "the \(column) is not valid UTF-16, as the file says that its text is"
         }
     }
 }
 
-/// The parser of one line at a time. It keeps the memory for keys that have to be unescaped.
+/// The parser of one line at a time, which is not empty. It keeps the memory for keys that have to be unescaped.
 struct ImportLine {
     /// Without its line end: a key of JSON in which every byte is escaped fits many times.
     static let bytesMax = 1 << 16
@@ -62,8 +58,6 @@ struct ImportLine {
     private let scratch = Scratch()
     private var members: [UInt8] = []
 
-    private static let tab = UInt8(ascii: "\t")
-    private static let space = UInt8(ascii: " ")
     private static let comma = UInt8(ascii: ",")
     private static let quote = UInt8(ascii: "\"")
 
@@ -85,17 +79,12 @@ struct ImportLine {
     // MARK: Text
 
     mutating func parseText(_ line: UnsafeRawBufferPointer) -> ImportProblem? {
-        if line.isEmpty { return .empty }
-        // From the end: a value is shorter than a key.
-        var start = line.count
-        while start > 0, line[start - 1] != Self.tab, line[start - 1] != Self.space { start -= 1 }
-        if start == 0 { return .noSeparator }
-        let name = UnsafeRawBufferPointer(rebasing: line[..<(start - 1)])
-        if line[start - 1] == Self.space {
-            if name.contains(Self.tab) { return .notAnInteger }
-            if name.contains(Self.space) { return .severalSpaces }
+        do throws(TextLineProblem) {
+            let parts = try TextLine(line)
+            return accept(parts.key, number: parts.value)
+        } catch {
+            return .text(error)
         }
-        return accept(name, number: UnsafeRawBufferPointer(rebasing: line[start...]))
     }
 
     /// Takes a key and its number if they are valid.
@@ -103,12 +92,8 @@ struct ImportLine {
     mutating func accept(
         _ name: UnsafeRawBufferPointer, number: UnsafeRawBufferPointer
     ) -> ImportProblem? {
+        do throws(IntegerProblem) { value = try DecimalText.integer(number) } catch { return .value(error) }
         if let error = Key.validate(name) { return .key(error) }
-        switch DecimalText.int64(number) {
-        case .value(let number): value = number
-        case .notAnInteger: return .notAnInteger
-        case .outOfRange: return .outOfRange
-        }
         key = name
         return nil
     }
@@ -116,7 +101,6 @@ struct ImportLine {
     // MARK: JSON
 
     mutating func parseJSON(_ line: UnsafeRawBufferPointer) -> ImportProblem? {
-        if line.isEmpty { return .empty }
         if let problem = parsePlainJSON(line) { return problem }
         do throws(ImportProblem) {
             try scanJSON(line)
@@ -191,18 +175,14 @@ struct ImportLine {
         let kind = try json { () throws(JSONError) in try scanner.nextKind() }
         if kind != .string { return try json { () throws(JSONError) in try scanner.integer() } }
         try json { () throws(JSONError) in try scanner.string(into: &scratch) }
-        switch scratch.withUnsafeBytes({ DecimalText.int64($0) }) {
-        case .value(let value): return value
-        case .notAnInteger: throw .notAnInteger
-        case .outOfRange: throw .outOfRange
-        }
+        do throws(IntegerProblem) { return try DecimalText.integer(scratch) } catch { throw .value(error) }
     }
 
     private static func json<Value>(_ body: () throws(JSONError) -> Value) throws(ImportProblem) -> Value {
         do throws(JSONError) { return try body() } catch {
             switch error.code {
-            case .notInteger: throw .notAnInteger
-            case .outOfRange: throw .outOfRange
+            case .notInteger: throw .value(.notAnInteger)
+            case .outOfRange: throw .value(.outOfRange)
             default: throw .json(error)
             }
         }
@@ -211,7 +191,6 @@ struct ImportLine {
     // MARK: CSV
 
     mutating func parseCSV(_ line: UnsafeRawBufferPointer) -> ImportProblem? {
-        if line.isEmpty { return .empty }
         do throws(ImportProblem) {
             var offset = 0
             let name = try keyField(line, &offset)
@@ -222,9 +201,12 @@ struct ImportLine {
         }
     }
 
-    /// Whether a line is the header `key,value`.
+    /// Whether a line is the header `key,value`, in capitals or not.
     static func isCSVHeader(_ line: UnsafeRawBufferPointer) -> Bool {
-        ["key,value", "\"key\",\"value\""].contains { line.elementsEqual($0.utf8) }
+        ["key,value", "\"key\",\"value\""].contains {
+            // The bit tells small letters from capitals, and is set in commas and quotes.
+            line.count == $0.utf8.count && zip(line, $0.utf8).allSatisfy { $0 | 0x20 == $1 }
+        }
     }
 
     /// Reads the first field up to its comma or the end of the line.
@@ -244,10 +226,14 @@ struct ImportLine {
         _ line: UnsafeRawBufferPointer, from start: Int
     ) throws(ImportProblem) -> UnsafeRawBufferPointer {
         let field = line[start...]
-        if field.contains(comma) { throw .fields }
-        guard field.first == quote else { return UnsafeRawBufferPointer(rebasing: field) }
-        guard field.count > 1, field.last == quote else { throw .openQuote }
-        return UnsafeRawBufferPointer(rebasing: field.dropFirst().dropLast())
+        guard field.first == quote else {
+            if field.contains(comma) { throw .fields }
+            return UnsafeRawBufferPointer(rebasing: field)
+        }
+        let content = field.dropFirst()
+        guard let end = content.firstIndex(of: quote) else { throw .openQuote }
+        guard end + 1 == line.count else { throw line[end + 1] == comma ? .fields : .quote }
+        return UnsafeRawBufferPointer(rebasing: content[..<end])
     }
 
     private func quoted(

@@ -2,6 +2,9 @@
 // over each key with its number. A line that is not accepted ends the import before anything was counted, or is
 // skipped: then it goes to a file as it is, and is reported with its file, its number and the reason.
 //
+// Empty lines are passed over, as in posted text. A file that is something else altogether is named as that, and never
+// skipped line by line.
+//
 // Lines are cut out of a large buffer and parsed where they lie: nothing is copied and nothing allocated for a line.
 
 public import ServiceKit
@@ -39,6 +42,10 @@ public final class ImportReader {
     public private(set) var accepted = 0
     /// Lines that were not.
     public private(set) var rejected = 0
+    /// Lines that say nothing: empty ones, and the header of a CSV.
+    public private(set) var passedOver = 0
+    /// All of these.
+    public var linesRead: Int { accepted + rejected + passedOver }
     /// Bytes read of all files; rows for SQLite.
     public private(set) var progress = 0
     let format: ImportFormat
@@ -63,8 +70,9 @@ public final class ImportReader {
     /// Hands over all lines of `files`, in their order.
     ///
     /// - Parameter body: gets a valid key, which lives for the call, and its number.
-    /// - Throws: 65 for the first line that is not accepted, unless such lines are skipped; 64 for a file of SQLite
-    ///   from standard input; 74; 78 for a file of SQLite without the table; what `body` throws.
+    /// - Throws: 65 for the first line that is not accepted, unless such lines are skipped, and for a file that is no
+    ///   text, or no file of SQLite; 64 for a file of SQLite from standard input; 74; 78 for a file of SQLite without
+    ///   the table; what `body` throws.
     public func read(
         _ files: [String], into body: (UnsafeRawBufferPointer, Int64) throws(Failure) -> Void
     ) throws(Failure) {
@@ -82,6 +90,7 @@ public final class ImportReader {
         let lines = LineBuffer(input, isCSV: format == .csv)
         let before = progress
         while try lines.fill() {
+            if progress == before { try ForeignFile.refuse(lines.unread, at: lines.name, readAs: format) }
             progress = before + lines.bytesRead
             tick(progress)
             while let text = lines.next() { try accept(text, lines, into: body) }
@@ -94,6 +103,10 @@ public final class ImportReader {
         _ text: UnsafeRawBufferPointer, _ lines: LineBuffer,
         into body: (UnsafeRawBufferPointer, Int64) throws(Failure) -> Void
     ) throws(Failure) {
+        if text.isEmpty {
+            passedOver += 1
+            return
+        }
         if lines.isCut { return try refuse(text, lines, .tooLong) }
         let problem =
             switch format {
@@ -111,7 +124,10 @@ public final class ImportReader {
     private func refuse(
         _ text: UnsafeRawBufferPointer, _ lines: LineBuffer, _ problem: ImportProblem
     ) throws(Failure) {
-        if format == .csv, lines.number == 1, ImportLine.isCSVHeader(text) { return }
+        if format == .csv, lines.number == 1, ImportLine.isCSVHeader(text) {
+            passedOver += 1
+            return
+        }
         let rejects = try reject(ImportRejection(file: lines.name, line: lines.number, reason: "\(problem)"))
         try rejects.append(lines.verbatim)
         while lines.isCut {

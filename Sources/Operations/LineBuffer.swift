@@ -1,7 +1,7 @@
 // Cuts a file into lines where they lie in a large buffer.
 //
 // A line ends with LF or CR LF, the last one also with the file. A byte order mark before the first line does not
-// belong to it. A record of CSV whose first field is quoted goes on over line ends until the quote closes: no key
+// belong to it. A record of CSV with a quoted field goes on over line ends until the quote closes: no key
 // can hold a line end, but the lines of such a record must not be taken for records of their own.
 
 import Glibc
@@ -55,6 +55,9 @@ final class LineBuffer {
         return true
     }
 
+    /// What the buffer holds and `next` has not returned; lives until `fill`.
+    var unread: UnsafeRawBufferPointer { UnsafeRawBufferPointer(rebasing: buffer[position..<end]) }
+
     /// The next line, nil if the buffer holds no whole one. It lives until `fill`.
     @inline(__always)
     func next() -> UnsafeRawBufferPointer? {
@@ -63,8 +66,16 @@ final class LineBuffer {
         guard let found = memchr(start, Self.lineFeed, end - position) else { return unended() }
         let count = UnsafeRawPointer(found) - UnsafeRawPointer(start)
         if count > ImportLine.bytesMax { return cut() }
-        if isCSV, start.load(as: UInt8.self) == UInt8(ascii: "\"") { return record() }
+        if isCSV, Self.beginsQuotedField(start, count) { return record() }
         return take(count, lines: 1, ended: true)
+    }
+
+    /// Whether the first quote of a line is one in front of a field.
+    @inline(__always)
+    private static func beginsQuotedField(_ line: UnsafeMutableRawPointer, _ count: Int) -> Bool {
+        guard let found = memchr(line, Int32(UInt8(ascii: "\"")), count) else { return false }
+        let offset = UnsafeRawPointer(found) - UnsafeRawPointer(line)
+        return offset == 0 || line.load(fromByteOffset: offset - 1, as: UInt8.self) == UInt8(ascii: ",")
     }
 
     /// Takes `count` bytes that begin at the position.
@@ -110,7 +121,7 @@ final class LineBuffer {
         }
     }
 
-    /// A record of CSV whose first field is quoted, with the lines that it goes on over. One whose quote does not
+    /// A record of CSV with a quoted field, with the lines that it goes on over. One whose quote does not
     /// close is its first line alone.
     private func record() -> UnsafeRawBufferPointer? {
         let limit = min(end, position + ImportLine.bytesMax + 1)

@@ -1,7 +1,8 @@
 // Counters as lines, written straight into one buffer of bytes: no text is made for a line, and none is measured
 // before it is known to fit, because a key and what escaping adds to it are bounded.
 //
-//   text     key<TAB>value          no key holds a TAB or a line end
+//   text     key<TAB>value          no key holds a TAB or a line end; if the first one begins with U+FEFF, another
+//                                   stands before it, because readers take it for a byte order mark
 //   ndjson   {"key":"…","value":…}  of all that JSON escapes, only quotes and backslashes can be in a key
 //   csv      key,value              RFC 4180 with a header; lines end with CR LF
 
@@ -15,6 +16,7 @@ final class LineWriter {
     private let output: FileOutput
     private let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: bufferBytes, alignment: 16)
     private var used = 0
+    private var isAtBeginning = true
 
     private static let bufferBytes = 1 << 20
     /// A key of which every byte is escaped, the digits, and what stands around them.
@@ -38,6 +40,7 @@ final class LineWriter {
         if used + Self.lineBytesMax > Self.bufferBytes { try flush() }
         switch format {
         case .text, .sqlite:
+            if isAtBeginning { putMark(before: key) }
             put(key)
             put(UInt8(ascii: "\t"))
             put(value)
@@ -105,6 +108,13 @@ final class LineWriter {
             rest /= 10
         } while rest > 0
     }
+
+    private func putMark(before key: UnsafeRawBufferPointer) {
+        isAtBeginning = false
+        if key.starts(with: Self.mark) { put("\u{FEFF}") }
+    }
+
+    private static let mark: [UInt8] = [0xEF, 0xBB, 0xBF]
 
     private func putEscaped(_ key: UnsafeRawBufferPointer) {
         for byte in key {

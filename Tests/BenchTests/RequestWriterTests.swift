@@ -50,7 +50,7 @@ import Tokens
         plan.level = .stored
         let (lines, three) = Self.request(plan)
         #expect(lines.hasPrefix("POST /increments?level=stored HTTP/1.1\r\n"))
-        #expect(lines.hasSuffix("\r\n\r\n" + three.map { "b:\($0.key) \($0.delta)\n" }.joined()))
+        #expect(lines.hasSuffix("\r\n\r\n" + three.map { "b:\($0.key)\t\($0.delta)\n" }.joined()))
     }
 
     /// A seed fixes the increments; threads differ. Keys and deltas reach both ends of their ranges and not beyond.

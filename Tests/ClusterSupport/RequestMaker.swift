@@ -106,9 +106,9 @@ public struct RequestMaker {
         return request
     }
 
-    /// `K N`, one a line.
+    /// Key, TAB, number, one a line.
     public static func lines(_ increments: [Posting.Increment]) -> String {
-        increments.map { "\($0.key) \($0.delta)\n" }.joined()
+        increments.map { "\($0.key)\t\($0.delta)\n" }.joined()
     }
 
     /// Keys of the tests hold nothing that JSON escapes.

@@ -197,7 +197,7 @@ private let refusedChunks: [FramingCase] = [
 
     @Test func everySplitGivesTheSameAnswers() throws {
         let streams: [String] = [
-            one + post("/increments", "text/plain", "a 1\r\nb c -2\n") + "GET /livez HTTP/1.1\r\nHost: h\r\n\r\n",
+            one + post("/increments", "text/plain", "a 1\r\nb c\t-2\n") + "GET /livez HTTP/1.1\r\nHost: h\r\n\r\n",
             chunks("", "4;x\r\nkey=\r\na\r\na&value=1&\r\n0\r\nT: x\r\n\r\n", 200).request + one,
             "\r\n" + post("/increment", "application/json", #"{"key":"é\n","value":1}"#, "Expect: 100-continue\r\n")
                 + one,
