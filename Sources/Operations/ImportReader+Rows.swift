@@ -1,5 +1,6 @@
-// Reads `numbers(key, value)` of a file of SQLite. Keys are text, or integers, which become their digits; values are
-// integers, or text that spells one. A row that is not accepted goes to the file of refused lines as SQLite shows it.
+// Reads `numbers(key, value)` of a file of SQLite in either of its encodings. Keys are text, or integers, which become
+// their digits; values are integers, or text that spells one. A row that is not accepted goes to the file of refused
+// lines as SQLite shows it.
 
 import ServiceKit
 import ShardConsumer
@@ -25,9 +26,9 @@ extension ImportReader {
                 continue
             }
             let rejects = try reject(ImportRejection(file: file, line: number, reason: "\(problem)"))
-            try rejects.append(rows.key)
+            try rejects.append(rows.shown(.key))
             rejects.append(UInt8(ascii: "\t"))
-            try rejects.append(rows.value)
+            try rejects.append(rows.shown(.value))
             try rejects.endLine()
         }
     }
@@ -36,15 +37,17 @@ extension ImportReader {
 extension ImportLine {
     /// Takes the row that `rows` stands on.
     mutating func take(_ rows: NumbersReader) -> ImportProblem? {
-        switch rows.keyKind {
+        switch rows.kind(.key) {
         case .null: return .noKey
         case .text, .integer: break
         case .real, .blob: return .wrongType("key")
         }
-        switch rows.valueKind {
+        switch rows.kind(.value) {
         case .text, .integer: break
         case .null, .real, .blob: return .wrongType("value")
         }
-        return accept(rows.key, number: rows.value)
+        guard case .bytes(let name) = rows.text(.key) else { return .notUTF16("key") }
+        guard case .bytes(let number) = rows.text(.value) else { return .notUTF16("value") }
+        return accept(name, number: number)
     }
 }

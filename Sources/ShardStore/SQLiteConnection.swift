@@ -84,6 +84,12 @@ final class SQLiteConnection {
         return try statement.step() ? statement.integer(0) : nil
     }
 
+    /// The same as text.
+    func text(_ sql: String) throws(StoreError) -> String? {
+        let statement = try prepare(sql)
+        return try statement.step() ? statement.text(0) : nil
+    }
+
     /// Whether a transaction is open.
     var isInTransaction: Bool { sqlite3_get_autocommit(handle) == 0 }
 

@@ -85,7 +85,8 @@ final class SQLiteStatement {
         sqlite3_column_int64(handle, column)
     }
 
-    /// The bytes of a text or blob, valid until the next step or reset.
+    /// The bytes of a text or blob, valid until the next step or reset: in UTF-8 in a file of ours, in the encoding of
+    /// the file in any other.
     func bytes(_ column: Int32) -> UnsafeRawBufferPointer {
         // As a blob, text comes as it is stored: no terminating zero has to be added to a copy of it.
         let address = sqlite3_column_blob(handle, column)
@@ -103,8 +104,16 @@ final class SQLiteStatement {
         }
     }
 
+    /// The bytes of a cell in UTF-8, whatever encoding the file has; those of a blob as they are. Valid until the next
+    /// step or reset.
+    func utf8(_ column: Int32) -> UnsafeRawBufferPointer {
+        if kind(column) == .blob { return bytes(column) }
+        let address = sqlite3_column_text(handle, column)
+        return UnsafeRawBufferPointer(start: address, count: Int(sqlite3_column_bytes(handle, column)))
+    }
+
     func text(_ column: Int32) -> String {
-        String(decoding: bytes(column), as: UTF8.self)
+        String(decoding: utf8(column), as: UTF8.self)
     }
 
     private func check(_ code: Int32) throws(StoreError) {

@@ -32,6 +32,19 @@ enum SystemFile {
         if stat(path, &status) != 0 { throw .system(errno, "open it", path) }
     }
 
+    /// The first bytes of a file, fewer if it is shorter.
+    ///
+    /// - Throws: `missing`, `permission`, `io`.
+    static func beginning(of path: String, bytes count: Int) throws(StoreError) -> [UInt8] {
+        let descriptor = open(path, O_RDONLY | O_CLOEXEC)
+        if descriptor < 0 { throw .system(errno, "open it", path) }
+        defer { close(descriptor) }
+        var bytes = [UInt8](repeating: 0, count: count)
+        let got = pread(descriptor, &bytes, count, 0)
+        if got < 0 { throw .system(errno, "read it", path) }
+        return Array(bytes.prefix(got))
+    }
+
     /// Makes an empty file with `mode`, whatever the process's mask is.
     static func createEmpty(_ path: String) throws(StoreError) {
         let descriptor = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, mode)
