@@ -39,8 +39,16 @@ public struct DataFolder: Sendable {
 
     private static let asidePrefix = "replaced-"
 
-    /// What is put aside now.
-    var newAsidePath: String { "\(path)/\(Self.asidePrefix)\(FileTime.text(milliseconds: WallClock.milliseconds()))" }
+    /// Where what is put aside now goes: nothing has that name, also if something was put aside in the same second.
+    func newAsidePath(milliseconds: Int64 = WallClock.milliseconds()) -> String {
+        let first = "\(path)/\(Self.asidePrefix)\(FileTime.text(milliseconds: milliseconds))"
+        var (free, number) = (first, 1)
+        while Folder.exists(free) {
+            number += 1
+            free = "\(first)-\(number)"
+        }
+        return free
+    }
 
     /// Where a shard is: here, or else, because a restore was interrupted when it had put it aside, in the newest folder
     /// that has it.

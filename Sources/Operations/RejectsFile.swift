@@ -5,7 +5,10 @@ import ServiceKit
 
 /// A file of refused lines. It is created with the first of them. Owned by one thread.
 public final class RejectsFile {
-    public let path: String
+    /// Of the file; of one without a name of its own, known when the first line has come.
+    public private(set) var path: String
+    /// Whether another name is taken if this one is another file's.
+    private let takesFreeName: Bool
     private var output: FileOutput?
     private var buffer: [UInt8] = []
 
@@ -14,12 +17,16 @@ public final class RejectsFile {
     /// - Parameter path: must not exist when the first line comes.
     public init(_ path: String) {
         self.path = path
+        takesFreeName = false
     }
 
-    /// The name that is taken unless another is given.
-    public static func defaultPath(in folder: DataFolder, milliseconds: Int64) -> String {
-        "\(folder.path)/import-rejects-\(FileTime.text(milliseconds: milliseconds)).txt"
+    /// A file that is named by its time, and by a number if another import of the same second has that name.
+    public init(in folder: DataFolder, milliseconds: Int64) {
+        path = "\(folder.path)/import-rejects-\(FileTime.text(milliseconds: milliseconds))\(Self.suffix)"
+        takesFreeName = true
     }
+
+    private static let suffix = ".txt"
 
     /// Appends the bytes of a line or a piece of one.
     ///
@@ -48,7 +55,7 @@ public final class RejectsFile {
     private func flush() throws(Failure) {
         if buffer.isEmpty { return }
         let file: FileOutput
-        if let output { file = output } else { file = try FileOutput(path, .refuse) }
+        if let output { file = output } else { file = try create() }
         output = file
         var failure: Failure?
         buffer.withUnsafeBytes { bytes in
@@ -56,6 +63,23 @@ public final class RejectsFile {
         }
         if let failure { throw failure }
         buffer.removeAll(keepingCapacity: true)
+    }
+
+    private func create() throws(Failure) -> FileOutput {
+        let stem = path.dropLast(Self.suffix.count)
+        var number = 1
+        while true {
+            do throws(Failure) { return try FileOutput(path, .refuse) } catch {
+                guard Folder.exists(path) else { throw error }
+                guard takesFreeName else {
+                    throw Failure(
+                        .ioError, "there is such a file already", at: path,
+                        advice: "Nothing was counted. Name another file with --rejects, or move that one away.")
+                }
+            }
+            number += 1
+            path = "\(stem)-\(number)\(Self.suffix)"
+        }
     }
 }
 

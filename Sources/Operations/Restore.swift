@@ -190,7 +190,7 @@ public struct Restore: Sendable {
     }
 
     func makeFolderAside() throws(Failure) -> String {
-        let path = folder.newAsidePath
+        let path = folder.newAsidePath()
         guard mkdir(path, 0o750) == 0 else { throw Failure(cannot: "make the folder", errno: errno, at: path) }
         return path
     }

@@ -16,16 +16,23 @@ struct ImportCommand: ParsableCommand {
               tallymill import --format sqlite numbers.sqlite
 
             FORMATS
-              text     key, a tab or blank, and a signed integer, a line
+              text     key, TAB, integer, a line; or a space instead of the TAB, where the line has no other and does
+                       not begin with a number. The rest can be read in two ways and is refused. The same lines can be
+                       posted as text/plain, and are what `export` writes
               ndjson   {"key":"page:/home","value":12}, a line
               csv      key,value; quoted as in RFC 4180; a header is left out
-              sqlite   a file with numbers(key, value)
+              sqlite   a file with numbers(key, value), in UTF-8 or UTF-16
+            Empty lines say nothing. What `uniq -c` writes has the count first; this turns it round:
+              uniq -c | awk '{n = $1; sub(/^ *[0-9]+ /, ""); print $0 "\\t" n}' | tallymill import --format text -
 
             Into an empty cluster the sums are loaded directly, and the consumers stand still meanwhile; a running
             `tallymill up` stops its own and starts them again. Otherwise they go through the queues. It returns when
             all is stored. Interrupted, run it again with the same lines, in either way: nothing is counted twice. Lines
-            that were imported already are recognised by their digest, however long ago and however they came in;
-            --again counts them once more, under a name that tells this time from others.
+            that were imported already are recognised by their digest, however long ago and however they came in:
+            it says how many lines were new and how many known. Files that come regularly, such as one an hour, may
+            hold the same lines and mean other counts: give each a name of its own,
+              tallymill import --format text --again "$(date +%FT%H)" counts.txt
+            which may be repeated like any other.
 
             WHAT IT REFUSES, AND WHY
               - to load directly while a queue holds a batch, a shard a key, or any of these lines: loading does not
@@ -63,7 +70,8 @@ struct ImportCommand: ParsableCommand {
                 Output.line("nothing to import")
                 return code
             }
-            try load(Import(sorted.runs, into: tool.session.folder, again: again), sorted.runs, tool)
+            let told = ImportText(lines: sorted.runs.digest.lines, again: again)
+            try load(Import(sorted.runs, into: tool.session.folder, again: again), told, tool)
             return code
         }
     }
@@ -72,17 +80,12 @@ struct ImportCommand: ParsableCommand {
         _ tool: ChangeTool, _ partitioner: Partitioner
     ) throws(Failure) -> (runs: SortedRuns, rejected: Int) {
         let folder = tool.session.folder.path
-        var policy = ImportReader.OnError.stop
-        var rejectsPath: String?
-        if onError == .skip {
-            let path =
-                rejects ?? RejectsFile.defaultPath(in: tool.session.folder, milliseconds: WallClock.milliseconds())
-            policy = .skip(RejectsFile(path))
-            rejectsPath = path
-        }
+        let kept =
+            rejects.map { RejectsFile($0) }
+            ?? RejectsFile(in: tool.session.folder, milliseconds: WallClock.milliseconds())
         tool.progress.tell(.phase("reading and sorting, bytes", total: Self.totalBytes(files)))
         let reader = ImportReader(
-            format, onError: policy, report: { Output.error("skipped: \($0)") },
+            format, onError: onError == .skip ? .skip(kept) : .stop, report: { Output.error("skipped: \($0)") },
             tick: { tool.progress.tell(.progress(done: $0)) })
         let sort = ExternalSort(partitioner, folder: folder)
         do throws(Failure) {
@@ -92,20 +95,17 @@ struct ImportCommand: ParsableCommand {
             throw error
         }
         let runs = try sort.finish()
-        tool.progress.tell(.done("read \(Humanized.count(reader.accepted)) lines"))
-        if reader.rejected > 0, let rejectsPath {
-            tool.progress.tell(.done("skipped \(Humanized.count(reader.rejected)) lines, they are in \(rejectsPath)"))
-        }
+        tool.progress.tell(.done(ImportText.read(reader, kept)))
         return (runs, reader.rejected)
     }
 
-    private func load(_ lines: Import, _ runs: SortedRuns, _ tool: ChangeTool) throws(Failure) {
+    private func load(_ lines: Import, _ told: ImportText, _ tool: ChangeTool) throws(Failure) {
         let lock = try tool.session.folder.lockForChange()
         var way = try lines.way(throughQueues: queued, tool.access)
         if way == .done {
             // A direct import that was killed after its last step left its journal.
             _ = try tool.session.folder.endJournal()
-            return Output.line(Self.doneBefore)
+            return Output.line(told.doneBefore)
         }
         if way == .direct || way == .resume {
             let source = lines.source
@@ -117,30 +117,14 @@ struct ImportCommand: ParsableCommand {
             }
             way = try lines.way(throughQueues: false, tool.access)
         }
-        let text = "imported \(Humanized.count(runs.digest.lines)) lines"
-        if way == .done { return Output.line(text) }
+        if way == .done { return Output.line(told.imported) }
         // Or a direct import has left them out, because the queues had brought some of them.
-        tool.progress.tell(.phase("counting through the queues, lines", total: Int(runs.digest.lines)))
+        tool.progress.tell(.phase("counting through the queues, lines", total: Int(told.lines)))
         let arrival = try withExtendedLifetime(lock) { () throws(Failure) in
             try lines.deliver(over: tool.access) { tool.progress.tell(.progress(done: $0)) }
         }
         tool.progress.clear()
-        Output.line(arrival.map { Self.told(text, $0) } ?? "\(text), each sum once: \(Self.elsewhere)")
-    }
-
-    private static let doneBefore =
-        "imported already: nothing is counted twice; --again NAME counts these lines once more"
-    private static let elsewhere = "shards on other hosts do not tell how many were counted before"
-
-    /// What became of the sums of all lines.
-    static func told(_ text: String, _ arrival: Import.Arrival) -> String {
-        if arrival.new + arrival.dead == 0, arrival.known > 0 { return doneBefore }
-        var parts = ["\(Humanized.count(arrival.new)) sums counted"]
-        if arrival.known > 0 { parts.append("\(Humanized.count(arrival.known)) had been counted before") }
-        if arrival.dead > 0 {
-            parts.append("\(Humanized.count(arrival.dead)) do not fit and are dead letters")
-        }
-        return "\(text): \(parts.joined(separator: ", "))"
+        Output.line(told.delivered(arrival))
     }
 
     /// nil if it is not known.

@@ -17,18 +17,20 @@ extension ClusterTests {
                 try Self.expect(cluster, sums, epoch: 2)
                 // The same lines, in another order and another format, are the same import.
                 let csv = try lines.writeCSV(to: cluster.folder.path + "/lines.csv")
-                try Self.run(cluster, [csv], format: "csv", says: "imported already")
+                let known = "imported already: of 30,000 lines 0 are new and 30,000 known; nothing is counted twice"
+                try Self.run(cluster, [csv], format: "csv", says: known)
                 try Self.expect(cluster, sums, epoch: 2)
                 // Beside other counts: through the queues.
                 let more = Lines(count: 5_000, keys: 12_000, seed: TestEnvironment.seed &+ 1)
                 let second = try more.write(to: cluster.folder.path + "/more.txt")
                 let distinct = Humanized.count(more.sums.count)
                 try Self.run(cluster, [second], says: "imported 5,000 lines: \(distinct) sums counted\n")
-                try Self.run(cluster, [second], says: "imported already")
-                try Self.run(cluster, [second, "--queued"], says: "imported already")
+                let again = "imported already: of 5,000 lines 0 are new and 5,000 known; nothing is counted twice"
+                for way in [[], ["--queued"]] { try Self.run(cluster, [second] + way, says: again) }
                 sums.merge(more.sums, uniquingKeysWith: +)
                 try Self.expect(cluster, sums, epoch: 2)
                 try Self.run(cluster, [second, "--again", "second time"], says: "imported 5,000 lines")
+                try Self.run(cluster, [second, "--again", "second time"], says: "under the name second time")
                 sums.merge(more.sums, uniquingKeysWith: +)
                 try Self.expect(cluster, sums, epoch: 2)
                 try ClusterTests.interrupt(cluster)
@@ -50,6 +52,59 @@ extension ClusterTests {
                 let kept = Files.text(rejects)
                 try ClusterTests.check(kept == "no number\tx\nc\t99999999999999999999\n", kept)
                 try Self.expect(cluster, ["a": 1, "b": 2], epoch: 2)
+                try ClusterTests.interrupt(cluster)
+            }
+        }
+
+        /// The lines of an export count at the other door, too, whatever their keys are.
+        @Test func whatIsExportedCanBePosted() throws {
+            try ClusterTests.withUp("import-posted") { cluster in
+                let sums: [String: Int64] = [
+                    "a": 1, "two words": -2, " x": 3, "1234567": 200, "      7 /home": 4, "é": 5,
+                ]
+                var request = HTTPRequest("/increments?level=stored")
+                request.headers = [("Content-Type", "application/json")]
+                request.body = Array("{\(sums.map { "\"\($0.key)\":\($0.value)" }.joined(separator: ","))}".utf8)
+                let counted = Loopback.ask(cluster.port, request)
+                try ClusterTests.check(counted?.status == 200, counted?.text ?? "no answer")
+                let export = try Command.tallymill(["export", "--format", "text", "--data-dir", cluster.dataFolder])
+                request.headers = [("Content-Type", "text/plain")]
+                request.body = Array(export.outputText.utf8)
+                let posted = Loopback.ask(cluster.port, request)
+                try ClusterTests.check(posted?.status == 200, posted?.text ?? "no answer")
+                try Self.expect(cluster, sums.mapValues { 2 * $0 }, epoch: 1)
+                // What is refused at one door is refused at the other, with the same words.
+                let lines = "a 1\n1234567 200\n"
+                request.body = Array(lines.utf8)
+                let refused = Loopback.ask(cluster.port, request)
+                let reason =
+                    "it begins with a number, as `uniq -c` writes it: put the key first, then a TAB and the number"
+                try ClusterTests.check(
+                    refused?.status == 400 && refused?.text.contains("line 2: \(reason)") == true,
+                    refused?.text ?? "no answer")
+                let file = cluster.folder.path + "/counts.txt"
+                try Files.write(Array(lines.utf8), to: file)
+                let imported = try Self.command(cluster, [file])
+                try ClusterTests.check(
+                    imported.code == 65 && imported.errorText.contains("counts.txt:2: \(reason)"), imported.errorText)
+                try Self.expect(cluster, sums.mapValues { 2 * $0 }, epoch: 1)
+                try ClusterTests.interrupt(cluster)
+            }
+        }
+
+        /// Two imports that skip lines within one second.
+        @Test func skippedLinesOfOneSecondAreKeptApart() throws {
+            try ClusterTests.withUp("import-rejects") { cluster in
+                for name in ["one", "two", "three"] {
+                    let file = "\(cluster.folder.path)/\(name).txt"
+                    try Files.write(Array("\(name)\t1\nbad\n\n".utf8), to: file)
+                    let skipped = try Self.command(cluster, [file, "--queued", "--on-error", "skip"])
+                    try ClusterTests.check(skipped.code == 3, "exit \(skipped.code): \(skipped.errorText)")
+                    let told = skipped.outputText + skipped.errorText
+                    try ClusterTests.check(
+                        told.contains("read 3 lines: 1 to count, 1 empty or a header, 1 skipped, which are in "), told)
+                }
+                try Self.expect(cluster, ["one": 1, "two": 1, "three": 1], epoch: 1)
                 try ClusterTests.interrupt(cluster)
             }
         }

@@ -103,7 +103,7 @@ import Testing
         try flush()
         let place = cluster.folder
         let older = DataFolder(place.path + "/replaced-20200101T000000Z")
-        let aside = DataFolder(place.newAsidePath)
+        let aside = DataFolder(place.newAsidePath())
         for folder in [older, aside] { try Files.makeFolder(folder.path) }
         try Files.copyTree(backup.path, to: older.epochPath(1))
         try Files.move(place.epochPath(1), to: aside.epochPath(1))
