@@ -49,23 +49,26 @@ public struct Export {
     ///
     /// - Parameters:
     ///   - path: replaced when the export is complete; a pipe or a device is written to. nil for standard output.
+    ///   - patience: seconds that nobody may take anything of a pipe or of standard output.
     ///   - tick: gets the number of counters written so far, now and then.
     /// - Returns: the number of counters.
     /// - Throws: 64 for SQLite on standard output; 65 or 74 if a shard fails while it is read; 74.
-    public func write(_ format: ExportFormat, to path: String?, tick: (Int) -> Void) throws(Failure) -> Int {
+    public func write(
+        _ format: ExportFormat, to path: String?, patience: Int = PatientWrite.snapshotSeconds, tick: (Int) -> Void
+    ) throws(Failure) -> Int {
         guard let path else {
             guard format != .sqlite else {
                 throw Failure(
                     .usage, "a file of SQLite cannot be written to standard output", at: "--format sqlite",
                     advice: "Name a file with -o.")
             }
-            return try writeLines(format, FileOutput(standardOutputAs: "standard output"), tick)
+            return try writeLines(format, FileOutput(standardOutputAs: "standard output", stallSeconds: patience), tick)
         }
         if Self.isStream(path) {
             guard format != .sqlite else {
                 throw Failure(.usage, "a file of SQLite can only be written to a plain file", at: path)
             }
-            return try writeLines(format, FileOutput(path, .replace), tick)
+            return try writeLines(format, FileOutput(path, .replace, stallSeconds: patience), tick)
         }
         return try replace(Self.target(of: path), format, tick)
     }

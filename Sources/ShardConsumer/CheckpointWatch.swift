@@ -19,19 +19,25 @@ struct CheckpointWatch {
 
     /// Since when a reader has kept the log out of the file, in monotonic milliseconds; nil if none does.
     private(set) var heldSince: UInt64?
+    /// Whether the log, which has grown meanwhile, is to be cut: SQLite leaves its file as long as `logBytesMax`.
+    private(set) var isToShrink = false
     private var lookAt: UInt64 = 0
 
     /// Whether a look is due. `logBytes` is asked for now and then.
     mutating func isDue(now: UInt64, logBytes: () -> Int) -> Bool {
         guard now >= lookAt else { return false }
         lookAt = now + Self.retryMilliseconds
-        return heldSince != nil || logBytes() > Self.logBytesMax
+        return heldSince != nil || isToShrink || logBytes() > Self.logBytesMax
     }
 
     /// What came of an attempt; nil if nothing is new.
     mutating func attempted(isComplete: Bool, now: UInt64) -> Change? {
         let wasHeld = heldSince != nil
         heldSince = isComplete ? nil : heldSince ?? now
+        if wasHeld { isToShrink = isComplete }
         return wasHeld == isComplete ? (isComplete ? .free : .held) : nil
     }
+
+    /// The log was cut.
+    mutating func shrunk() { isToShrink = false }
 }

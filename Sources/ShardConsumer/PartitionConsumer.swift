@@ -182,6 +182,7 @@ extension PartitionConsumer {
         guard checkpoints.isDue(now: MonotonicClock.milliseconds(), logBytes: { file.logBytes }) else { return }
         _ = try onFile { file throws(StoreError) in
             noteCheckpoint(isComplete: try file.checkpointSome())
+            if checkpoints.isToShrink, try file.emptyLog() { checkpoints.shrunk() }
             return .checkpointed
         }  // a full disk shows at the next apply, too
     }

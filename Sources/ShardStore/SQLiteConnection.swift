@@ -24,6 +24,7 @@ final class SQLiteConnection {
 
     let path: String
     let handle: OpaquePointer
+    private let busyMilliseconds: Int32
     /// Released after the handle is closed, never before.
     private let lock: ShardLock?
 
@@ -33,6 +34,7 @@ final class SQLiteConnection {
     ) throws(StoreError) {
         Self.forgoStatistics
         self.path = path
+        self.busyMilliseconds = busyMilliseconds
         self.lock = lock
         let flags: Int32
         switch access {
@@ -95,6 +97,13 @@ final class SQLiteConnection {
 
     /// Rows changed by the last statement.
     var changes: Int { Int(sqlite3_changes64(handle)) }
+
+    /// Runs `body` with calls that are `busy` at once where they would wait.
+    func withoutWaiting(_ body: () throws(StoreError) -> Void) throws(StoreError) {
+        sqlite3_busy_timeout(handle, 0)
+        defer { sqlite3_busy_timeout(handle, busyMilliseconds) }
+        try body()
+    }
 
     /// Copies all of the write-ahead log into the file.
     ///

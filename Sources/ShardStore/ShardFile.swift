@@ -214,6 +214,20 @@ public final class ShardFile {
         }
     }
 
+    /// Copies the log into the file and cuts it to nothing, without waiting.
+    ///
+    /// - Returns: whether it could: not while anybody reads.
+    public func emptyLog() throws(StoreError) -> Bool {
+        do throws(StoreError) {
+            try failing { () throws(StoreError) in
+                try connection.withoutWaiting { () throws(StoreError) in try connection.checkpoint(emptyingLog: true) }
+            }
+            return true
+        } catch  where error.code == .busy {
+            return false
+        }
+    }
+
     /// Of the write-ahead log.
     public var logBytes: Int { ShardReaders.logBytes(of: path) }
 

@@ -21,9 +21,11 @@ struct ExportCommand: ParsableCommand {
             It reads the cluster file and the shards, while consumers run or not. Each shard is read as it is at one
             moment; between shards there is none, so under load each key is as of some moment during the export.
             A file of -o has its name when it is complete, and not before. A shard that cannot be read ends the export.
+            So does a reader who takes nothing for as long as --patience says: the shards' logs grow meanwhile.
             """)
 
     @OptionGroup var common: CommonOptions
+    @OptionGroup var pace: PatienceOption
     @Option(help: ArgumentHelp("text, ndjson, csv or sqlite", valueName: "format")) var format = ExportFormat.text
     @Option(help: ArgumentHelp("only keys that begin with this", valueName: "text")) var prefix: String?
     @Option(name: .shortAndLong, help: ArgumentHelp("a file (default: standard output)", valueName: "file"))
@@ -35,7 +37,7 @@ struct ExportCommand: ParsableCommand {
             let export = try Export(session.folder, prefix: Array((prefix ?? "").utf8))
             let progress = ProgressLine("exporting", total: prefix == nil ? export.keys : nil)
             let rows = try progress.during { () throws(Failure) in
-                try export.write(format, to: output) { progress.update(done: $0) }
+                try export.write(format, to: output, patience: pace.patience) { progress.update(done: $0) }
             }
             if let output { Output.error("\(Humanized.count(rows)) counters written to \(output)") }
             return .ok

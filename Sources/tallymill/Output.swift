@@ -37,32 +37,39 @@ enum Output {
         write(Array(text.utf8), to: STDERR_FILENO)
     }
 
+    /// How long a role waits for somebody to read its line.
+    private static let announceSeconds = 1
+
     /// A line for whoever started a role. A role goes on if nobody can read it.
     static func announce(_ text: String, _ logger: Logger) {
-        guard let number = writeAll(Array((text + "\n").utf8), to: STDOUT_FILENO) else { return }
-        logger.warning("standard output takes nothing", metadata: ["reason": "\(String(cString: strerror(number)))"])
+        let ending = Array((text + "\n").utf8).withUnsafeBytes {
+            PatientWrite.all($0, to: STDOUT_FILENO, stallSeconds: announceSeconds)
+        }
+        let reason: String
+        switch ending {
+        case .done: return
+        case .failed(let number): reason = String(cString: strerror(number))
+        case .stalled: reason = "nobody reads it"
+        }
+        logger.warning("standard output takes nothing", metadata: ["reason": "\(reason)"])
     }
 
     /// All bytes, whole characters, or the end of the process: without a word if nobody reads on, as with any filter in
-    /// a pipe. A terminal shows what others have written into keys and names, and does not obey it.
-    static func write(_ all: [UInt8], to descriptor: Int32) {
+    /// a pipe; with a sentence if nobody has read on for `patience` seconds. A terminal shows what others have written
+    /// into keys and names, and does not obey it.
+    static func write(_ all: [UInt8], to descriptor: Int32, patience: Int? = nil) {
         let all = Terminal(descriptor).isTerminal ? TerminalText.shown(all) : all
-        guard let number = writeAll(all, to: descriptor) else { return }
-        if descriptor == STDOUT_FILENO, number != EPIPE {
-            let reason = String(cString: strerror(number))
-            _ = writeAll(Array("tallymill: cannot write to standard output: \(reason)\n".utf8), to: STDERR_FILENO)
+        let ending = all.withUnsafeBytes { PatientWrite.all($0, to: descriptor, stallSeconds: patience) }
+        let problem: String
+        switch ending {
+        case .done: return
+        case .failed(EPIPE): exit(ServiceKit.ExitCode.ioError.rawValue)
+        case .failed(let number): problem = "cannot write to standard output: \(String(cString: strerror(number)))"
+        case .stalled:
+            problem = "standard output: \(PatientWrite.sentence(stallSeconds: patience ?? 0))\n  \(PatientWrite.advice)"
         }
+        if descriptor == STDOUT_FILENO { error("tallymill: \(problem)") }
         exit(ServiceKit.ExitCode.ioError.rawValue)
-    }
-
-    /// nil, or the error number.
-    private static func writeAll(_ all: [UInt8], to descriptor: Int32) -> Int32? {
-        var bytes = all[...]
-        while !bytes.isEmpty {
-            let count = bytes.withUnsafeBytes { Glibc.write(descriptor, $0.baseAddress, $0.count) }
-            if count > 0 { bytes = bytes.dropFirst(count) } else if errno != EINTR { return errno }
-        }
-        return nil
     }
 }
 

@@ -17,11 +17,13 @@ struct ReportCommand: ParsableCommand {
               tallymill report --shards                 by shard file
 
             It reads the cluster file and the shards, while consumers run or not. If a shard cannot be read, the report
-            says so, and ends with 3 unless --allow-partial is given.
+            says so, and ends with 3 unless --allow-partial is given. It ends if nobody takes what it writes for as long
+            as --patience says: the shards' logs grow meanwhile.
             """,
         aliases: ["merge"])
 
     @OptionGroup var common: CommonOptions
+    @OptionGroup var output: PatienceOption
     @Argument(help: "only these keys") var keys: [String] = []
     @Option(help: ArgumentHelp("only keys that begin with this", valueName: "text")) var prefix: String?
     @Option(help: ArgumentHelp("only the largest so many, by value", valueName: "n")) var top: Int?
@@ -54,7 +56,7 @@ struct ReportCommand: ParsableCommand {
             let report = try Report(session.folder, query)
             var writer = ReportWriter(
                 report, format: format, content: shards ? .shards : summary ? .summary : .counters
-            ) { Output.write($0, to: STDOUT_FILENO) }
+            ) { Output.write($0, to: STDOUT_FILENO, patience: output.patience) }
             try writer.write()
             if format != .table {
                 for missing in report.missing {

@@ -33,7 +33,38 @@ extension ClusterTests {
                     cluster.consumers[next].errorOutput.contains("the log of the shard is in its file again")
                         && Loopback.metrics(admin)[Self.held] == 0
                 }
+                try eventually("the log has shrunk", within: 10) { ShardReaders.logBytes(of: path) == 0 }
                 #expect(try cluster.report(["--summary"]).total == 6)
+            }
+        }
+
+        /// The other end of the pipe is open, and nobody reads.
+        @Test func anOutputThatNobodyTakesIsGivenUp() throws {
+            try ClusterTests.withPieces("patience", partitions: 1) { cluster in
+                try cluster.waitUntilReady(try cluster.startWeb())
+                try cluster.startConsumer("0")
+                let long = String(repeating: "k", count: 200)
+                let counters = (0..<2_000).map { "\"\(long)\($0)\":1" }.joined(separator: ",")
+                try ClusterTests.post(cluster.ports[0], "{\(counters)}")
+                let pipe = cluster.folder.path + "/pipe"
+                #expect(mkfifo(pipe, 0o600) == 0)
+                let end = open(pipe, O_RDWR)
+                defer { close(end) }
+                let place = cluster.place + ["--patience", "1"]
+                let binary = try TestEnvironment.binary()
+                let commands = [
+                    try Command.tallymill(["export", "-o", pipe] + place, within: 30),
+                    try Command.run(
+                        "/bin/sh", ["-c", "exec \"$@\" > '\(pipe)'", "sh", binary, "report"] + place, within: 30),
+                ]
+                for command in commands {
+                    try ClusterTests.check(
+                        command.code == 74
+                            && command.errorText.contains("nobody took anything of it for 1 s, so it was given up")
+                            && command.errorText.contains("--patience SECONDS"),
+                        "\(command.code) \(command.errorText)")
+                }
+                #expect(try cluster.report(["--summary"]).total == 2_000)
             }
         }
 

@@ -12,6 +12,7 @@ public final class FileOutput {
     private let descriptor: Int32
     private let isOwned: Bool
     private let isTerminal: Bool
+    private let stallSeconds: Int?
 
     /// What is done if there is a file already.
     public enum Existing: Sendable {
@@ -23,21 +24,26 @@ public final class FileOutput {
 
     /// Creates a file.
     ///
+    /// - Parameter stallSeconds: how long nobody may take anything, if it is a pipe; nil for ever.
     /// - Throws: 74 if it cannot be created, or exists.
-    public init(_ path: String, _ existing: Existing, mode: UInt32 = 0o644) throws(Failure) {
+    public init(
+        _ path: String, _ existing: Existing, mode: UInt32 = 0o644, stallSeconds: Int? = nil
+    ) throws(Failure) {
         let flags = existing == .refuse ? O_CREAT | O_EXCL : O_CREAT | O_TRUNC
         switch SystemCall.open(path, O_WRONLY | flags, mode: mode) {
         case .done(let opened): descriptor = opened
         case .failed(let number): throw Failure(cannot: "create", errno: number, at: path)
         }
         self.path = path
+        self.stallSeconds = stallSeconds
         isOwned = true
         isTerminal = Terminal(descriptor).isTerminal
     }
 
     /// Standard output.
-    public init(standardOutputAs name: String) {
+    public init(standardOutputAs name: String, stallSeconds: Int? = nil) {
         path = name
+        self.stallSeconds = stallSeconds
         descriptor = STDOUT_FILENO
         isOwned = false
         isTerminal = Terminal.standardOutput.isTerminal
@@ -47,7 +53,7 @@ public final class FileOutput {
 
     /// Writes all of `buffer`, which ends with a whole character.
     ///
-    /// - Throws: 74.
+    /// - Throws: 74, also if nobody has read on for too long.
     public func write(_ buffer: UnsafeRawBufferPointer) throws(Failure) {
         if isTerminal {
             try TerminalText.shown(buffer).withUnsafeBufferPointer { shown throws(Failure) in
@@ -60,13 +66,12 @@ public final class FileOutput {
     }
 
     private func writeAll(_ buffer: UnsafeRawBufferPointer) throws(Failure) {
-        var offset = 0
-        while offset < buffer.count {
-            let rest = UnsafeRawBufferPointer(rebasing: buffer[offset...])
-            switch SystemCall.retrying({ Glibc.write(descriptor, rest.baseAddress, rest.count) }) {
-            case .done(let count): offset += count
-            case .failed(let number): throw Failure(cannot: "write", errno: number, at: path)
-            }
+        switch PatientWrite.all(buffer, to: descriptor, stallSeconds: stallSeconds) {
+        case .done: return
+        case .failed(let number): throw Failure(cannot: "write", errno: number, at: path)
+        case .stalled:
+            throw Failure(
+                .ioError, PatientWrite.sentence(stallSeconds: stallSeconds ?? 0), at: path, advice: PatientWrite.advice)
         }
     }
 

@@ -74,9 +74,22 @@ enum SystemCall {
     /// - Parameter timeoutMilliseconds: nil waits for ever.
     /// - Returns: whether it is ready.
     static func waitReadable(_ descriptor: Int32, timeoutMilliseconds: Int?) -> Outcome<Bool> {
+        wait(for: POLLIN, descriptor, timeoutMilliseconds)
+    }
+
+    /// Waits until the descriptor can be written to, or nobody reads it any more.
+    ///
+    /// - Returns: whether it is ready.
+    static func waitWritable(_ descriptor: Int32, timeoutMilliseconds: Int?) -> Outcome<Bool> {
+        wait(for: POLLOUT, descriptor, timeoutMilliseconds)
+    }
+
+    private static func wait(
+        for events: Int32, _ descriptor: Int32, _ timeoutMilliseconds: Int?
+    ) -> Outcome<Bool> {
         let deadline = timeoutMilliseconds.map { MonotonicClock.milliseconds() &+ UInt64(max(0, $0)) }
         while true {
-            var entry = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
+            var entry = pollfd(fd: descriptor, events: Int16(events), revents: 0)
             let count = poll(&entry, 1, remainingMilliseconds(until: deadline))
             if count > 0 { return .done(true) }
             if count < 0 && errno != EINTR { return .failed(errno) }
