@@ -39,7 +39,7 @@ enum ForeignFile {
             case .sqlite: ("a file of SQLite", "`--format sqlite` reads it.")
             case .utf16: ("text in UTF-16", "Convert it first: `iconv -f UTF-16 -t UTF-8`.")
             case .packed(let program):
-                ("a packed file", "Unpack it on the way: `\(program) FILE | tallymill import --format \(format) -`.")
+                ("a packed file", "Unpack it with `\(program)`, into `tallymill import --format \(format) -`.")
             }
         throw Failure(
             .corrupt, "it is \(what), not lines of \(format)", at: name, advice: "Nothing was counted. \(advice)")

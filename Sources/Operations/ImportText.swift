@@ -48,13 +48,13 @@ public struct ImportText {
                 + " were, --again NAME counts them once more"
         }
         if arrival.new + arrival.dead == 0, arrival.known > 0 { return doneBefore }
-        var parts = ["\(Humanized.count(arrival.new)) sums counted"]
+        var parts = ["\(Self.count(arrival.new, "sum")) counted"]
         if arrival.known > 0 { parts.append("\(Humanized.count(arrival.known)) had been counted before") }
         if arrival.dead > 0 { parts.append("\(Humanized.count(arrival.dead)) do not fit and are dead letters") }
         return "\(imported): \(parts.joined(separator: ", "))"
     }
 
-    private static func count(_ lines: some BinaryInteger) -> String {
-        lines == 1 ? "1 line" : "\(Humanized.count(lines)) lines"
+    private static func count(_ number: some BinaryInteger, _ thing: String = "line") -> String {
+        "\(Humanized.count(number)) \(thing)\(number == 1 ? "" : "s")"
     }
 }

@@ -16,14 +16,16 @@ struct ImportCommand: ParsableCommand {
               tallymill import --format sqlite numbers.sqlite
 
             FORMATS
-              text     key, TAB, integer, a line; or a space instead of the TAB, where the line has no other and does
-                       not begin with a number. The rest can be read in two ways and is refused. The same lines can be
+              text     key, TAB, integer, a line; or a space instead of the TAB, if
+                       the line has no other and does not begin with a number. The
+                       rest can be read in two ways and is refused. Such lines can be
                        posted as text/plain, and are what `export` writes
               ndjson   {"key":"page:/home","value":12}, a line
               csv      key,value; quoted as in RFC 4180; a header is left out
               sqlite   a file with numbers(key, value), in UTF-8 or UTF-16
-            Empty lines say nothing. What `uniq -c` writes has the count first; this turns it round:
-              uniq -c | awk '{n = $1; sub(/^ *[0-9]+ /, ""); print $0 "\\t" n}' | tallymill import --format text -
+            Empty lines say nothing. What `uniq -c` writes has the count first; this
+            turns it round:
+              uniq -c | awk '{n = $1; sub(/^ *[0-9]+ /, ""); print $0 "\\t" n}'
 
             Into an empty cluster the sums are loaded directly, and the consumers stand still meanwhile; a running
             `tallymill up` stops its own and starts them again. Otherwise they go through the queues. It returns when
