@@ -85,6 +85,10 @@ struct Channel {
     var isFloorTold = false
     /// When the floor is compared with Redis next, unless something is under way.
     var idleHeartbeatAt: UInt64 = 0
+    /// What Redis has shown of the stream, for what falls below it.
+    var shown = Shown()
+    /// There is no key group; whether it was lost, the topology tells.
+    var isGroupMissing = false
     /// What was released of streams of earlier epochs, for this partition's shard to be compared with.
     var earlier: [EarlierFloor] = []
     /// When those that are not known are asked for next; never while they are being asked for.
@@ -109,6 +113,11 @@ struct Channel {
         if !hasResolved { return now >= idleHeartbeatAt || isLeaving && !isFloorTold }
         if !isVerified { return true }
         return now >= heardAt + (isAwaited ? Limits.storedHeartbeatMilliseconds : Limits.heartbeatMilliseconds)
+    }
+
+    /// Redis may have lost what it confirmed: it is asked next.
+    mutating func doubt() {
+        isVerified = outbox.isEmpty
     }
 
     /// Takes over what a writer made, to be pushed next.

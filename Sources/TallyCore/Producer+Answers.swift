@@ -50,20 +50,24 @@ extension Producer {
     private mutating func pushed(_ sequence: UInt64, _ reply: PushReply, channel index: Int, _ now: UInt64) {
         switch reply {
         case .ok(let applied):
+            shows(last: sequence, applied: applied, channel: index)
             guard release(channel: index, through: applied) else { return }
             accepted(sequence, channel: index)
         case .duplicate(let last, let chain, let applied):
             statistics.duplicates += 1
+            shows(last: last, applied: applied, channel: index)
             guard isOwn(last, chain, channel: index), release(channel: index, through: applied) else { return }
             accepted(sequence, channel: index)
         case .gap(let last, let applied):
             statistics.gaps += 1
+            shows(last: last, applied: applied, channel: index)
             channels[index].retry(sequence)
             guard release(channel: index, through: applied) else { return }
             channels[index].replay(above: last)
             // The first gap heals at once; gaps in a row mean that Redis goes back faster than we replay.
             postpone(channel: index, now, freeFailures: 1)
         case .behind(let applied):
+            shows(applied: applied, channel: index)
             channels[index].retry(sequence)
             guard release(channel: index, through: applied) else { return }
             fallBehind(applied, channel: index, now)
@@ -80,6 +84,7 @@ extension Producer {
             guard release(channel: index, through: applied) else { return }
             askTopology(channel: index, now)
         case .noTopology:
+            channels[index].isGroupMissing = true
             channels[index].retry(sequence)
             askTopology(channel: index, now)
         case .refused(let text):
@@ -127,6 +132,7 @@ extension Producer {
     private mutating func heard(_ reply: HeartbeatReply, floor: UInt64, channel index: Int, _ now: UInt64) {
         switch reply {
         case .progress(let last, let applied):
+            shows(last: last, applied: applied, channel: index)
             guard isOwn(last, channel: index), release(channel: index, through: applied) else { return }
             channels[index].replay(above: last)
             if floor > max(last, applied) { return fallBehind(applied, channel: index, now) }
@@ -136,6 +142,7 @@ extension Producer {
             if channels[index].isFrozenConfirmed { open(channel: index) }
         case .noTopology:
             // What it had confirmed is gone.
+            channels[index].isGroupMissing = true
             channels[index].replay(above: 0)
             askTopology(channel: index, now)
         case .refused: postpone(channel: index, now)
@@ -176,6 +183,8 @@ extension Producer {
         topologyReadAt = now
         if let read, let topology, read.cluster != topology.cluster {
             otherCluster = read.cluster
+            // Its key groups are not ours: that ours are missing here tells nothing.
+            for index in channels.indices { channels[index].isGroupMissing = false }
             isClusterConfirmed = false
             isTopologyWanted = true
             topologyFailures += 1
@@ -197,6 +206,7 @@ extension Producer {
             move(to: read)
             return
         }
+        showsTopology(isOlder: topology != nil && read != topology)
         // An epoch once seen is never left for a lower one. No newer epoch: what asked for one has to wait until an
         // operator repairs Redis.
         for index in channels.indices where channels[index].gate == .awaitingTopology {

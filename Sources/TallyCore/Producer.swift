@@ -55,8 +55,10 @@ public struct Producer {
         public var replays: UInt64 = 0
         /// Batches that Redis had already.
         public var duplicates: UInt64 = 0
-        /// Answers that showed that Redis had gone back in time.
+        /// Pushes that Redis refused because it lacked one before.
         public var gaps: UInt64 = 0
+        /// Times that Redis was found to have gone back in time.
+        public var rollbacks: UInt64 = 0
 
         public init() {}
 
@@ -68,6 +70,7 @@ public struct Producer {
             left.replays += right.replays
             left.duplicates += right.duplicates
             left.gaps += right.gaps
+            left.rollbacks += right.rollbacks
         }
     }
 
@@ -88,6 +91,10 @@ public struct Producer {
     var isTopologyInFlight = false
     var topologyReadAt: UInt64 = 0
     var topologyFailures = 0
+    /// What Redis published last is from before the topology in use, or nothing.
+    var isTopologyOlder = false
+    /// A rollback has been counted since the topology was last read.
+    var isTopologyDoubted = false
     /// Whether some channel holds a floor of an earlier epoch that no shard of this one is known to reach.
     var hasUnknownFloors = false
     /// When known floors are asked for once more.
@@ -237,7 +244,7 @@ public struct Producer {
         isTopologyWanted = true
         topologyFailures = 0
         for index in channels.indices {
-            channels[index].isVerified = channels[index].outbox.isEmpty
+            channels[index].doubt()
             channels[index].isFloorTold = false
             // Consumers connect anew as well, and may have told Redis by then what it has forgotten.
             channels[index].idleHeartbeatAt = now + Limits.heartbeatMilliseconds

@@ -55,7 +55,7 @@ extension Metric {
     public static let duplicates = Metric(
         "tallymill_batches_duplicate_total", .counter, "Batches pushed that Redis had already, and refused")
     public static let rollbacks = Metric(
-        "tallymill_redis_rollbacks_total", .counter, "Answers that showed that Redis had gone back in time")
+        "tallymill_redis_rollbacks_total", .counter, "Times that Redis was found to have gone back in time, or emptied")
     public static let outboxBytes = Metric(
         "tallymill_outbox_bytes", .gauge, "Bytes of increments and batches that no shard has confirmed")
     public static let pushes = Metric(

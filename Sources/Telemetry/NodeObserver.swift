@@ -100,6 +100,7 @@ struct NodeFigures: Sendable {
     private(set) var pushes = LatencyHistogram()
     private(set) var expired: UInt64 = 0
     private(set) var disconnections: UInt64 = 0
+    private(set) var rollbacks: UInt64 = 0
     private(set) var waiting = 0
     private(set) var connections = 0
     private(set) var outboxBytes = 0
@@ -122,6 +123,7 @@ struct NodeFigures: Sendable {
             pushes += loop.statistics.pushes
             expired += loop.statistics.expired
             disconnections += loop.statistics.disconnections
+            rollbacks += loop.statistics.rollbacks
             waiting += loop.waiting
             connections += loop.connections
             outboxBytes += loop.outboxBytes
@@ -157,7 +159,7 @@ struct NodeFigures: Sendable {
         page.add(.batchEntries, .whole(producer.entries))
         page.add(.replays, .whole(producer.replays))
         page.add(.duplicates, .whole(producer.duplicates))
-        page.add(.rollbacks, .whole(producer.gaps))
+        page.add(.rollbacks, .whole(rollbacks))
         page.add(.outboxBytes, .count(outboxBytes))
         page.add(.pushes, .histogram(pushes))
         page.add(.disconnections, .whole(disconnections))

@@ -33,6 +33,9 @@ final class NodeLoop: IncrementService, @unchecked Sendable {
     private let refusals: LoopRefusals
     /// When this loop tells the others again, in monotonic milliseconds.
     private var tellsAt: UInt64 = 0
+    private let rollbacks: RollbackEvents
+    /// Those of the producer that have been told.
+    private var toldRollbacks: UInt64 = 0
     /// By ticket slot.
     private var waiting: [Waiting?] = []
     /// No deadline in `waiting` is earlier.
@@ -69,7 +72,7 @@ final class NodeLoop: IncrementService, @unchecked Sendable {
 
     init(
         loop: LoopHandle, of loops: Int, producer: Producer, refuser: Refuser, refusals: LoopRefusals,
-        delivery: Delivery, logger: Logger
+        delivery: Delivery, rollbacks: RollbackEvents, logger: Logger
     ) {
         self.loop = loop
         self.loops = loops
@@ -77,6 +80,7 @@ final class NodeLoop: IncrementService, @unchecked Sendable {
         self.refuser = refuser
         self.refusals = refusals
         self.delivery = delivery
+        self.rollbacks = rollbacks
         self.logger = logger
     }
 
@@ -224,6 +228,7 @@ final class NodeLoop: IncrementService, @unchecked Sendable {
                 return
             }
             acknowledge()
+            reportRollback(now)
             reportPartitions(now)
         }
         schedulePump()
@@ -289,6 +294,22 @@ final class NodeLoop: IncrementService, @unchecked Sendable {
         } else {
             logger.info("requests are admitted", metadata: ["epoch": "\(producer.topology?.epoch ?? 0)"])
         }
+    }
+
+    /// One line for each rollback of Redis, whichever loop meets it first.
+    private func reportRollback(_ now: UInt64) {
+        guard producer.statistics.rollbacks > toldRollbacks else { return }
+        toldRollbacks = producer.statistics.rollbacks
+        guard rollbacks.isNews(from: loop.index, at: now) else { return }
+        statistics.rollbacks += 1
+        logger.warning(
+            "Redis has gone back in time",
+            metadata: [
+                "advice": """
+                What it lacks of what this node holds is sent again and counts once; where the keys of the cluster \
+                are gone, after `tallymill repair`. Find out why Redis lost what it had fsynced.
+                """
+            ])
     }
 
     /// One line when a partition closes, one when it is open again.

@@ -16,6 +16,8 @@ public struct LoopStatistics: Hashable, Sendable {
     public internal(set) var pushes = LatencyHistogram()
     /// Times that the connection to Redis was lost, or was not to be had.
     public internal(set) var disconnections: UInt64 = 0
+    /// Rollbacks of Redis that this loop was the first to notice.
+    public internal(set) var rollbacks: UInt64 = 0
 }
 
 /// A look at one loop.

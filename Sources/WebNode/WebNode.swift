@@ -80,6 +80,7 @@ public final class WebNode: Sendable {
         let producerConfiguration = share
         let loops = configuration.eventLoops
         let refusals = LoopRefusals(loops: loops)
+        let rollbacks = RollbackEvents()
         let makeService: @Sendable (LoopHandle) -> any HTTPService = { loop in
             var random = SystemRandomNumberGenerator()
             let clock = RedisClock(guess: UInt64(WallClock.milliseconds()), at: loop.loop.now)
@@ -93,7 +94,7 @@ public final class WebNode: Sendable {
                 given: configuration.given)
             let node = NodeLoop(
                 loop: loop, of: loops, producer: producer, refuser: refuser, refusals: refusals, delivery: delivery,
-                logger: logger)
+                rollbacks: rollbacks, logger: logger)
             parts.withLock { $0.append(Part(loop: loop, node: node, delivery: delivery)) }
             return node
         }

@@ -27,7 +27,9 @@ import Testing
         producer.entries = 37 * factor
         producer.replays = 41 * factor
         producer.duplicates = 43 * factor
-        producer.gaps = 47 * factor
+        producer.gaps = 1
+        producer.rollbacks = 3
+        statistics.rollbacks = 47 * factor
         return LoopReport(
             statistics: statistics, producer: producer, front: FrontStatistics(), connections: Int(53 * factor),
             waiting: Int(59 * factor), outboxBytes: Int(61 * factor), isConnected: true,
