@@ -1,5 +1,5 @@
-// A role that cannot be kept alive, with the lines that it printed last: they say why, and its own exit code becomes
-// the exit code of the whole.
+// A role that cannot be kept alive. The lines that it printed last say why, and its own exit code becomes the exit code
+// of the whole. They are told once: where its lines have gone to stderr, they stand there already.
 
 public import ServiceKit
 
@@ -9,10 +9,13 @@ public struct LostRole: Hashable, Sendable {
     /// "consumer 2 ended with code 65".
     public let sentence: String
     public let lastWords: [String]
+    /// Whether they are on stderr already.
+    public let isTold: Bool
 
     /// For stderr.
     public var report: String {
         guard !lastWords.isEmpty else { return "tallymill: \(sentence), without a word" }
+        if isTold { return "tallymill: \(sentence); it has said why, above" }
         return "tallymill: \(sentence); its last words:" + lastWords.map { "\n  | \($0)" }.joined()
     }
 }

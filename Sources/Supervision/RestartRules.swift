@@ -2,8 +2,9 @@
 //
 // At once the first time, then after 50 ms, doubled up to 1 s, so that a role that cannot live costs little; a life of
 // 10 s shows that it can, and the next end counts as the first. An end that was asked for, or whose code says that
-// starting again will not help, is the last. So is one of a role that has never worked and has been tried for 5 s:
-// the person who types a command must not wait for ever for an address that another program has.
+// starting again will not help, is the last. So is one of a role that has never worked: at once if it cannot reach or
+// have what it needs (69), because roles wait for Redis themselves, and the person who types a command must not read
+// ten times that another program has the address; else when it has been tried for 5 s.
 
 import ServiceKit
 
@@ -32,6 +33,7 @@ struct RestartRules {
     ) -> Decision {
         if let code, !code.isWorthRestarting { return .giveUp }
         if isStopping { return .stay }
+        if !wasEverReady, code == .unavailable { return .giveUp }
         let first = firstEnd ?? now
         firstEnd = first
         if !wasEverReady, now >= first + Self.startPatienceMilliseconds { return .giveUp }

@@ -64,8 +64,9 @@ public struct RolePlans {
             let last = partitions * (index + 1) / processes - 1
             let range = first == last ? "\(first)" : "\(first)-\(last)"
             var plan = plan(.consume, ["consume", "--partitions", range])
-            // Several clusters may run on one machine; their web nodes have addresses of their own, consumers have not.
-            plan.environment[Setting.adminPort.variable] = "0"
+            // A number is the web node's port. 0, for a second cluster on this machine, is everybody's: consumers have
+            // no addresses of their own that would differ.
+            if settings.optionalInteger(.adminPort) != 0 { plan.environment[Setting.adminPort.variable] = nil }
             return Role("consumer \(range)", kind: .consumer, plan: plan)
         }
     }

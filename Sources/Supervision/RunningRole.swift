@@ -184,7 +184,9 @@ final class RunningRole {
             return nil
         case .giveUp:
             let code = code == .ok ? .failure : code ?? .failure
-            return LostRole(code: code, sentence: "\(role.name) \(what)", lastWords: lastWords.lines)
+            return LostRole(
+                code: code, sentence: "\(role.name) \(what)", lastWords: lastWords.lines,
+                isTold: role.log === LineSink.standardError)
         }
     }
 

@@ -14,10 +14,12 @@ struct UpCommand: ParsableCommand {
               tallymill up
               tallymill up --listen 127.0.0.1:8080 --partitions 8 --data-dir /srv/tally
               tallymill up --redis redis://127.0.0.1:6379
+              tallymill up --listen 127.0.0.1:3334 --admin-port 0 --data-dir ./second
               tallymill up --listen 0.0.0.0:3333 --tokens-file /etc/tallymill/tokens
 
-            The web node's admin listener is where --admin-port says; those of the consumers have ports that the system
-            chooses, which the log shows.
+            The web node's admin listener is where --admin-port says, those of the consumers at 9400 + the first
+            partition, as by hand. --admin-port 0 lets the system choose all of them: for a second cluster on this
+            machine. The log shows where they are.
 
             What dies is started again. Ctrl-C drains: the web node pushes what it has admitted, the consumers count it,
             the total is printed, exit 0. A second Ctrl-C does not wait for that, and a third one kills; what was

@@ -69,11 +69,9 @@ import Testing
                 let consumer = try cluster.pid(of: "consumer 0")
                 #expect(kill(consumer, SIGUSR1) == 0)
                 #expect(try cluster.end() == .code(code))
+                #expect(cluster.errors.count { $0 == "the shard is damaged" } == 1)
                 #expect(
-                    cluster.errors.suffix(3) == [
-                        "tallymill: consumer 0 ended with code \(code); its last words:",
-                        "  | opening", "  | the shard is damaged",
-                    ])
+                    cluster.errors.last == "tallymill: consumer 0 ended with code \(code); it has said why, above")
                 #expect(try cluster.trace().last == "web end")
                 #expect(cluster.printed == [ready])
                 // It went with its parent.
@@ -87,10 +85,10 @@ import Testing
         try withFolder { folder throws in
             let cluster = try Cluster(["echo 'address in use' >&2; exit 69", "web"], in: folder)
             #expect(try cluster.end() == .code(69))
-            #expect(cluster.errors.contains("tallymill: consumer 0 ended with code 69; its last words:"))
-            #expect(cluster.errors.last == "  | address in use")
+            #expect(cluster.errors.count { $0.contains("address in use") } == 1)
+            #expect(cluster.errors.last == "tallymill: consumer 0 ended with code 69; it has said why, above")
             #expect(cluster.printed == [])
-            #expect(try cluster.trace().last == "web end")
+            #expect(try ["initialise", "web end"].contains(cluster.trace().last), "the web node may not have begun")
         }
     }
 

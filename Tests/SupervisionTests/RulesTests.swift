@@ -38,11 +38,21 @@ import Testing
     @Test func whatHasNeverWorkedIsTriedForFiveSeconds() {
         var rules = RestartRules()
         func ended(_ now: UInt64, _ rules: inout RestartRules) -> RestartRules.Decision {
-            rules.ended(code: .unavailable, started: now - 1, now: now, isStopping: false, wasEverReady: false)
+            rules.ended(code: .locked, started: now - 1, now: now, isStopping: false, wasEverReady: false)
         }
         #expect(ended(100, &rules) == .restart(afterMilliseconds: 0))
         #expect(ended(5_099, &rules) == .restart(afterMilliseconds: 50))
         #expect(ended(5_100, &rules) == .giveUp)
+    }
+
+    /// An address that another program has, or a Redis for which the role has waited already.
+    @Test func whatCannotBeHadIsTriedOnce() {
+        var rules = RestartRules()
+        func ended(_ wasEverReady: Bool) -> RestartRules.Decision {
+            rules.ended(code: .unavailable, started: 0, now: 1, isStopping: false, wasEverReady: wasEverReady)
+        }
+        #expect(ended(false) == .giveUp)
+        #expect(ended(true) == .restart(afterMilliseconds: 0))
     }
 }
 
@@ -75,11 +85,16 @@ import Testing
         for number in 1...21 { words.append("\(number)") }
         #expect(words.lines == (2...21).map(String.init))
         #expect(
-            LostRole(code: .corrupt, sentence: "consumer 2 ended with code 65", lastWords: ["one", "two"]).report
+            LostRole(
+                code: .corrupt, sentence: "consumer 2 ended with code 65", lastWords: ["one", "two"], isTold: false
+            ).report
                 == "tallymill: consumer 2 ended with code 65; its last words:\n  | one\n  | two")
         #expect(
-            LostRole(code: .failure, sentence: "web ended with code 1", lastWords: []).report
+            LostRole(code: .failure, sentence: "web ended with code 1", lastWords: [], isTold: true).report
                 == "tallymill: web ended with code 1, without a word")
+        #expect(
+            LostRole(code: .unavailable, sentence: "web ended with code 69", lastWords: ["why"], isTold: true).report
+                == "tallymill: web ended with code 69; it has said why, above")
     }
 
     private func calling(_ program: String, _ dataFolder: String) -> GivenOptions {
@@ -135,10 +150,12 @@ import Testing
 }
 
 @Suite struct RolePlansTests {
-    private func plans(listen: String, environment: [String: String], socket: String?) throws -> RolePlans {
-        let settings = try Settings.resolve(
-            command: .up, flags: ["listen": listen, "idempotency-retention": "1h", "log-level": "debug"],
-            environment: environment, file: nil)
+    private func plans(
+        listen: String, adminPort: String? = nil, environment: [String: String], socket: String?
+    ) throws -> RolePlans {
+        var flags = ["listen": listen, "idempotency-retention": "1h", "log-level": "debug"]
+        flags["admin-port"] = adminPort
+        let settings = try Settings.resolve(command: .up, flags: flags, environment: environment, file: nil)
         return RolePlans(
             settings: settings, executable: "/opt/tallymill", dataFolder: "/data", socketPath: socket,
             logFormat: .json, environment: environment)
@@ -153,7 +170,7 @@ import Testing
         let common = ParentDeath.variableForChildren.merging([
             "PATH": "/bin", "TALLYMILL_DATA_DIR": "/data", "TALLYMILL_LOG_LEVEL": "debug",
             "TALLYMILL_REDIS": "unix:///data/up/redis.sock", "TALLYMILL_IDEMPOTENCY_RETENTION": "1h",
-            "TALLYMILL_LOG_FORMAT": "json", "TALLYMILL_ADMIN_PORT": "0",
+            "TALLYMILL_LOG_FORMAT": "json",
         ]) { _, new in new }
         let consumer = try #require(plans.consumers(partitions: 2).last)
         #expect(consumer.name == "consumer 1")
@@ -175,6 +192,18 @@ import Testing
         #expect(plans.consumers(partitions: 1).first?.plan.environment["TALLYMILL_REDIS"] == "redis://elsewhere:1")
         let web = plans.web()
         #expect(web.replan(web.plan, "http://127.0.0.1:81").environment["TALLYMILL_LISTEN"] == "127.0.0.1:80")
+    }
+
+    /// The admin ports of consumers are where they are by hand; 0 is for all.
+    @Test func adminPorts() throws {
+        let name = Setting.adminPort.variable
+        for (given, ofWeb, ofConsumer) in [(nil, nil, nil), ("4711", "4711", nil), ("0", "0", "0")] {
+            let plans = try plans(listen: "127.0.0.1:80", adminPort: given, environment: [:], socket: nil)
+            #expect(plans.web().plan.environment[name] == ofWeb)
+            for consumer in plans.consumers(partitions: 2) { #expect(consumer.plan.environment[name] == ofConsumer) }
+        }
+        #expect(
+            try plans(listen: "127.0.0.1:0", environment: [:], socket: nil).web().plan.environment[name] == "0")
     }
 
     @Test func manyPartitionsShareProcesses() throws {
