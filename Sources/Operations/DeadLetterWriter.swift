@@ -16,7 +16,7 @@ public enum DeadLetterWriter {
         let letter = found.letter
         let stream = letter.batch.stream
         let fields = [
-            #""id":"\#(found.id)""#, #""time_ms":\#(letter.timeMilliseconds)"#,
+            #""id":"\#(found.name)""#, #""time_ms":\#(letter.timeMilliseconds)"#,
             #""reason":"\#(letter.reason.rawValue)""#,
             #""counted":"\#(letter.reason.mayBeCounted ? "unknown" : "no")""#,
             #""detail":\#(JSONText.quote(letter.detail))"#,
@@ -44,7 +44,7 @@ public enum DeadLetterWriter {
         for found in letters {
             let letter = found.letter
             table.add([
-                "\(found.id)", Timestamp.rfc3339(milliseconds: Int64(clamping: letter.timeMilliseconds)),
+                "\(found.name)", Timestamp.rfc3339(milliseconds: Int64(clamping: letter.timeMilliseconds)),
                 letter.reason.rawValue, "\(letter.amount.increments)", "\(letter.amount.sum)",
                 letter.key.map { quoted($0) } ?? "-", "\(letter.batch)",
             ])
@@ -56,7 +56,7 @@ public enum DeadLetterWriter {
     public static func details(_ found: FoundDeadLetter, payload: [UInt8]) -> String {
         let letter = found.letter
         var lines = [
-            ("id", "\(found.id)"),
+            ("id", "\(found.name)"),
             ("time", Timestamp.rfc3339(milliseconds: Int64(clamping: letter.timeMilliseconds))),
             ("reason", "\(letter.reason.rawValue): \(letter.detail)"), ("meaning", letter.reason.meaning),
             ("key", letter.key.map { quoted($0) } ?? "unknown"),

@@ -6,12 +6,14 @@
 // and counts nothing twice, however much later: the claim stays as long as the letter, and expires like a client's from
 // the transaction on that deletes the letter.
 //
+// A replay that still does not fit leaves everything as it was: the shard gives its claim back, and the letter stays.
+//
 //   dead-letter:<producer>:<epoch>.<partition>.<sequence>:<two XXH64, seeds 0 and 1, of the rest>
 //
 // Letters of one batch may be alike in all of that: an aggregator cuts a sum of a key that leaves Int64 into several.
 // Such twins are replayed together, whichever of them was named, with their ordinals behind the key, and deleted in one
-// transaction: so an ordinal never comes to mean another of them. If one of them is dropped, the claims of all stay
-// until the last of them goes.
+// transaction, when all of them are counted: so an ordinal never comes to mean another of them. If one of them is
+// dropped, the claims of all stay until the last of them goes.
 //
 // Letters that may have been counted all the same (`late`, `forgotten`) are replayed only if they are named, or their
 // reason is: whoever says that has made up his mind that they were not.
@@ -35,8 +37,8 @@ extension DeadLetters {
     public enum Fate: Hashable, Sendable {
         /// Its amount is in the counter now.
         case counted
-        /// It still does not fit: its amount is a new dead letter now.
-        case deadAgain(DeadLetterID)
+        /// It still does not fit, and stays what it is.
+        case stillDead
     }
 
     /// The letters of a selection that exist, checked before anything is done.
@@ -48,8 +50,10 @@ extension DeadLetters {
             let found = try find(id)
             if replays, found.letter.key == nil {
                 throw Failure(
-                    .failure, "dead letter \(id) is a damaged batch: what it held cannot be told, so not be replayed",
-                    advice: "`tallymill dead-letters show \(id)` shows its bytes, `drop \(id)` gives it up.")
+                    .failure,
+                    "dead letter \(found.name) is a damaged batch: what it held cannot be told, so not be replayed",
+                    advice: "`tallymill dead-letters show \(found.name)` shows its bytes, `tallymill dead-letters drop "
+                        + "\(found.name)` gives it up.")
             }
         }
     }
@@ -170,25 +174,28 @@ extension DeadLetters {
         for (replayKey, letter) in byKey { try deliver(letter, replayKey, courier) }
         try courier.settle()
         _ = courier.takeStored()  // all of them are
-        let again = try deadAgain(partition)
-        // From here on the amount is either in the counter or in the new letter, and the old one counts for nothing.
-        _ = try delete(Array(byKey.values), of: partition, keysWithTwins)  // one that is gone is as good
+        let dead = try stillDead(byKey, partition)
+        // The others' amounts are in their counters: from here on their letters count for nothing. Twins go together.
+        let kept = Set(dead.map { byKey[$0]?.letter.replayKey })
+        let settled = byKey.values.filter { !kept.contains($0.letter.replayKey) }
+        _ = try delete(settled, of: partition, keysWithTwins)  // one that is gone is as good
         for (replayKey, letter) in byKey.sorted(by: { $0.value.letter.row < $1.value.letter.row }) {
-            tell(letter, again[replayKey].map { .deadAgain($0) } ?? .counted)
+            tell(letter, dead.contains(replayKey) ? .stillDead : .counted)
         }
     }
 
-    /// The newest letter of each replay that did not fit, by the replay's key.
-    private func deadAgain(_ partition: UInt32) throws(Failure) -> [[UInt8]: DeadLetterID] {
+    /// Those of the delivered keys that their shard has given back.
+    private func stillDead(
+        _ delivered: [[UInt8]: FoundDeadLetter], _ partition: UInt32
+    ) throws(Failure) -> Set<[UInt8]> {
         let reader = try reader(partition)
-        let rows = try onStore { () throws(StoreError) in
-            try reader.deadLetters(idempotencyPrefix: Array("dead-letter:".utf8))
+        return try onStore { () throws(StoreError) in
+            var dead: Set<[UInt8]> = []
+            for (replayKey, found) in delivered {
+                if try !reader.hasClaim(replayKey, key: found.letter.key ?? []) { dead.insert(replayKey) }
+            }
+            return dead
         }
-        var letters: [[UInt8]: DeadLetterID] = [:]
-        for row in rows {
-            if let key = row.idempotencyKey { letters[key] = DeadLetterID(partition: partition, row: row.row) }
-        }
-        return letters
     }
 
     /// All letters of the shard that are alike, whether they were asked for or not.
@@ -204,12 +211,12 @@ extension DeadLetters {
     ) throws(Failure) {
         guard let key = found.letter.key, let sum = Int64(exactly: found.letter.amount.sum) else {
             throw Failure(
-                .corrupt, "dead letter \(found.id) holds a sum that no increment can carry",
-                advice: "`tallymill dead-letters show \(found.id)` shows it.")
+                .corrupt, "dead letter \(found.name) holds a sum that no increment can carry",
+                advice: "`tallymill dead-letters show \(found.name)` shows it.")
         }
         var buffer = IncrementBuffer()
         let refusal = key.withUnsafeBytes { buffer.append(key: $0, delta: sum) }
-        if let refusal { throw Failure(.corrupt, "\(refusal)", at: "dead letter \(found.id)") }
+        if let refusal { throw Failure(.corrupt, "\(refusal)", at: "dead letter \(found.name)") }
         _ = try courier.deliver(buffer, idempotencyKey: replayKey)  // `settle` waits for all
     }
 }

@@ -1,14 +1,15 @@
 // `dead-letters`: increments that could not be counted, over all shards of the current epoch.
 //
-// A letter is named by its partition and its row, such as 3:17. A row's number is never used again within its file, but
-// a rebalance makes new files: names hold for one epoch.
+// A letter has one name for ever, such as 5f0c9a31d2e84b76: a hash of what never changes of it, so that it survives
+// rebalances, which give it another file and row, and replays that it does not fit into. Letters that are alike in
+// everything have one name together. Within a run letters are found by where they lie: partition and row.
 
 public import ServiceKit
 import ShardConsumer
 public import ShardStore
 public import TallyCore
 
-/// The name of a dead letter: partition and row.
+/// Where a dead letter lies: partition and row, such as 3:17. Holds for one epoch.
 public struct DeadLetterID: Hashable, Sendable, CustomStringConvertible {
     public let partition: UInt32
     public let row: Int64
@@ -18,16 +19,29 @@ public struct DeadLetterID: Hashable, Sendable, CustomStringConvertible {
         self.row = row
     }
 
-    /// Reads `3:17`; nil for anything else.
-    public init?(_ text: some StringProtocol) {
-        let parts = text.split(separator: ":", omittingEmptySubsequences: false)
-        guard parts.count == 2, parts.allSatisfy({ $0.utf8.allSatisfy { (0x30...0x39).contains($0) } }),
-            let partition = UInt32(parts[0]), let row = Int64(parts[1]), row > 0
-        else { return nil }
-        self.init(partition: partition, row: row)
+    public var description: String { "\(partition):\(row)" }
+}
+
+/// What a dead letter is called, in every epoch: 16 hex digits.
+public struct DeadLetterName: Hashable, Sendable, CustomStringConvertible {
+    private let hash: UInt64
+
+    init(of letter: DeadLetterRow) {
+        hash = XXH64.hash(letter.replayKey)
     }
 
-    public var description: String { "\(partition):\(row)" }
+    /// Reads 16 hex digits; nil for anything else.
+    public init?(_ text: some StringProtocol) {
+        guard text.utf8.count == 16, text.utf8.allSatisfy({ UnicodeScalar($0).properties.isASCIIHexDigit }),
+            let hash = UInt64(text, radix: 16)
+        else { return nil }
+        self.hash = hash
+    }
+
+    public var description: String {
+        let digits = String(hash, radix: 16)
+        return String(repeating: "0", count: 16 - digits.count) + digits
+    }
 }
 
 extension DeadLetter.Reason {
@@ -64,6 +78,7 @@ public struct FoundDeadLetter: Hashable, Sendable {
     public let letter: DeadLetterRow
 
     public var id: DeadLetterID { DeadLetterID(partition: partition, row: letter.row) }
+    public var name: DeadLetterName { DeadLetterName(of: letter) }
 }
 
 /// The dead letters of a cluster.
@@ -118,19 +133,31 @@ public struct DeadLetters {
         }
     }
 
-    /// The letter of that name.
+    /// The letters of these names, each at least one: several if they are alike in everything.
+    ///
+    /// - Throws: 1 if a name is nobody's.
+    public func find(_ names: [DeadLetterName]) throws(Failure) -> [FoundDeadLetter] {
+        var found: [FoundDeadLetter] = []
+        let wanted = Set(names)
+        try forEach { if wanted.contains($0.name) { found.append($0) } }
+        let unknown = wanted.subtracting(found.map(\.name)).map(\.description).min()
+        if let unknown { throw Failure(.failure, "there is no dead letter \(unknown)", advice: Self.listAdvice) }
+        return found
+    }
+
+    /// The letter at that place.
     ///
     /// - Throws: 1 if there is none; 65, 74, 78 if its shard cannot be read.
     public func find(_ id: DeadLetterID) throws(Failure) -> FoundDeadLetter {
         guard id.partition < topology.partitions else {
             throw Failure(
                 .failure,
-                "there is no dead letter \(id): the cluster has the partitions 0 to \(topology.partitions - 1)",
+                "there is no dead letter at \(id): the cluster has the partitions 0 to \(topology.partitions - 1)",
                 advice: Self.listAdvice)
         }
         let reader = try reader(id.partition)
         guard let row = try onStore({ () throws(StoreError) in try reader.deadLetter(id.row) }) else {
-            throw Failure(.failure, "there is no dead letter \(id)", advice: Self.listAdvice)
+            throw Failure(.failure, "there is no dead letter at \(id)", advice: Self.listAdvice)
         }
         return FoundDeadLetter(partition: id.partition, letter: row)
     }

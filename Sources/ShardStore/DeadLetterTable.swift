@@ -50,13 +50,13 @@ extension ShardReader {
         return try DeadLetterTable.rows(select, path).first
     }
 
-    /// The rows whose idempotency key begins with `prefix`, which is not empty and ends below 0xFF.
-    public func deadLetters(idempotencyPrefix prefix: [UInt8]) throws(StoreError) -> [DeadLetterRow] {
-        let select = try DeadLetterTable.prepareSelect(
-            connection, "idempotency_id >= ?1 AND idempotency_id < ?2 ORDER BY id")
-        try select.bind(1, text: prefix)
-        try select.bind(2, text: KeyRange.successor(of: prefix) ?? prefix)
-        return try DeadLetterTable.rows(select, path)
+    /// Whether something was counted, or buried, under (idempotency key, key).
+    public func hasClaim(_ idempotencyKey: [UInt8], key: [UInt8]) throws(StoreError) -> Bool {
+        let select = try connection.prepare("SELECT 1 FROM idempotency WHERE id = ?1 AND key = ?2")
+        try select.bind(1, text: idempotencyKey)
+        try select.bind(2, text: key)
+        defer { select.reset() }
+        return try select.step()
     }
 
     /// One of each set of rows that cannot be told apart: the same batch, time, key, idempotency key and amount.

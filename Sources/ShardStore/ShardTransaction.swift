@@ -17,6 +17,7 @@ struct ShardTransaction: ShardTables {
     private let insertRouted: SQLiteStatement
     private let insertIdempotent: SQLiteStatement
     private let deleteIdempotent: SQLiteStatement
+    private let releaseIdempotent: SQLiteStatement
     private let selectExpired: SQLiteStatement
     private let insertDeadLetter: SQLiteStatement
     private let updateMeta: SQLiteStatement
@@ -49,6 +50,7 @@ struct ShardTransaction: ShardTables {
         insertRouted = try connection.prepare("INSERT INTO routed VALUES(?1, ?2, ?3, ?4, ?5) ON CONFLICT DO NOTHING")
         insertIdempotent = try connection.prepare(
             "INSERT INTO idempotency(id, key, seen_ms) VALUES(?1, ?2, ?3) ON CONFLICT DO NOTHING")
+        releaseIdempotent = try connection.prepare("DELETE FROM idempotency WHERE id = ?1 AND key = ?2")
         deleteIdempotent = try connection.prepare(
             """
             DELETE FROM idempotency WHERE (id, key) IN
@@ -149,6 +151,12 @@ struct ShardTransaction: ShardTables {
         hasClaimed = true
         if connection.changes == 0 { return .repeated }
         return tool == nil && claimClock.isTooLate(sent: sent) ? .tooLate : .new
+    }
+
+    func releaseClaim(_ idempotencyKey: UnsafeRawBufferPointer, key: UnsafeRawBufferPointer) throws(StoreError) {
+        try releaseIdempotent.bind(1, lendingText: idempotencyKey)
+        try releaseIdempotent.bind(2, lendingText: key)
+        try releaseIdempotent.run()
     }
 
     /// Another process may have gone on with the file and forgotten claims meanwhile.

@@ -235,26 +235,26 @@ public struct ApplyRules<Tables: ShardTables> {
             switch claim {
             case .repeated: done.repeated += amount
             case .new where isForgotten, .tooLate where isForgotten:
-                try bury(
+                try setAside(
                     entry, of: header.id, .forgotten,
-                    "epoch \(header.origin?.stream.partition.epoch ?? 0), from which it comes, was purged", &tables)
-                done.dead += amount
-            case .new where try add(entry, of: header.id, &tables): done.applied += amount
-            case .new: done.dead += amount
+                    "epoch \(header.origin?.stream.partition.epoch ?? 0), from which it comes, was purged", &done,
+                    &tables)
+            case .new where try add(entry, &tables): done.applied += amount
+            case .new:
+                try setAside(
+                    entry, of: header.id, .overflow, "adding \(entry.sum) would leave the range of Int64", &done,
+                    &tables)
             case .tooLate:
-                try bury(
+                try setAside(
                     entry, of: header.id, .late,
-                    "it was sent at \(header.frozenAt), and claims from then have been forgotten", &tables)
-                done.dead += amount
+                    "it was sent at \(header.frozenAt), and claims from then have been forgotten", &done, &tables)
             }
         }
         return done
     }
 
-    /// False if the entry went to the dead letters.
-    private mutating func add(
-        _ entry: BatchReader.Entry, of batch: BatchID, _ tables: inout Tables
-    ) throws(Tables.Failure) -> Bool {
+    /// False if the entry does not fit.
+    private mutating func add(_ entry: BatchReader.Entry, _ tables: inout Tables) throws(Tables.Failure) -> Bool {
         if folding {
             fold.add(entry.key, delta: entry.sum)
             return true
@@ -263,19 +263,26 @@ public struct ApplyRules<Tables: ShardTables> {
             outcome.keys += 1
             return true
         }
-        try bury(entry, of: batch, .overflow, "adding \(entry.sum) would leave the range of Int64", &tables)
         return false
     }
 
-    private func bury(
+    /// Puts what cannot be counted into the dead letters. The replay of a letter has one there already, which stays:
+    /// it counts as repeated, and its claim is given back, so that the letter can be replayed again.
+    private func setAside(
         _ entry: BatchReader.Entry, of batch: BatchID, _ reason: DeadLetter.Reason, _ detail: String,
-        _ tables: inout Tables
+        _ done: inout Done, _ tables: inout Tables
     ) throws(Tables.Failure) {
+        let amount = Amount(increments: entry.increments, sum: Int128(entry.sum))
+        if let claim = entry.idempotencyKey, ToolClaim(claim) == .deadLetter {
+            try tables.releaseClaim(claim, key: entry.key)
+            done.repeated += amount
+            return
+        }
+        done.dead += amount
         try tables.bury(
             DeadLetter(
                 batch: batch, reason: reason, detail: detail, idempotencyKey: entry.idempotencyKey.map { Array($0) },
-                key: Array(entry.key), amount: Amount(increments: entry.increments, sum: Int128(entry.sum)),
-                payload: []),
+                key: Array(entry.key), amount: amount, payload: []),
             time: time)
     }
 

@@ -81,6 +81,10 @@ public protocol ShardTables {
     mutating func claimIdempotent(
         _ idempotencyKey: UnsafeRawBufferPointer, key: UnsafeRawBufferPointer, sent: UInt64
     ) throws(Failure) -> IdempotentClaim
+    /// Gives back a claim of (idempotency key, key) of this transaction.
+    mutating func releaseClaim(
+        _ idempotencyKey: UnsafeRawBufferPointer, key: UnsafeRawBufferPointer
+    ) throws(Failure)
     /// The newest epoch whose watermarks were purged, 0 if none were.
     mutating func forgottenEpoch() throws(Failure) -> UInt32
     /// Whether a batch of an earlier epoch was declared lost.

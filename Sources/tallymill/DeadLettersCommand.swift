@@ -11,12 +11,13 @@ struct DeadLettersCommand: ParsableCommand {
         discussion: """
             EXAMPLES
               tallymill dead-letters list
-              tallymill dead-letters show 3:17
-              tallymill dead-letters replay 3:17 3:18
+              tallymill dead-letters show 5f0c9a31d2e84b76
+              tallymill dead-letters replay 5f0c9a31d2e84b76 08c1f6e2907ab3d5
               tallymill dead-letters drop --all --reason damaged --yes > dropped.ndjson
 
             An increment that cannot be counted is set aside in its shard and keeps nothing else from being counted. A \
-            letter is named by its partition and its row; names hold until the next rebalance.
+            letter keeps its name for ever, over rebalances and replays; letters that are alike in everything have one \
+            together.
 
             REASONS
               overflow   the counter would leave the range of a 64-bit number: it was not counted
@@ -32,15 +33,19 @@ struct DeadLettersCommand: ParsableCommand {
 
 /// Which letters, on the command line.
 struct DeadLetterSelection: ParsableArguments {
-    @Argument(help: ArgumentHelp("letters, such as 3:17", valueName: "id")) var letters: [DeadLetterID] = []
+    @Argument(help: ArgumentHelp("letters, such as 5f0c9a31d2e84b76", valueName: "id"))
+    var letters: [DeadLetterName] = []
     @Flag(help: "all of them") var all = false
 
     func validate() throws {
-        if all == !letters.isEmpty { throw ValidationError("name letters, such as 3:17, or say --all") }
+        if all == !letters.isEmpty { throw ValidationError("name letters, such as 5f0c9a31d2e84b76, or say --all") }
     }
 
-    func selection(_ reason: DeadLetter.Reason? = nil) -> DeadLetters.Selection {
-        all ? .all(reason) : .these(letters)
+    /// - Throws: 1 for a name that is nobody's.
+    func selection(
+        _ found: DeadLetters, _ reason: DeadLetter.Reason? = nil
+    ) throws(Failure) -> DeadLetters.Selection {
+        all ? .all(reason) : .these(try found.find(letters).map(\.id))
     }
 }
 
@@ -115,19 +120,23 @@ extension DeadLettersCommand {
             commandName: "show", abstract: "Shows everything about one of them, a damaged batch byte by byte.",
             discussion: """
                 EXAMPLES
-                  tallymill dead-letters show 3:17
-                  tallymill dead-letters show 3:17 --format json
+                  tallymill dead-letters show 5f0c9a31d2e84b76
+                  tallymill dead-letters show 5f0c9a31d2e84b76 --format json
+
+                Of letters that are alike, one is shown for all.
                 """)
 
         @OptionGroup var common: CommonOptions
-        @Argument(help: ArgumentHelp("such as 3:17", valueName: "id")) var letter: DeadLetterID
+        @Argument(help: ArgumentHelp("such as 5f0c9a31d2e84b76", valueName: "id")) var letter: DeadLetterName
         @Option(help: ArgumentHelp("table or json", valueName: "format")) var format = Format.table
 
         func run() throws {
             try run { () throws(Failure) in
                 let letters = try DeadLetters(try Session(.deadLetters, common.flags).folder)
-                let found = try letters.find(letter)
-                let payload = try letters.payload(of: letter)
+                guard let found = try letters.find([letter]).first else {
+                    preconditionFailure("a name that is found is somebody's")
+                }
+                let payload = try letters.payload(of: found.id)
                 let text =
                     format == .json
                     ? DeadLetterWriter.json(found, payload: payload) + "\n"
@@ -143,15 +152,15 @@ extension DeadLettersCommand {
             commandName: "replay", abstract: "Counts them again, and deletes them when that is stored.",
             discussion: """
                 EXAMPLES
-                  tallymill dead-letters replay 3:17
+                  tallymill dead-letters replay 5f0c9a31d2e84b76
                   tallymill dead-letters replay --all
                   tallymill dead-letters replay --all --reason late
 
                 Each amount goes through the queues once more, as one increment; it needs running consumers. \
-                Interrupted at any point, it counts nothing twice when it is run again, however much later. An amount \
-                that still does not fit becomes a new letter, and the command ends with 3. Damaged batches cannot be \
-                replayed. Late and forgotten letters may have been counted before: --all leaves them where they are, \
-                and they are replayed only by their names or by --reason.
+                Interrupted at any point, it counts nothing twice when it is run again, however much later. An \
+                amount that still does not fit stays the letter that it is, and the command ends with 3. Damaged \
+                batches cannot be replayed. Late and forgotten letters may have been counted before: --all leaves \
+                them where they are, and they are replayed only by their names or by --reason.
                 """)
 
         @OptionGroup var common: CommonOptions
@@ -174,18 +183,19 @@ extension DeadLettersCommand {
                 let letters = try DeadLetters(session.folder)
                 let lock = try session.folder.lockForChange()
                 defer { withExtendedLifetime(lock) {} }
-                try letters.check(choice.selection(reason), replays: true)
+                let selection = try choice.selection(letters, reason)
+                try letters.check(selection, replays: true)
                 let access = try session.redis(clientName: "tallymill-dead-letters")
                 _ = try access.connect(waitingMilliseconds: RedisAccess.startMilliseconds)
                 var (counted, again) = (0, 0)
-                try letters.replay(choice.selection(reason), access) { found, fate in
+                try letters.replay(selection, access) { found, fate in
                     switch fate {
                     case .counted:
                         counted += 1
-                        Output.line("\(found.id) is counted")
-                    case .deadAgain(let id):
+                        Output.line("\(found.name) is counted")
+                    case .stillDead:
                         again += 1
-                        Output.line("\(found.id) still does not fit: it is \(id) now")
+                        Output.line("\(found.name) still does not fit, and stays")
                     }
                 }
                 Output.line("\(counted) counted, \(again) still dead")
@@ -211,7 +221,7 @@ extension DeadLettersCommand {
             commandName: "drop", abstract: "Gives them up: prints them as lines of JSON, and deletes them.",
             discussion: """
                 EXAMPLES
-                  tallymill dead-letters drop 3:17
+                  tallymill dead-letters drop 5f0c9a31d2e84b76
                   tallymill dead-letters drop --all --reason damaged --yes > dropped.ndjson
 
                 What is dropped is not counted any more; the ledger keeps its amount as dead. Consumers may run.
@@ -233,8 +243,9 @@ extension DeadLettersCommand {
                 let letters = try DeadLetters(session.folder)
                 let lock = try session.folder.lockForChange()
                 defer { withExtendedLifetime(lock) {} }
-                try letters.check(choice.selection(), replays: false)
-                let count = choice.all ? letters.count(reason: reason).letters : Set(choice.letters).count
+                let selection = try choice.selection(letters, reason)
+                var count = letters.count(reason: reason).letters
+                if case .these(let ids) = selection { count = ids.count }
                 if count == 0 {
                     Output.error("tallymill: no dead letters")
                     return .ok
@@ -244,7 +255,7 @@ extension DeadLettersCommand {
                     Output.error("tallymill: nothing was dropped")
                     return .ok
                 }
-                let dropped = try letters.drop(choice.selection(reason)) { found, payload in
+                let dropped = try letters.drop(selection) { found, payload in
                     Output.line(DeadLetterWriter.json(found, payload: payload))
                 }
                 Output.error("tallymill: dropped \(dropped) of \(what)")
@@ -254,7 +265,7 @@ extension DeadLettersCommand {
     }
 }
 
-extension DeadLetterID: ExpressibleByArgument {
+extension DeadLetterName: ExpressibleByArgument {
     public init?(argument: String) {
         self.init(argument)
     }

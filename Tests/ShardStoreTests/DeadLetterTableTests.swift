@@ -49,7 +49,7 @@ import Testing
         #expect(try reader.deadLetterPayload(3) == damaged)
         #expect(try reader.deadLetterPayload(1).isEmpty)
         #expect(rows.map(\.payloadBytes) == [0, 0, damaged.count])
-        #expect(try reader.deadLetters(idempotencyPrefix: Array("x".utf8)).isEmpty)
+        #expect(try !reader.hasClaim(Array("x".utf8), key: Array("a".utf8)))
     }
 
     @Test func deletingBesideTheWriter() throws {

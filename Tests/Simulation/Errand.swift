@@ -132,7 +132,7 @@ struct QueuedImport: Errand {
     }
 }
 
-/// `dead-letters replay` of one letter, under the letter's claim; the letter goes when it is stored.
+/// `dead-letters replay` of one letter, under the letter's claim; the letter goes when that is counted.
 struct LetterReplay: Errand {
     private var letter: DeadLetter?
     private(set) var node: SimulatedNode?
@@ -156,7 +156,8 @@ struct LetterReplay: Errand {
             return patience.isOver()
         }
         if node.isAdopting { return patience.isOver() }
-        if let file = world.currentFile(of: key) { file.tables.dispose(letter) }
+        guard let file = world.currentFile(of: key), file.tables.isReplayed(letter) else { return true }
+        file.tables.dispose(letter)
         world.log("DISPOSE of \(letter.amount.sum) of \(letter.batch)")
         world.counts.replayedLetters += 1
         return true
@@ -202,7 +203,7 @@ extension ModelShard.Tables {
         if idempotency[row] != nil { idempotency[row] = claimClock.time }
     }
 
-    /// Whether a replay of the letter was counted, or buried again: it is listed and does not stand for anything.
+    /// Whether a replay of the letter was counted: it is listed and does not stand for anything.
     func isReplayed(_ letter: DeadLetter) -> Bool {
         idempotency[ModelShard.IdempotentKey(idempotencyKey: letter.claim, key: letter.key ?? [])] != nil
     }

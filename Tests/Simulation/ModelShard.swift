@@ -42,6 +42,7 @@ public final class ModelShard {
         case record(StreamID, StreamRecord?)
         case routed(RoutedKey)
         case idempotent(IdempotentKey)
+        case released(IdempotentKey, UInt64?)
         case loss(Int)
         case origin(BatchID)
         case deadLetter
@@ -138,6 +139,7 @@ extension ModelShard.Tables {
             case .record(let stream, let old): records[stream] = old
             case .routed(let row): routed.remove(row)
             case .idempotent(let row): idempotency[row] = nil
+            case .released(let row, let time): idempotency[row] = time
             case .loss(let index): losses[index].amount = nil
             case .origin(let origin): claimedOrigins.remove(origin)
             case .deadLetter: deadLetters.removeLast()
@@ -194,6 +196,11 @@ extension ModelShard.Tables: ShardTables {
         idempotency[row] = expires ? stamp : .max
         journal.append(.idempotent(row))
         return isLate ? .tooLate : .new
+    }
+
+    public mutating func releaseClaim(_ idempotencyKey: UnsafeRawBufferPointer, key: UnsafeRawBufferPointer) {
+        let row = ModelShard.IdempotentKey(idempotencyKey: Array(idempotencyKey), key: Array(key))
+        journal.append(.released(row, idempotency.removeValue(forKey: row)))
     }
 
     private func isTooLate(_ sent: UInt64) -> Bool {

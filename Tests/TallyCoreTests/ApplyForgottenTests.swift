@@ -26,6 +26,27 @@ import Testing
         #expect(applied.repeated == Amount(increments: 4, sum: 9))
     }
 
+    /// The replay of a dead letter that cannot be counted leaves its letter alone, and can be tried again.
+    @Test(arguments: [0, 1] as [UInt32])
+    func aReplayThatCannotBeCounted(forgotten: UInt32) throws {
+        var tables = Rules.MemoryTables()
+        tables.forgotten = forgotten
+        tables.counters = ["a": .max]
+        let claim = "dead-letter:\(Bytes16(high: 1, low: 2)):1"
+        let origin = Fixture.batchID(5, producer: 9, epoch: 1, partition: 3)
+        let replay = [Fixture.entry("a", 7, group: claim)]
+        let applied = try Rules.commit(
+            Rules.stream([replay], origins: [forgotten > 0 ? origin : nil]), to: &tables)
+        #expect(tables.letters.isEmpty && tables.idempotent.isEmpty && tables.counters == ["a": .max])
+        #expect(applied.dead == .zero && applied.repeated == Amount(increments: 1, sum: 7))
+        tables.counters = ["a": 1]
+        for (producer, counted): (UInt64, Bool) in [(2, true), (3, false)] {
+            let again = try Rules.commit(Rules.stream([replay], producer: producer), to: &tables)
+            #expect((again.applied == Amount(increments: 1, sum: 7)) == counted)
+        }
+        #expect(tables.counters == ["a": 8])
+    }
+
     @Test func whatIsKnownIsStillRecognised() throws {
         var tables = Rules.MemoryTables()
         tables.forgotten = 1

@@ -73,6 +73,13 @@ import Testing
             return !isNew ? .repeated : sent < decidesFrom ? .tooLate : .new
         }
 
+        mutating func releaseClaim(
+            _ idempotencyKey: UnsafeRawBufferPointer, key: UnsafeRawBufferPointer
+        ) throws(Broken) {
+            try call()
+            idempotent.remove(Idempotent(id: text(idempotencyKey), key: text(key)))
+        }
+
         mutating func forgottenEpoch() throws(Broken) -> UInt32 {
             try call()
             return forgotten
