@@ -57,7 +57,7 @@ struct AnswerWriter {
         if ready[index].bytes.isEmpty {
             let body = AnswerWriter.body(count, level)
             document(.ok, body, .json, persistence, quota: nil, to: &ready[index].bytes)
-            ready[index].fieldsEnd = ready[index].bytes.count - body.count - 2
+            ready[index].fieldsEnd = ready[index].bytes.count - Self.length(of: body) - 2
         }
         guard let quota else { return output.append(contentsOf: ready[index].bytes) }
         output.append(contentsOf: ready[index].bytes[..<ready[index].fieldsEnd])
@@ -79,7 +79,7 @@ struct AnswerWriter {
         _ status: Status, _ body: [UInt8], _ type: ContentType, _ persistence: Persistence, isHead: Bool = false,
         retryAfter: Int? = nil, quota: Quota?, to output: inout [UInt8]
     ) {
-        start(status, type, length: body.count, persistence, to: &output)
+        start(status, type, length: Self.length(of: body), persistence, to: &output)
         if let retryAfter { output += "Retry-After: \(retryAfter)\r\n".utf8 }
         append(quota, to: &output)
         finish(body, isHead: isHead, to: &output)
@@ -89,7 +89,7 @@ struct AnswerWriter {
         _ problem: Problem, _ persistence: Persistence, isHead: Bool, quota: Quota? = nil, to output: inout [UInt8]
     ) {
         let body = problem.json
-        start(problem.status, .problem, length: body.count, persistence, to: &output)
+        start(problem.status, .problem, length: Self.length(of: body), persistence, to: &output)
         if let allow = problem.allow { output += "Allow: \(allow)\r\n".utf8 }
         if let seconds = problem.retryAfterSeconds { output += "Retry-After: \(seconds)\r\n".utf8 }
         if let challenge = problem.challenge { output += "WWW-Authenticate: \(challenge)\r\n".utf8 }
@@ -127,6 +127,16 @@ struct AnswerWriter {
 
     private func finish(_ body: [UInt8], isHead: Bool, to output: inout [UInt8]) {
         output += "\r\n".utf8
-        if !isHead { output += body }
+        if isHead { return }
+        output += body
+        if Self.lacksEnd(body) { output.append(UInt8(ascii: "\n")) }
     }
+
+    /// What a terminal shows after an answer begins on a line of its own.
+    private static func lacksEnd(_ body: [UInt8]) -> Bool {
+        body.last.map { $0 != UInt8(ascii: "\n") } ?? false
+    }
+
+    /// With the end of its last line.
+    private static func length(of body: [UInt8]) -> Int { body.count + (lacksEnd(body) ? 1 : 0) }
 }

@@ -5,7 +5,7 @@
 
 import TallyCore
 
-enum Status: UInt16 {
+enum Status: UInt16, CaseIterable {
     case ok = 200
     case accepted = 202
     case badRequest = 400
@@ -25,6 +25,39 @@ enum Status: UInt16 {
     case notImplemented = 501
     case serviceUnavailable = 503
     case versionNotSupported = 505
+
+    /// When a request is refused with it; nil if it is no refusal. The README prints these.
+    var cause: String? {
+        switch self {
+        case .ok, .accepted: nil
+        case .badRequest:
+            "it does not parse: malformed HTTP, percent-encoding, UTF-8, JSON or lines; an unknown or repeated query"
+                + " parameter; increments in both query and body; a level, `Prefer: wait` or `Idempotency-Key` that is"
+                + " none"
+        case .unauthorized: "no token, or one that the node does not know"
+        case .forbidden: "a token without the scope"
+        case .notFound: "there is nothing at this path"
+        case .methodNotAllowed: "another method is needed: see `Allow`"
+        case .requestTimeout: "the head took longer than 10 s or the body longer than 30 s"
+        case .lengthRequired: "a POST without a length, or a form in chunked coding without an end"
+        case .contentTooLarge: "body or number of increments over the limit"
+        case .uriTooLong: "request line over 8 KiB"
+        case .unsupportedMediaType: "a content type that the path does not take, or any `Content-Encoding`"
+        case .expectationFailed: "another `Expect` than `100-continue`"
+        case .unprocessableContent:
+            "it parses, but is refused: an empty body, a field that is missing, empty, unknown or repeated, a value"
+                + " that is no integer or out of range, a key that is too long or has a control character, sums of an"
+                + " idempotent request beyond 64 bits, an `Idempotency-Key` of a tool's form"
+        case .tooManyRequests: "a token over its rate; with `Retry-After`"
+        case .headerFieldsTooLarge: "header over 16 KiB or 64 fields"
+        case .notImplemented: "a method that HTTP does not have"
+        case .serviceUnavailable:
+            "Redis is down, refuses, is another cluster's, or has settings that do not keep the promises; no cluster"
+                + " is published; a backlog is over its limit; a shard lacks what it had; `repair` is due; another"
+                + " process has this node's identity; too many connections; draining. With `Retry-After`"
+        case .versionNotSupported: "another version than HTTP/1.1 and HTTP/1.0"
+        }
+    }
 
     var title: String {
         switch self {

@@ -14,7 +14,11 @@ public struct HTTPAnswer: Sendable {
     /// The first value of a field, whose name is given in small letters.
     public func header(_ name: String) -> String? { headers.first { $0.name == name }?.value }
 
-    public var text: String { String(decoding: body, as: UTF8.self) }
+    /// Without the end of its last line.
+    public var text: String {
+        let text = String(decoding: body, as: UTF8.self)
+        return text.hasSuffix("\n") ? String(text.dropLast()) : text
+    }
 
     /// The level that the answer names.
     public var level: String? { (try? JSONTree(body))?["level"]?.text }  // a body without one has no level

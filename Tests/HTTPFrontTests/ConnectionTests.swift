@@ -63,7 +63,7 @@ private func increment(_ value: Int) -> String { post("/increment", formType, "k
         #expect(lines[1].hasPrefix("Date: ") && lines[1].hasSuffix(" GMT"))
         #expect(
             lines[2...] == [
-                "Content-Type: application/json", "Content-Length: 31", "", #"{"accepted":1,"level":"queued"}"#,
+                "Content-Type: application/json", "Content-Length: 32", "", "{\"accepted\":1,\"level\":\"queued\"}\n",
             ])
         #expect(HTTPDate.text(secondsSince1970: 784_111_777) == "Sun, 06 Nov 1994 08:49:37 GMT")
     }

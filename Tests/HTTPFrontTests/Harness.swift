@@ -65,8 +65,10 @@ struct Answer: Equatable, CustomStringConvertible {
             rest = rest[(end + 4)...]
             let length = isHead ? 0 : Int(fields["content-length"] ?? "0") ?? 0
             let status = Int(lines[0].split(separator: " ")[1]) ?? 0
+            let body = String(decoding: rest.prefix(length), as: UTF8.self)
+            if rest.count >= length { #expect(body.isEmpty || body.hasSuffix("\n"), "its last line has no end") }
             answers.append(
-                Answer(status: status, fields: fields, body: String(decoding: rest.prefix(length), as: UTF8.self)))
+                Answer(status: status, fields: fields, body: body.hasSuffix("\n") ? String(body.dropLast()) : body))
             rest = rest.dropFirst(length)
         }
         return answers
