@@ -143,7 +143,7 @@ extension Audit {
         let start = partition.start.map {
             #","carried":\#(Self.json($0.carried)),"imported":\#(Self.json($0.imported))"#
         }
-        let totals = partition.totals.map { #","keys":\#($0.keys),"total":\#($0.sum)"# }
+        let totals = partition.totals.map { #","keys":\#($0.keys),\#(JSONText.total($0.sum))"# }
         let streams = partition.streams.map { Self.json($0) }.joined(separator: ",")
         return #"{"partition":\#(partition.number)\#(start ?? "")\#(totals ?? ""),"streams":[\#(streams)]}"#
     }

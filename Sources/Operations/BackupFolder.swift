@@ -89,12 +89,12 @@ public struct BackupFolder: Sendable {
                 let reader = try ShardReader(copyAt: path, expecting: expectation(number))
                 let (said, found) = (try reader.statistics(), try reader.totals())
                 if said.keys != shard.keys || said.total != shard.total {
-                    return "\(path): it says \(said.keys) keys and total \(said.total), the manifest "
-                        + "\(shard.keys) and \(shard.total)"
+                    return "\(path): it says \(Humanized.count(said.keys, "key")) and total \(said.total), the"
+                        + " manifest \(shard.keys) and \(shard.total)"
                 }
                 if found.keys != shard.keys || found.sum != shard.total {
-                    return "\(path): it holds \(found.keys) keys and total \(found.sum), the manifest says "
-                        + "\(shard.keys) and \(shard.total)"
+                    return "\(path): it holds \(Humanized.count(found.keys, "key")) and total \(found.sum), the"
+                        + " manifest says \(shard.keys) and \(shard.total)"
                 }
                 return nil
             }

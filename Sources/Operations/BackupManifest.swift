@@ -56,6 +56,20 @@ public struct BackupManifest: Hashable, Sendable {
             + #""release":\#(JSONText.quote(release)),"shards":[\#(rows.joined(separator: ","))]}"# + "\n"
     }
 
+    /// What a command says of it.
+    public func summary(in folder: String) -> JSONObject {
+        var object = JSONObject()
+        object.add("cluster", topology.cluster.description)
+        object.add("epoch", topology.epoch)
+        object.add("partitions", topology.partitions)
+        object.add("keys", keys)
+        object.addTotal(total)
+        object.add("bytes", bytes)
+        object.add("time_ms", milliseconds)
+        object.add("backup", folder)
+        return object
+    }
+
     static func text(_ hash: UInt64) -> String {
         Hex.text(withUnsafeBytes(of: hash.bigEndian) { Array($0) })
     }

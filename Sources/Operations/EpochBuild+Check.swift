@@ -16,8 +16,8 @@ extension EpochBuild {
         let (found, expected) = (digests.reduce(.empty) { $0 + $1 }, work.expected)
         if found != expected {
             throw wrong(
-                "the new shards hold \(found.keys) keys with the sum \(found.sum) and the checksum \(found.checksum),"
-                    + " not \(expected.keys), \(expected.sum) and \(expected.checksum)", staging)
+                "the new shards hold \(Humanized.count(found.keys, "key")) with the sum \(found.sum) and the checksum"
+                    + " \(found.checksum), not \(expected.keys), \(expected.sum) and \(expected.checksum)", staging)
         }
     }
 
@@ -37,7 +37,8 @@ extension EpochBuild {
         let figures = try onStore { () throws(StoreError) in try reader.statistics() }
         for (keys, sum) in [(shard.totals.keys, shard.totals.sum), (figures.keys, figures.total)]
         where keys != digest.keys || sum != digest.sum {
-            throw wrong("it holds \(digest.keys) keys with the sum \(digest.sum), not \(keys) and \(sum)", path)
+            let held = Humanized.count(digest.keys, "key")
+            throw wrong("it holds \(held) with the sum \(digest.sum), not \(keys) and \(sum)", path)
         }
         let found = try carried(reader)
         for table in CarriedTable.allCases {

@@ -39,8 +39,20 @@ public struct Initializer {
 
         public var description: String {
             let state = isNew ? "created" : createdGroups > 0 ? "completed" : "is complete"
-            return "cluster \(topology.cluster) \(state): epoch \(topology.epoch), \(topology.partitions) partitions, "
-                + "data in \(folder)"
+            return "cluster \(topology.cluster) \(state): epoch \(topology.epoch), "
+                + "\(Humanized.count(topology.partitions, "partition")), data in \(folder)"
+        }
+
+        /// For programs.
+        public var json: String {
+            var object = JSONObject()
+            object.add("cluster", topology.cluster.description)
+            object.add("epoch", topology.epoch)
+            object.add("partitions", topology.partitions)
+            object.add("state", isNew ? "created" : createdGroups > 0 ? "completed" : "complete")
+            object.add("created_groups", createdGroups)
+            object.add("data_dir", folder)
+            return object.text
         }
     }
 
@@ -87,7 +99,8 @@ public struct Initializer {
         let partitions = file.topology.partitions
         guard let asked, asked != partitions else { return }
         throw Failure(
-            .configuration, "this cluster has \(partitions) partitions, not \(asked)", at: folder.clusterFilePath,
+            .configuration, "this cluster has \(Humanized.count(partitions, "partition")), not \(asked)",
+            at: folder.clusterFilePath,
             advice: "`tallymill rebalance` changes the number of partitions; leave --partitions out to keep it.")
     }
 
@@ -113,7 +126,8 @@ public struct Initializer {
             try check(asked, of: existing)
             if existing.isUnfinished, !takesUnfinished {
                 throw Failure(
-                    .configuration, "a rebalance to \(existing.topology.partitions) partitions is unfinished",
+                    .configuration,
+                    "a rebalance to \(Humanized.count(existing.topology.partitions, "partition")) is unfinished",
                     at: folder.clusterFilePath,
                     advice: "`tallymill rebalance resume` goes on with it.")
             }

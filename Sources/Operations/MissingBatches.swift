@@ -40,6 +40,14 @@ public struct MissingBatches: Hashable, Sendable, CustomStringConvertible {
     /// What it becomes once it is accepted.
     var loss: StreamLoss { StreamLoss(stream: stream, sequences: sequences) }
 
+    /// For programs.
+    public var json: JSONObject {
+        var object = JSONObject()
+        object.add("name", option)
+        object.add("batches", batches)
+        return object
+    }
+
     /// As --accept-loss takes it.
     public var option: String { stream.name(of: sequences) }
 

@@ -71,8 +71,8 @@ final class OldShard: KeyCursor {
         if figures.keys != digest.keys || figures.total != digest.sum {
             throw Failure(
                 .corrupt,
-                "it holds \(digest.keys) keys with the sum \(digest.sum), its meta says \(figures.keys) and"
-                    + " \(figures.total)",
+                "it holds \(Humanized.count(digest.keys, "key")) with the sum \(digest.sum), its meta says"
+                    + " \(figures.keys) and \(figures.total)",
                 at: location.path, advice: "`tallymill verify` shows what is wrong; restore the file from a backup.")
         }
     }

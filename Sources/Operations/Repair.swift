@@ -180,7 +180,9 @@ extension Repair {
         }
         if loaded == .loaded { tell("loaded the functions, revision \(FunctionLibrary.revision)") }
         if case .newer(let newer) = published { throw .olderFolder(newer, topology, folder) }
-        if before != topology { tell("published epoch \(topology.epoch), \(topology.partitions) partitions") }
+        if before != topology {
+            tell("published epoch \(topology.epoch), \(Humanized.count(topology.partitions, "partition"))")
+        }
         var created: [UInt32] = []
         for partition in topology.partitionIDs where try create(partition, of: file) {
             created.append(partition.number)

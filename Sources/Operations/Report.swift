@@ -93,6 +93,12 @@ public struct Report {
 
     public var isPartial: Bool { !missing.isEmpty }
 
+    /// The query's keys that are in no shard that could be read, in byte order, each once.
+    public var unknownKeys: [Key] {
+        let known = Set(found.map(\.key))
+        return Set(query.keys).filter { !known.contains($0.bytes) }.sorted()
+    }
+
     /// Over all shards that could be read.
     public var totals: ShardTotals {
         ShardTotals(

@@ -67,8 +67,14 @@ public struct ReportWriter {
         let missing = report.missing.map { "\($0.partition)" }.joined(separator: ",")
         let topology = report.topology
         return #""cluster":"\#(topology.cluster)","epoch":\#(topology.epoch),"partitions":\#(topology.partitions),"#
-            + #""keys":\#(report.totals.keys),"total":\#(report.totals.sum),"#
-            + #""partial":\#(report.isPartial),"missing":[\#(missing)]"#
+            + #""keys":\#(report.totals.keys),\#(JSONText.total(report.totals.sum)),"#
+            + #""partial":\#(report.isPartial),"missing":[\#(missing)]\#(unknown)"#
+    }
+
+    /// Keys that were asked for and are in no shard that could be read.
+    private var unknown: String {
+        let keys = report.unknownKeys.map { JSONText.quote($0.bytes) }
+        return keys.isEmpty ? "" : #","unknown":[\#(keys.joined(separator: ","))]"#
     }
 
     private static func json(_ counter: ReportedCounter) -> String {
@@ -78,7 +84,7 @@ public struct ReportWriter {
     private static func json(_ shard: Report.Shard) -> String {
         let commit = shard.lastCommitMilliseconds.map { "\($0)" } ?? "null"
         return #"{"partition":\#(shard.partition),"file":\#(JSONText.quote(shard.path)),"keys":\#(shard.totals.keys),"#
-            + #""total":\#(shard.totals.sum),"last_commit_ms":\#(commit)}"#
+            + #"\#(JSONText.total(shard.totals.sum)),"last_commit_ms":\#(commit)}"#
     }
 
     private mutating func writeJSON() throws(Failure) {
@@ -150,8 +156,11 @@ public struct ReportWriter {
             }
         }
         let totals = report.totals
-        put("\(Self.right("\(totals.sum)"))  total of \(Humanized.count(totals.keys)) keys in ")
-        put("\(report.topology.partitions) partitions, epoch \(report.topology.epoch)\n")
+        put("\(Self.right("\(totals.sum)"))  total of \(Humanized.count(totals.keys, "key")) in ")
+        put("\(Humanized.count(report.topology.partitions, "partition")), epoch \(report.topology.epoch)\n")
+        for key in report.unknownKeys {
+            put("NO COUNTER: \(TerminalText.shown(String(decoding: key.bytes, as: UTF8.self)))\n")
+        }
         for missing in report.missing { put("PARTIAL: partition \(missing.partition): \(missing.reason.sentence)\n") }
     }
 

@@ -124,7 +124,8 @@ struct ShardCheck: Sendable {
         let figures = try reader.statistics()
         if figures.keys != keys || figures.total != sum {
             found(
-                "it holds \(keys) keys that add up to \(sum), but says \(figures.keys) and \(figures.total)",
+                "it holds \(Humanized.count(keys, "key")) that add up to \(sum), but says \(figures.keys) and"
+                    + " \(figures.total)",
                 "Somebody or something else than its consumer changed counters: restore the file from a backup.")
         }
         let start = try reader.start()
@@ -262,7 +263,9 @@ struct KnownEpochs {
             // What was before the oldest epoch that is known has been purged.
             return epoch < oldest && partition >= 0 ? nil : "the cluster file does not know epoch \(epoch)"
         }
-        if partition < 0 || partition >= Int64(count) { return "epoch \(epoch) has \(count) partitions" }
+        if partition < 0 || partition >= Int64(count) {
+            return "epoch \(epoch) has \(Humanized.count(count, "partition"))"
+        }
         return nil
     }
 }

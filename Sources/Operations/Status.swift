@@ -22,6 +22,7 @@ public struct Status: Sendable {
         public let lastCommitMilliseconds: UInt64?
         /// What is wrong with it; nil if nothing.
         public fileprivate(set) var finding: String?
+        var lagMilliseconds: Int? { oldestSeconds.map { Int($0 * 1_000) } }
     }
 
     public let topology: Topology
@@ -121,11 +122,11 @@ public struct Status: Sendable {
 
     public var json: String {
         let rows = partitions.map { partition in
-            let oldest = partition.oldestSeconds.map { "\($0)" } ?? "null"
+            let lag = partition.length == 0 ? "0" : partition.lagMilliseconds.map { "\($0)" } ?? "null"
             let owner = partition.owner.map { JSONText.quote($0) } ?? "null"
             let commit = partition.lastCommitMilliseconds.map { "\($0)" } ?? "null"
-            return #"{"partition":\#(partition.number),"length":\#(partition.length),"bytes":\#(partition.bytes),"#
-                + #""oldest_s":\#(oldest),"owner":\#(owner),"last_commit_ms":\#(commit)}"#
+            return #"{"partition":\#(partition.number),"batches":\#(partition.length),"bytes":\#(partition.bytes),"#
+                + #""lag_ms":\#(lag),"owner":\#(owner),"last_commit_ms":\#(commit)}"#
         }
         let due = findings.map { JSONText.quote($0) }.joined(separator: ",")
         return #"{"epoch":\#(topology.epoch),"partitions":[\#(rows.joined(separator: ","))],"due":[\#(due)]}"#
@@ -139,13 +140,13 @@ public struct Status: Sendable {
         for partition in partitions {
             table.add([
                 "\(partition.number)", "\(partition.length)", Humanized.bytes(partition.bytes),
-                partition.oldestSeconds.map { Humanized.duration(milliseconds: Int($0 * 1_000)) } ?? "-",
+                partition.lagMilliseconds.map { Humanized.duration(milliseconds: $0) } ?? "-",
                 partition.owner ?? "nobody",
                 partition.lastCommitMilliseconds.map { Timestamp.rfc3339(milliseconds: Int64($0)) } ?? "-",
                 partition.finding ?? "",
             ])
         }
-        let head = "epoch \(topology.epoch), \(topology.partitions) partitions\n"
+        let head = "epoch \(topology.epoch), \(Humanized.count(topology.partitions, "partition"))\n"
         return head + table.text + findings.map { "DUE: \($0)\n" }.joined()
     }
 }

@@ -214,5 +214,5 @@ extension StreamBalance {
 
 extension Amount {
     /// For sentences.
-    var text: String { "\(increments) increments (sum \(sum))" }
+    var text: String { "\(increments) \(increments == 1 ? "increment" : "increments") (sum \(sum))" }
 }

@@ -146,7 +146,7 @@ extension Survey.Due {
             "Redis publishes epoch \(published.epoch), the cluster file says \(wanted.epoch)"
         case .groups(let partitions): "\(Self.names(partitions)) no keys in Redis"
         case .building(let topology):
-            "epoch \(topology.epoch) with \(topology.partitions) partitions is being built"
+            "epoch \(topology.epoch) with \(Humanized.count(topology.partitions, "partition")) is being built"
         case .oldList(let partition, let batches, let bytes):
             "\(Humanized.batches(batches)) (\(Humanized.bytes(bytes))) of "
                 + "epoch \(partition.epoch) \(batches == 1 ? "lies" : "lie") in the old list of partition "

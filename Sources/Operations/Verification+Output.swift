@@ -25,15 +25,16 @@ extension Verification {
     public var summary: String {
         let errors = findings.errors.count
         let outcome = errors == 0 ? "no findings" : errors == 1 ? "1 finding" : "\(Humanized.count(errors)) findings"
-        let read = shards == topology.partitions ? "\(shards) shards" : "\(shards) of \(topology.partitions) shards"
-        return "\(read), \(Humanized.count(keys)) keys, total \(total): \(outcome)"
+        let all = Humanized.count(topology.partitions, "shard")
+        let read = shards == topology.partitions ? all : "\(shards) of \(all)"
+        return "\(read), \(Humanized.count(keys, "key")), total \(total): \(outcome)"
     }
 
     public var json: String {
         let rows = findings.map(\.json).joined(separator: ",")
         let skipped = redisSkipped.map { JSONText.quote($0) } ?? "null"
         return #"{"cluster":"\#(topology.cluster)","epoch":\#(topology.epoch),"partitions":\#(topology.partitions),"#
-            + #""shards":\#(shards),"keys":\#(keys),"total":\#(total),"redis_skipped":\#(skipped),"#
+            + #""shards":\#(shards),"keys":\#(keys),\#(JSONText.total(total)),"redis_skipped":\#(skipped),"#
             + #""clean":\#(findings.errors.isEmpty),"findings":[\#(rows)]}"#
     }
 }

@@ -31,12 +31,18 @@ public final class ClusterRun {
     private var isReady = false
     private var isHurried = false
     /// What went wrong; the first one gives the exit code, and a lost role comes first: it is the cause.
-    private var problems: [(code: ExitCode, report: String)] = []
+    private var problems: [Failure] = []
+    private let complain: (Failure) -> Void
 
     /// - Parameters:
     ///   - redis: the private Redis; nil if another one is used.
     ///   - control: where other commands ask for a hold on the consumers.
-    public init(redis: Role?, control: ControlSocket, hooks: ClusterHooks, signals: SignalWaiter, logger: Logger) {
+    ///   - complain: tells at the end what went wrong.
+    public init(
+        redis: Role?, control: ControlSocket, hooks: ClusterHooks, signals: SignalWaiter, logger: Logger,
+        complain: @escaping (Failure) -> Void = { LineSink.standardError.write($0.report) }
+    ) {
+        self.complain = complain
         self.redis = redis
         self.hooks = hooks
         self.logger = logger
@@ -62,9 +68,9 @@ public final class ClusterRun {
             // The system refuses to wait or to signal. What is left ends with this process.
             note(error)
         }
-        if let lost = supervisor.lost { problems.insert((lost.code, lost.report), at: 0) }
-        for ending in supervisor.badEndings { problems.append((.failure, "tallymill: \(ending) while it was stopped")) }
-        for problem in problems { LineSink.standardError.write(problem.report) }
+        if let lost = supervisor.lost { problems.insert(lost.failure, at: 0) }
+        for ending in supervisor.badEndings { problems.append(Failure(.failure, "\(ending) while it was stopped")) }
+        for problem in problems { complain(problem) }
         return problems.first?.code ?? .ok
     }
 
@@ -73,7 +79,7 @@ public final class ClusterRun {
     }
 
     private func note(_ failure: Failure) {
-        problems.append((failure.code, failure.report))
+        problems.append(failure)
     }
 }
 

@@ -12,11 +12,11 @@ public struct LostRole: Hashable, Sendable {
     /// Whether they are on stderr already.
     public let isTold: Bool
 
-    /// For stderr.
-    public var report: String {
-        guard !lastWords.isEmpty else { return "tallymill: \(sentence), without a word" }
-        if isTold { return "tallymill: \(sentence); it has said why, above" }
-        return "tallymill: \(sentence); its last words:" + lastWords.map { "\n  | \($0)" }.joined()
+    /// As it is told.
+    public var failure: Failure {
+        guard !lastWords.isEmpty else { return Failure(code, "\(sentence), without a word") }
+        if isTold { return Failure(code, "\(sentence); it has said why, above") }
+        return Failure(code, "\(sentence); its last words:" + lastWords.map { "\n  | \($0)" }.joined())
     }
 }
 

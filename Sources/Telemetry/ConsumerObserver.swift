@@ -101,14 +101,14 @@ struct ConsumerLook: Look {
         }
         let lag = partitions.map { Int(($0.queue?.oldestSeconds ?? 0) * 1_000) }.max() ?? 0
         let keys = partitions.reduce(0) { $0 + ($1.shard?.keys ?? 0) }
-        return "\(name): lag \(Humanized.duration(milliseconds: lag)), \(Humanized.count(keys)) keys,"
+        return "\(name): lag \(Humanized.duration(milliseconds: lag)), \(Humanized.count(keys, "key")),"
             + " \(Humanized.quantity(incrementsPerSecond))/s"
     }
 
     func status() -> [UInt8] {
         var object = JSONObject()
         process.add(to: &object, obstacle: obstacle)
-        object.add("increments_per_second", incrementsPerSecond)
+        object.add("increments_per_s", incrementsPerSecond)
         object.add("redis_reachable", queues.isReachable)
         object.add("redis_unfit", redisUnfit)
         object.add("partitions", partitions.map(\.json))

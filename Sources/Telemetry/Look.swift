@@ -2,6 +2,7 @@
 // all that the pages of the admin listener are made of. The pages are written when somebody asks, which is seldom.
 
 import HTTPFront
+import TallyCore
 public import WebNode
 
 /// What was seen of a role.

@@ -64,7 +64,7 @@ struct NodeLook: Look {
         object.add("address", "\(address)")
         object.add("cluster", figures.topology.map { "\($0.cluster)" })
         object.add("epoch", figures.topology?.epoch)
-        object.add("increments_per_second", incrementsPerSecond)
+        object.add("increments_per_s", incrementsPerSecond)
         object.add("requests_accepted", figures.accepted.reduce(0, +))
         object.add("requests_rejected", figures.rejected.reduce(0) { $0 + $1.count })
         object.add("increments_accepted", figures.producer.increments)

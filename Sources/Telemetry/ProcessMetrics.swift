@@ -2,6 +2,7 @@
 
 import Glibc
 import ServiceKit
+import TallyCore
 
 /// The part of the pages that is the same for all roles.
 struct ProcessMetrics: Sendable {

@@ -28,7 +28,7 @@ struct QueueState: Sendable {
             object.add("partition", queue.partition)
             object.add("batches", queue.batches)
             object.add("bytes", queue.bytes)
-            object.add("oldest_s", queue.oldestSeconds)
+            object.add("lag_ms", queue.batches == 0 ? 0 : queue.oldestSeconds.map { Int($0 * 1_000) })
             object.add("owner", queue.owner)
             object.add("behind_producers", queue.behind)
             return object

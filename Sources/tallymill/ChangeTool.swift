@@ -54,7 +54,7 @@ struct ChangeTool {
         try withExtendedLifetime(lock) { () throws(Failure) in try work.end() }
         if let hold {
             let answer = try hold.release(waitingMilliseconds: Self.holdMilliseconds)
-            Output.line("`up`: \(answer)")
+            Output.remark("`up`: \(answer)")
         }
     }
 }
@@ -117,7 +117,7 @@ final class ChangeProgress: Sendable {
             case .progress(let done): shown.line.line?.update(done: done)
             case .done(let text):
                 shown.line.line?.clear()
-                Output.told(text + "\n")
+                Output.remark(text)
             }
         }
     }

@@ -70,15 +70,18 @@ struct ConfigCommand: ParsableCommand {
             discussion: """
                 EXAMPLES
                   tallymill config check --config /etc/tallymill/tallymill.conf
+                  tallymill config check --format json
                   tallymill config check && systemctl reload 'tallymill-*'
 
                 Every mistake is printed, with the number of its line and what is permitted there.
                 """)
 
         @OptionGroup var common: CommonOptions
+        @Option(help: ArgumentHelp("table or json", valueName: "format")) var format = Format.table
 
         func run() throws {
             try run { () throws(Failure) in
+                if format == .json { return checkForPrograms() }
                 let settings = try ConfigCommand.load(common)
                 let given = settings.entries.count { $0.origin != .builtIn }
                 let place = settings.optionalText(.config).map { " \($0):" } ?? ""
@@ -87,12 +90,34 @@ struct ConfigCommand: ParsableCommand {
                 return .ok
             }
         }
+
+        /// Each mistake as an object of its own.
+        private func checkForPrograms() -> ServiceKit.ExitCode {
+            var object = JSONObject()
+            do throws(SettingsError) {
+                let settings = try ConfigCommand.read(common)
+                object.add("clean", true)
+                object.add("set", settings.entries.count { $0.origin != .builtIn })
+                object.add("settings", settings.entries.count)
+                object.add("findings", [JSONObject]())
+                Output.line(object.text)
+                return .ok
+            } catch {
+                object.add("clean", false)
+                object.add("findings", error.problems.map(\.finding))
+                Output.line(object.text)
+                return error.code
+            }
+        }
+    }
+
+    private static func read(_ common: CommonOptions) throws(SettingsError) -> Settings {
+        try Settings.load(command: .config, flags: common.flags.values, environment: Environment.current)
     }
 
     private static func load(_ common: CommonOptions) throws(Failure) -> Settings {
         do throws(SettingsError) {
-            return try Settings.load(
-                command: .config, flags: common.flags.values, environment: Environment.current)
+            return try read(common)
         } catch {
             throw Failure(error)
         }

@@ -18,6 +18,7 @@ struct InitCommand: ParsableCommand {
 
     @OptionGroup var common: CommonOptions
     @Option(help: .setting(.partitions)) var partitions: String?
+    @Option(help: ArgumentHelp("table or json", valueName: "format")) var format = Format.table
 
     func run() throws {
         try run { () throws(Failure) in
@@ -27,7 +28,7 @@ struct InitCommand: ParsableCommand {
             let access = try session.redis(clientName: "tallymill-init")
             let outcome = try Initializer(folder: session.folder, access: access).run(
                 partitions: session.demandedPartitions, otherwise: session.settings.integer(.partitions))
-            Output.line(outcome.description)
+            Output.line(format == .json ? outcome.json : outcome.description)
             return .ok
         }
     }

@@ -1,6 +1,5 @@
 // Where commands write: results to stdout, everything else to stderr; and what they need of the process.
 
-import Dispatch
 import Glibc
 import Logging
 import ServiceKit
@@ -17,14 +16,9 @@ enum Output {
         write(Array((Session.current?.given.completing(text) ?? text).utf8), to: descriptor)
     }
 
-    /// Why a command ends: for a person the sentence and the advice below it, in systemd's journal one event.
-    static func failure(_ failure: Failure) {
-        let log = LogOutput(format: .auto, level: .info, journalStream: Environment.current["JOURNAL_STREAM"])
-        guard log.format == .journal else { return error(failure.report) }
-        var fields: Logger.Metadata = ["exit_code": "\(failure.code.rawValue)"]
-        let given = Session.current?.given ?? .none
-        if let advice = failure.advice { fields["advice"] = "\(given.completing(advice))" }
-        log.logger("tallymill").critical("\(given.completing(failure.sentence))", metadata: fields)
+    /// What happened on the way: to stdout, unless a program reads the result there.
+    static func remark(_ text: String) {
+        told(text + "\n", to: Reader.isProgram ? STDERR_FILENO : STDOUT_FILENO)
     }
 
     /// A message for a person.

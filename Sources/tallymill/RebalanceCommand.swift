@@ -78,11 +78,12 @@ extension RebalanceCommand {
                     tool.session.folder, tool.access, to: to, queueBytes: tool.session.settings.bytes(.queueBytes),
                     measuresRate: !yes)
                 if plan.topology.partitions == to, !plan.isAwaited {
-                    Output.line("nothing to do: epoch \(plan.topology.epoch) has \(to) partitions")
+                    Output.line("nothing to do: epoch \(plan.topology.epoch) has \(Humanized.count(to, "partition"))")
                     return .ok
                 }
                 Output.told(plan.text, to: STDERR_FILENO)
-                guard try Confirmation.ask("Change to \(to) partitions?", isGiven: yes) else { return .failure }
+                let question = "Change to \(Humanized.count(to, "partition"))?"
+                guard try Confirmation.ask(question, isGiven: yes) else { return .failure }
                 try tool.withConsumersStopped("rebalance to \(to) partitions") { rebalance throws(Failure) in
                     try rebalance.run(to: to)
                 }

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Operations
 import ServiceKit
+import TallyCore
 
 /// `tallymill repair`: brings Redis to what the cluster file says.
 struct RepairCommand: ParsableCommand {
@@ -10,6 +11,7 @@ struct RepairCommand: ParsableCommand {
             EXAMPLES
               tallymill repair            shows what is due, asks, and does it
               tallymill repair --yes      without asking, in scripts
+              tallymill repair --yes --format json
               tallymill repair --collect  also deletes empty old key groups
               tallymill repair --accept-loss e3.p5/5f0c...e1:6-10
               tallymill repair --accept-loss all --yes
@@ -37,6 +39,7 @@ struct RepairCommand: ParsableCommand {
 
     @OptionGroup var common: CommonOptions
     @Flag(help: "do it without asking") var yes = false
+    @Option(help: ArgumentHelp("table or json", valueName: "format")) var format = Format.table
     @Flag(help: "delete key groups of earlier epochs that are sealed and empty") var collect = false
     @Option(
         help: ArgumentHelp(
@@ -56,25 +59,48 @@ struct RepairCommand: ParsableCommand {
                     _ = try rebalance.resume()  // that there was something is why it is called
                 }
             }
-            let repair = try Repair(tool.session.folder, tool.access, options)
-            let plan = repair.plan
-            if let caution = repair.caution { Output.error("note: \(caution)") }
-            for step in plan { Output.told("due: \(step)\n") }
-            if plan.isEmpty {
-                // What is missing is told at the end; what was declared lost before is told to Redis once more.
-                if !repair.unmended.isEmpty || !options.accepted.isEmpty { try repair.run { Output.told($0 + "\n") } }
-                try repair.checkNodes()
-                Output.line("nothing to repair: Redis is as the cluster file says")
-                return .ok
-            }
-            for range in repair.unmended { Output.line("not mended: \(range)") }
-            guard try Confirmation.ask("Go on?", isGiven: yes) else {
-                Output.line("nothing was done")
-                return .ok
-            }
-            try repair.run { Output.told($0 + "\n") }
-            Output.line("done")
+            return try repair(Repair(tool.session.folder, tool.access, options), options)
+        }
+    }
+
+    private func repair(_ repair: Repair, _ options: Repair.Options) throws(Failure) -> ServiceKit.ExitCode {
+        let plan = repair.plan
+        if let caution = repair.caution { Output.error("note: \(caution)") }
+        for step in plan { Output.remark("due: \(step)") }
+        var done: [String] = []
+        let tell = { (line: String) in
+            done.append(line)
+            Output.remark(line)
+        }
+        var outcome = "failed"
+        defer { if format == .json { Output.line(result(repair, outcome, done)) } }
+        if plan.isEmpty {
+            // What is missing is told at the end; what was declared lost before is told to Redis once more.
+            if !repair.unmended.isEmpty || !options.accepted.isEmpty { try repair.run(tell) }
+            try repair.checkNodes()
+            outcome = "nothing due"
+            Output.remark("nothing to repair: Redis is as the cluster file says")
             return .ok
         }
+        for range in repair.unmended { Output.remark("not mended: \(range)") }
+        guard try Confirmation.ask("Go on?", isGiven: yes) else {
+            outcome = "declined"
+            Output.remark("nothing was done")
+            return .ok
+        }
+        try repair.run(tell)
+        outcome = "done"
+        Output.remark("done")
+        return .ok
+    }
+
+    private func result(_ repair: Repair, _ outcome: String, _ done: [String]) -> String {
+        let given = Session.current?.given ?? .none
+        var object = JSONObject()
+        object.add("outcome", outcome)
+        object.add("due", repair.plan.map { given.completing($0) })
+        object.add("done", done.map { given.completing($0) })
+        object.add("not_mended", repair.unmended)
+        return object.text
     }
 }

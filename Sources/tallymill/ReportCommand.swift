@@ -58,6 +58,11 @@ struct ReportCommand: ParsableCommand {
                 report, format: format, content: shards ? .shards : summary ? .summary : .counters
             ) { Output.write($0, to: STDOUT_FILENO, patience: output.patience) }
             try writer.write()
+            if format == .ndjson || format == .csv {
+                for key in report.unknownKeys {
+                    Output.error("tallymill: there is no counter \(quoted(String(decoding: key.bytes, as: UTF8.self)))")
+                }
+            }
             if format != .table {
                 for missing in report.missing {
                     Output.error("tallymill: partition \(missing.partition) is missing: \(missing.reason.sentence)")

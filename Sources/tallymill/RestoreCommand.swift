@@ -15,6 +15,7 @@ struct RestoreCommand: ParsableCommand {
               tallymill restore /backups/monday --replace --accept-loss
               tallymill restore /backups/monday --partitions 2 --replace
               tallymill restore /backups/monday --data-dir ./copy --no-redis
+              tallymill restore /backups/monday --replace --format json
 
             First the backup is compared with its manifest, with the queues in Redis, and with the files that it would
             replace. Batches that were committed after the backup are in no queue any more: they would be missing, so
@@ -38,6 +39,7 @@ struct RestoreCommand: ParsableCommand {
     @Flag(help: "there is no Redis to compare with: its data is lost, or this is a copy to look at") var noRedis = false
     @Flag(help: "put the files that are there aside") var replace = false
     @Flag(help: "restore although counts would be missing, and write them down as lost") var acceptLoss = false
+    @Option(help: ArgumentHelp("table or json", valueName: "format")) var format = Format.table
 
     func run() throws {
         try run { () throws(Failure) in
@@ -56,9 +58,9 @@ struct RestoreCommand: ParsableCommand {
             let hold = try ConsumerHold.take(
                 dataFolder: session.folder.path, reason: "restore of \(backup)",
                 waitingMilliseconds: ChangeTool.holdMilliseconds)
-            if hold != nil { Output.line("the consumers of `up` have stopped") }
+            if hold != nil { Output.remark("the consumers of `up` have stopped") }
             let code = try carryOut(restore, source, session, chosen, isHeld: hold != nil)
-            if let hold { Output.line("`up`: \(try hold.release(waitingMilliseconds: ChangeTool.holdMilliseconds))") }
+            if let hold { Output.remark("`up`: \(try hold.release(waitingMilliseconds: ChangeTool.holdMilliseconds))") }
             return code
         }
     }
@@ -70,7 +72,7 @@ struct RestoreCommand: ParsableCommand {
         var comparison = try compare(source, session, chosen)
         if try refuses(comparison, source) { return .partial }
         if comparison.mayBeAwaited {
-            ClientWait().run { Output.line($0) }
+            ClientWait().run { Output.remark($0) }
             comparison = try compare(source, session, chosen)
             if try refuses(comparison, source) { return .partial }
         }
@@ -78,13 +80,14 @@ struct RestoreCommand: ParsableCommand {
         let outcome = try progress.during { () throws(Failure) in
             try restore.run(replaces: replace, losses: comparison.losses) { progress.update(done: $0) }
         }
-        for loss in comparison.losses { Output.line("declared lost: \(Self.text(loss))") }
+        for loss in comparison.losses { Output.remark("declared lost: \(Self.text(loss))") }
         for later in comparison.unwritten {
-            Output.line("missing behind batches that still wait in the list, and not written down: \(later)")
+            Output.remark("missing behind batches that still wait in the list, and not written down: \(later)")
         }
         tell(outcome, restore.shards, session)
         let all = source.manifest.topology.partitionIDs.map(\.number)
         tellNext(chosen ?? all, comparison, session, isHeld: isHeld)
+        if format == .json { Output.line(result(comparison, restore.shards, outcome, session)) }
         return .ok
     }
 
@@ -109,15 +112,17 @@ struct RestoreCommand: ParsableCommand {
             Output.error("note: it cannot be compared what this file has beyond the backup: \(problem)")
         }
         if !comparison.missing.isEmpty, !acceptLoss {
-            for missing in comparison.missing { Output.line("would be missing: \(missing)") }
+            for missing in comparison.missing { Output.remark("would be missing: \(missing)") }
+            if format == .json { Output.line(result(comparison)) }
             let batches = comparison.missing.reduce(0) { $0 + $1.batches }
-            Output.error(
-                """
-                tallymill: \(source.path): \(Humanized.count(batches)) batches were committed after this backup, \
-                and no queue holds them any more
-                  Nothing was changed. Restore a newer backup, or put back the newest copies of the shards. If there \
-                is none, --accept-loss restores it and writes them down as lost.
-                """)
+            Output.failure(
+                Failure(
+                    .partial,
+                    "\(Humanized.batches(batches)) \(batches == 1 ? "was" : "were") committed after this backup, and no"
+                        + " queue holds \(batches == 1 ? "it" : "them") any more",
+                    at: source.path,
+                    advice: "Nothing was changed. Restore a newer backup, or put back the newest copies of the shards."
+                        + " If there is none, --accept-loss restores it and writes them down as lost."))
             return true
         }
         guard let holder = comparison.holders.first else { return false }
@@ -137,10 +142,10 @@ struct RestoreCommand: ParsableCommand {
     private func tell(_ outcome: Restore.Outcome, _ shards: [BackupManifest.Shard], _ session: Session) {
         let keys = shards.reduce(0) { $0 + $1.keys }
         let total = shards.reduce(Int128(0)) { $0 + $1.total }
-        Output.line(
-            "restored epoch \(outcome.topology.epoch): \(shards.count == 1 ? "1 shard" : "\(shards.count) shards"), "
-                + "\(Humanized.count(keys)) keys, total \(total) in \(session.folder.path)")
-        if let path = outcome.replacedPath { Output.line("what was there is in \(path)") }
+        Output.remark(
+            "restored epoch \(outcome.topology.epoch): \(Humanized.count(shards.count, "shard")), "
+                + "\(Humanized.count(keys, "key")), total \(total) in \(session.folder.path)")
+        if let path = outcome.replacedPath { Output.remark("what was there is in \(path)") }
     }
 
     /// - Parameter isHeld: whether an `up` starts the consumers again.
@@ -149,15 +154,36 @@ struct RestoreCommand: ParsableCommand {
     ) {
         let needsRepair = comparison.partitionsWithoutKeys > 0
         if isHeld {
-            if needsRepair { Output.told("next: `tallymill repair`\n") }
+            if needsRepair { Output.remark("next: `tallymill repair`") }
             return
         }
         let consume = "`tallymill consume --partitions \(PartitionList.text(numbers))`"
         let repair = needsRepair ? "`tallymill repair`, then " : ""
         if session.settings.optionalText(.redis) != nil {
-            Output.told("next: \(repair)start the consumers again, \(consume)\n")
+            Output.remark("next: \(repair)start the consumers again, \(consume)")
         } else {
-            Output.told("next: `tallymill up`, or with your own Redis \(repair)\(consume)\n")
+            Output.remark("next: `tallymill up`, or with your own Redis \(repair)\(consume)")
         }
+    }
+
+    /// For programs; without an outcome nothing was restored.
+    private func result(
+        _ comparison: RestoreComparison, _ shards: [BackupManifest.Shard] = [], _ outcome: Restore.Outcome? = nil,
+        _ session: Session? = nil
+    ) -> String {
+        var object = JSONObject()
+        object.add("restored", outcome != nil)
+        object.add("missing", comparison.missing.map(\.json))
+        if let outcome {
+            object.add("cluster", outcome.topology.cluster.description)
+            object.add("epoch", outcome.topology.epoch)
+            object.add("shards", shards.count)
+            object.add("keys", shards.reduce(0) { $0 + $1.keys })
+            object.addTotal(shards.reduce(0) { $0 + $1.total })
+            object.add("data_dir", session?.folder.path)
+            object.add("replaced", outcome.replacedPath)
+            object.add("repair_due", comparison.partitionsWithoutKeys > 0)
+        }
+        return object.text
     }
 }

@@ -27,9 +27,9 @@ struct Tallymill: ParsableCommand {
               tallymill consume --redis redis://127.0.0.1:6379 --data-dir /srv/tally --partitions 0-3
 
             Every option can also be set as TALLYMILL_<NAME> in the environment or in the file of --config.
+
             EXIT CODES
-              0 ok, 1 failure, 3 partial or different sums, 64 usage, 65 corrupt shard, 69 Redis unreachable,
-              74 I/O error, 75 locked by another process, 78 configuration
+            \(exitCodes)
             """,
         version: Version.text,
         subcommands: [
@@ -40,6 +40,10 @@ struct Tallymill: ParsableCommand {
             TopCommand.self,
         ])
 
+    private static let exitCodes = ServiceKit.ExitCode.allCases.map { code in
+        "  \(code.rawValue)".padded(to: 6) + code.meaning
+    }.joined(separator: "\n")
+
     static func main() {
         StandardDescriptors.openClosed()
         // A signal that comes before a role waits for it is kept until then.
@@ -47,6 +51,10 @@ struct Tallymill: ParsableCommand {
             SignalWaiter.block()
         }
         refuseUnknownCommand()
-        main(nil)
+        runCommand()
     }
+}
+
+extension String {
+    fileprivate func padded(to width: Int) -> String { self + String(repeating: " ", count: max(0, width - count)) }
 }

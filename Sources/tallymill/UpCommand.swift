@@ -90,7 +90,15 @@ struct UpCommand: ParsableCommand {
             },
             unfinishedText: { UnfinishedText.text($0, given: given) })
         return ClusterRun(
-            redis: redis?.role, control: control, hooks: hooks, signals: signals, logger: session.log.logger("up")
+            redis: redis?.role, control: control, hooks: hooks, signals: signals, logger: session.log.logger("up"),
+            complain: { failure in
+                // A terminal that is gone is no reason to end in another way than the cluster has.
+                if session.log.format == .text {
+                    LineSink.standardError.write(session.given.completing(failure.report))
+                } else {
+                    Output.failure(failure)
+                }
+            }
         ).run()
     }
 
@@ -108,6 +116,6 @@ struct UpCommand: ParsableCommand {
         let report = try Report(data, ReportQuery())
         if let missing = report.missing.first { throw missing.reason }
         let totals = report.totals
-        return "total \(totals.sum) in \(totals.keys) keys"
+        return "total \(totals.sum) in \(totals.keys == 1 ? "1 key" : "\(totals.keys) keys")"
     }
 }

@@ -216,7 +216,7 @@ import Testing
         try epochs.retire()
         Shell.run("sqlite3 \(path) 'UPDATE counters SET value = 6'")
         let failure = #expect(throws: Failure.self) { _ = try epochs.build(to: 3).run() }
-        #expect(failure?.sentence == "\(path): it holds 1 keys with the sum 6, its meta says 1 and 5")
+        #expect(failure?.sentence == "\(path): it holds 1 key with the sum 6, its meta says 1 and 5")
     }
 
     @Test func twoShardsThatDisagreeAboutAnEarlierStreamAreFound() throws {

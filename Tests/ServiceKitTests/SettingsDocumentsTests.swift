@@ -14,6 +14,14 @@ import Testing
         return try #require(SystemCall.readUpTo(1 << 20, from: descriptor).value)
     }
 
+    @Test func theReadmeShowsEveryExitCode() throws {
+        let readme = String(decoding: try content(of: "README.md"), as: UTF8.self)
+        for code in ExitCode.allCases {
+            let row = "| \(code.rawValue) | \(code.meaning) |"
+            #expect(readme.contains(row), "missing in the README: \(row)")
+        }
+    }
+
     @Test func theReadmeShowsEverySetting() throws {
         let readme = String(decoding: try content(of: "README.md"), as: UTF8.self)
         for setting in Setting.table {

@@ -87,13 +87,14 @@ import Testing
         #expect(
             LostRole(
                 code: .corrupt, sentence: "consumer 2 ended with code 65", lastWords: ["one", "two"], isTold: false
-            ).report
+            ).failure.report
                 == "tallymill: consumer 2 ended with code 65; its last words:\n  | one\n  | two")
         #expect(
-            LostRole(code: .failure, sentence: "web ended with code 1", lastWords: [], isTold: true).report
+            LostRole(code: .failure, sentence: "web ended with code 1", lastWords: [], isTold: true).failure.report
                 == "tallymill: web ended with code 1, without a word")
         #expect(
-            LostRole(code: .unavailable, sentence: "web ended with code 69", lastWords: ["why"], isTold: true).report
+            LostRole(code: .unavailable, sentence: "web ended with code 69", lastWords: ["why"], isTold: true)
+                .failure.report
                 == "tallymill: web ended with code 69; it has said why, above")
     }
 

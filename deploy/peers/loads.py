@@ -118,8 +118,8 @@ def summary(report, *names):
     run = report["load"]
     requests, oldest = run["requests"], report["oldest_batch_ms"]
     found = {
-        "rate": run["requests_per_second"],
-        "increments": run["increments_per_second"],
+        "rate": run["requests_per_s"],
+        "increments": run["increments_per_s"],
         "acknowledged": requests["acknowledged"],
         "oldest": (oldest["max"] if oldest else 0) / 1000,
         "failed": requests["refused"] + requests["unknown"] + requests["unsent"],

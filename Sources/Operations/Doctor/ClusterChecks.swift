@@ -16,7 +16,7 @@ struct ClusterChecks {
     func fileChecks() throws(Failure) -> [DoctorCheck] {
         guard let file else { return [missingFile, .skipped(.rebalance, "there is no cluster file")] }
         let topology = file.topology
-        let seen = "epoch \(topology.epoch), \(topology.partitions) partitions"
+        let seen = "epoch \(topology.epoch), \(Humanized.count(topology.partitions, "partition"))"
         return [.ok(.clusterFile, seen), try rebalance(file)]
     }
 

@@ -148,7 +148,7 @@ final class EpochChangeRun {
         if !isDone { throw Self.interrupted }
         tools.tell(.progress(done: Int(partition.number) + 1))
         if Int(partition.number) + 1 == old.partitions {
-            tools.tell(.done("drained and retired \(old.partitions) shards of epoch \(old.epoch)"))
+            tools.tell(.done("drained and retired \(Humanized.count(old.partitions, "shard")) of epoch \(old.epoch)"))
         }
     }
 
@@ -216,9 +216,9 @@ extension EpochChangeRun {
         let seconds = Humanized.duration(milliseconds: Int(MonotonicClock.milliseconds() - start))
         tools.tell(
             .done(
-                "built and verified \(topology.partitions) shards in \(seconds): "
-                    + "\(Humanized.count(outcome.keys)) keys, total \(Humanized.count(outcome.total)); "
-                    + "\(Humanized.count(outcome.moved)) keys moved"))
+                "built and verified \(Humanized.count(topology.partitions, "shard")) in \(seconds): "
+                    + "\(Humanized.count(outcome.keys, "key")), total \(Humanized.count(outcome.total)); "
+                    + "\(Humanized.count(outcome.moved, "key")) moved"))
     }
 
     private static let building = "building the new shards"

@@ -94,7 +94,7 @@ public struct Rebalance: Sendable {
         tools.imports = imports
         try EpochChangeRun(change, tools: tools).run()
         let topology = change.building.topology
-        tools.tell(.done("epoch \(topology.epoch) is ready: \(topology.partitions) partitions"))
+        tools.tell(.done("epoch \(topology.epoch) is ready: \(Humanized.count(topology.partitions, "partition"))"))
     }
 
     /// Step 0: nothing is changed, and what would fail later fails here.
@@ -183,6 +183,6 @@ public struct Rebalance: Sendable {
                 .corrupt, "the shard is damaged: \(problem)", at: location.path,
                 advice: "Restore it from a backup; `tallymill verify` checks all shards.")
         }
-        tools.tell(.done("checked \(topology.partitions) shards of epoch \(topology.epoch)"))
+        tools.tell(.done("checked \(Humanized.count(topology.partitions, "shard")) of epoch \(topology.epoch)"))
     }
 }

@@ -156,14 +156,14 @@ extension RebalancePlan {
     /// Lines for a person.
     public var text: String {
         var lines = [
-            "epoch \(topology.epoch), \(topology.partitions) partitions -> "
-                + "epoch \(epoch), \(partitions) partitions",
+            "epoch \(topology.epoch), \(Humanized.count(topology.partitions, "partition")) -> "
+                + "epoch \(epoch), \(Humanized.count(partitions, "partition"))",
             "  keys     \(Humanized.count(disk.keys)) (\(Humanized.bytes(disk.bytes))); about "
                 + "\(Humanized.count(disk.keysMoving)) (\(Humanized.bytes(disk.bytesMoving))) get another shard",
             "  disk     \(Humanized.bytes(disk.needed)) needed, \(Humanized.bytes(disk.free)) free"
                 + (disk.needed > disk.free ? ": NOT ENOUGH" : "; the old files stay until `tallymill rebalance purge`"),
             "  time     " + (milliseconds.map { "about \(Humanized.duration(milliseconds: max(100, $0)))" } ?? "none"),
-            "  queues   \(Humanized.count(batches)) batches to drain; "
+            "  queues   \(Humanized.batches(batches)) to drain; "
                 + (holdMilliseconds.map {
                     "at the present rate they hold what arrives for "
                         + Humanized.duration(milliseconds: min($0, 365 * 86_400_000))

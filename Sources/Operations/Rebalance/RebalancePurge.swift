@@ -99,8 +99,9 @@ public struct RebalancePurge {
             switch reply {
             case .collected, .noTopology, .open: break
             case .filled(let batches):
+                let waiting = batches == 1 ? "1 batch waits" : "\(batches) batches wait"
                 throw Failure(
-                    .partial, "\(batches) batches wait in the queue of \(partition), which is of an earlier epoch",
+                    .partial, "\(waiting) in the queue of \(partition), which is of an earlier epoch",
                     advice: "`tallymill repair` brings them in; then purge again.")
             }
         }

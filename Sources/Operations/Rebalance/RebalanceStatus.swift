@@ -60,7 +60,8 @@ public struct RebalanceStatus: Sendable {
         switch state {
         case .idle:
             lines.append(
-                "epoch \(file.topology.epoch) is \(file.state.rawValue): \(file.topology.partitions) partitions")
+                "epoch \(file.topology.epoch) is \(file.state.rawValue): "
+                    + Humanized.count(file.topology.partitions, "partition"))
         case .running: lines.append("\(change): under way in process \(pid ?? 0)")
         case .interrupted:
             lines.append(
@@ -74,8 +75,9 @@ public struct RebalanceStatus: Sendable {
         }
         if let failure { lines.append("  failed: \(failure)") }
         for (epoch, bytes) in kept {
+            let shards = Humanized.count(epoch.partitions, "shard")
             lines.append(
-                "  epoch \(epoch.epoch) is kept: \(epoch.partitions) shards, \(Humanized.bytes(bytes)); "
+                "  epoch \(epoch.epoch) is kept: \(shards), \(Humanized.bytes(bytes)); "
                     + "`tallymill rebalance purge` deletes it")
         }
         return lines.joined(separator: "\n") + "\n"

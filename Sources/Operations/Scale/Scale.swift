@@ -128,7 +128,8 @@ extension Failure {
     fileprivate static func isBuilding(_ file: ClusterFile, _ folder: DataFolder) -> Failure {
         Failure(
             .configuration,
-            "epoch \(file.topology.epoch) with \(file.topology.partitions) partitions is still being built",
+            "epoch \(file.topology.epoch) with \(Humanized.count(file.topology.partitions, "partition")) is still being"
+                + " built",
             at: folder.clusterFilePath,
             advice: file.isUnfinished
                 ? "`tallymill rebalance status` shows how far it is, and `tallymill rebalance resume` goes on with an"

@@ -23,6 +23,21 @@ public enum ExitCode: Int32, CaseIterable, Sendable {
     /// The configuration is wrong, or does not match what is stored.
     case configuration = 78
 
+    /// What it means, in one line: README and `--help` print these.
+    public var meaning: String {
+        switch self {
+        case .ok: "done; nothing is wrong"
+        case .failure: "failure that has no code of its own: declined, no such name, cut short"
+        case .partial: "done, and something is found or missing: findings, differences, shards"
+        case .usage: "the command line is wrong, or a question has nobody to answer it"
+        case .corrupt: "a shard, a backup or another file is damaged"
+        case .unavailable: "Redis, a node, an address or a program cannot be had or does not answer"
+        case .ioError: "reading or writing failed: disk full, no permission, broken device"
+        case .locked: "another process is at work: a consumer, a tool, an `up`, a lease"
+        case .configuration: "settings are wrong or do not fit what is stored: cluster, epoch, K, Redis"
+        }
+    }
+
     /// Whether a restart may cure it. A supervisor stops on the others.
     public var isWorthRestarting: Bool {
         switch self {

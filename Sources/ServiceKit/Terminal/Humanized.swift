@@ -14,6 +14,11 @@ public enum Humanized {
         return text
     }
 
+    /// So many things: "1 key", "1,234 keys".
+    public static func count(_ number: some BinaryInteger, _ thing: String) -> String {
+        number == 1 ? "1 \(thing)" : "\(count(number)) \(thing)s"
+    }
+
     /// Bytes with one digit behind the point: 512 B, 1.2 MiB.
     public static func bytes(_ count: Int) -> String {
         guard abs(count) >= 1024 else { return "\(count) B" }

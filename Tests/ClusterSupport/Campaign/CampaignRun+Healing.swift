@@ -192,7 +192,7 @@ extension CampaignRun {
                 let status = try tool(["status", "--format", "json"])
                 last = status?.said ?? ""
                 let tree = try JSONTree(status?.output ?? [])
-                let isEmpty = tree["partitions"]?.elements.allSatisfy { $0["length"]?.integer() == 0 } == true
+                let isEmpty = tree["partitions"]?.elements.allSatisfy { $0["batches"]?.integer() == 0 } == true
                 return isEmpty && tree["due"]?.elements.isEmpty == true
             }
         } catch {
