@@ -50,8 +50,8 @@ public struct DataFolder: Sendable {
         return free
     }
 
-    /// Where a shard is: here, or else, because a restore was interrupted when it had put it aside, in the newest folder
-    /// that has it.
+    /// Where a shard is: here, or else, because a restore was interrupted when it had put it aside, in the newest
+    /// folder that has it.
     ///
     /// - Parameter partitions: K of the partition's epoch.
     /// - Throws: 74.
