@@ -301,7 +301,7 @@ extension ClusterTests {
                 let lines = cluster.folder.path + "/lines"
                 try expect(cluster, ["export", "--prefix", "after", "-o", lines], on: stale, [])
                 try cluster.startConsumer("0-1")
-                try expect(cluster, ["import", "--format", "text", lines], ["imported 1 lines"])
+                try expect(cluster, ["import", "--format", "text", lines], ["imported 1 line: 1 sum counted"])
                 try expect(
                     cluster, ["repair", "--accept-loss", "e1.p0/\(producer):1-3", "--yes"], ["declared lost: \(range)"])
                 try post(cluster, 1, key: "after")
