@@ -109,6 +109,7 @@ public struct Mix: Hashable, Sendable {
         "purge", usual.union([.kill, .join, .idempotent, .backPart, .purge]).union(changing))
     public static let imports = Mix(
         "imports", usual.union([.imports, .clocks, .idempotent, .purge]).union(changing))
+    public static let importsAlone = Mix("imports-alone", [.imports, .rebalance])
     public static let importsBack = Mix(
         "imports-back", usual.union([.imports, .backPart, .flush, .repair]).union(changing))
     public static let clocks = Mix("clocks", usual.union([.idempotent, .clocks, .kill]))
@@ -133,7 +134,7 @@ public struct Mix: Hashable, Sendable {
 
     public static let all: [Mix] = [
         calm, process, rebalance, backPart, backAll, backPartRebalance, backAllRebalance, flush, flushRebalance,
-        restore, restoreRebalance, leases, zombie, liveBack, stragglers, everything, purge, imports, importsBack,
+        restore, restoreRebalance, leases, zombie, liveBack, stragglers, everything, purge, imports, importsAlone, importsBack,
         clocks, clocksRebalance, letters, loss, lossRebalance, copies, copiesRebalance, tokens, rewind, foreign, unfit,
         hostBack, hostBackRebalance,
     ]

@@ -48,7 +48,7 @@ import Testing
         (.purgeAll, .purge, 400),
         (.unmarkedPurge, .purge, 1500),
         (.blindImport, .imports, 600),
-        (.unnamedImport, .importsBack, 1500),
+        (.unnamedImport, .importsAlone, 600),
         (.claimsByArrival, .clocks, 100),
         (.eagerExpiry, .clocks, 400),
         (.noLateCheck, .clocks, 1500),
