@@ -97,8 +97,8 @@ extension Repair {
         let (claimed, trimmed) = try ask { connection throws(RedisError) -> (ClaimReply, TrimReply?) in
             let queue = PartitionQueue(connection: connection, names: access.names, partition: partition)
             let claimed = try queue.claim(
-                host: host, owner: Host.owner, milliseconds: Limits.leaseMilliseconds,
-                topology: survey.file.topology(of: partition))
+                host: leftBehind(partition, connection) ?? host, owner: Host.owner,
+                milliseconds: Limits.leaseMilliseconds, topology: survey.file.topology(of: partition))
             guard case .granted(let claim) = claimed else { return (claimed, nil) }
             let trimmed = try queue.trim(TrimRequest(token: claim.token, committed: batches, applied: [:]))
             _ = try queue.release(token: claim.token)  // whoever has the lease by now keeps it
@@ -111,6 +111,15 @@ extension Repair {
         }
         // Anything else: Redis went back, or somebody else took the lease; the next peek shows what is left.
         if case .trimmed(let count) = trimmed { return count } else { return 0 }
+    }
+
+    /// The host of a lease that its holder, a process of this machine, has not given back: a Redis that was put back may
+    /// bring such a one with it. The lock on the shard file tells that the holder has ended.
+    private func leftBehind(_ partition: PartitionID, _ connection: RedisConnection) throws(RedisError) -> String? {
+        let keys = ClusterKeys(connection: connection, names: access.names)
+        guard case .group(let group) = try keys.inspect(partition), let lease = group.lease else { return nil }
+        let lock = folder.shardPath(partition, of: survey.file.topology(of: partition).partitions) + ".lock"
+        return lease.isLeftBehind(lock: lock) ? lease.host : nil
     }
 
     /// Publishes again what a Redis that went back may lack by now. One that is away says so to the courier.
