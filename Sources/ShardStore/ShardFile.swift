@@ -129,11 +129,7 @@ public final class ShardFile {
             try transaction.retire()
             return ((), true)
         }
-        do throws(StoreError) {
-            try checkpoint(emptyingLog: true)
-        } catch  where error.code == .busy {
-            _ = try secure()  // a reader keeps the log, which belongs to the file as before
-        }
+        try checkpoint(emptyingLog: true)
     }
 
     /// What claims are dated with. `advanceClaimClock` moves it on.

@@ -39,7 +39,8 @@ extension CampaignRun {
         }
     }
 
-    func endNode(_ number: Int, _ signal: Int32, within seconds: Double = 1.5) throws(HarnessError) {
+    /// A stop waits 3 s for shards that nobody consumes into.
+    func endNode(_ number: Int, _ signal: Int32, within seconds: Double = 5) throws(HarnessError) {
         guard let server = servers[number] else { return }
         if signal != SIGKILL, !server.isFrozen {
             try server.process.send(signal)
