@@ -113,8 +113,8 @@ extension Repair {
         if case .trimmed(let count) = trimmed { return count } else { return 0 }
     }
 
-    /// The host of a lease that its holder, a process of this machine, has not given back: a Redis that was put back may
-    /// bring such a one with it. The lock on the shard file tells that the holder has ended.
+    /// The host of a lease that its holder, a process of this machine, has not given back: a Redis that was put back
+    /// may bring such a one with it. The lock on the shard file tells that the holder has ended.
     private func leftBehind(_ partition: PartitionID, _ connection: RedisConnection) throws(RedisError) -> String? {
         let keys = ClusterKeys(connection: connection, names: access.names)
         guard case .group(let group) = try keys.inspect(partition), let lease = group.lease else { return nil }

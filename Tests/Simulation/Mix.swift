@@ -134,9 +134,9 @@ public struct Mix: Hashable, Sendable {
 
     public static let all: [Mix] = [
         calm, process, rebalance, backPart, backAll, backPartRebalance, backAllRebalance, flush, flushRebalance,
-        restore, restoreRebalance, leases, zombie, liveBack, stragglers, everything, purge, imports, importsAlone, importsBack,
-        clocks, clocksRebalance, letters, loss, lossRebalance, copies, copiesRebalance, tokens, rewind, foreign, unfit,
-        hostBack, hostBackRebalance,
+        restore, restoreRebalance, leases, zombie, liveBack, stragglers, everything, purge, imports, importsAlone,
+        importsBack, clocks, clocksRebalance, letters, loss, lossRebalance, copies, copiesRebalance, tokens, rewind,
+        foreign, unfit, hostBack, hostBackRebalance,
     ]
 }
 
