@@ -16,62 +16,9 @@ extension ClusterTests {
             _ name: String, partitions: Int = 1, _ body: (ManualCluster) throws -> Void
         ) throws {
             try ClusterTests.withPieces(name, partitions: partitions) { cluster in
-                try startNode(cluster)
+                try cluster.startNode()
                 try body(cluster)
             }
-        }
-
-        private func startNode(_ cluster: ManualCluster) throws(HarnessError) {
-            let web = try cluster.startWeb(options: ["--event-loops", "1"])
-            try cluster.waitUntilReady(web)
-        }
-
-        /// Posts one by one to the node that was started last: a batch each.
-        private func post(
-            _ cluster: ManualCluster, _ count: Int, key: String = "k", level: String = "stored"
-        ) throws(HarnessError) {
-            for _ in 0..<count {
-                try ClusterTests.post(cluster.ports[cluster.ports.count - 1], #"{"\#(key)":1}"#, level: level)
-            }
-        }
-
-        private func stop(_ cluster: ManualCluster, _ consumer: Int) throws(HarnessError) {
-            try cluster.consumers[consumer].send(SIGTERM)
-            let ending = try cluster.consumers[consumer].waitForEnd(within: 30)
-            try ClusterTests.check(ending == .code(0), "\(ending): \(tail(cluster.consumers[consumer].errorOutput))")
-        }
-
-        /// What a command prints, with names that are the same in every run.
-        private func run(
-            _ cluster: ManualCluster, _ arguments: [String], on folder: String? = nil, code: Int32 = 0
-        ) throws(HarnessError) -> String {
-            let place = ["--redis", cluster.redisURL, "--data-dir", folder ?? cluster.dataFolder]
-            let result = try Command.tallymill(arguments + place, within: 60)
-            let said = result.outputText + result.errorText
-            try ClusterTests.check(
-                result.code == code, "\(arguments.joined(separator: " ")) ended with \(result.code): \(said)")
-            return said
-        }
-
-        private func expect(
-            _ cluster: ManualCluster, _ arguments: [String], on folder: String? = nil, code: Int32 = 0,
-            _ words: [String]
-        ) throws(HarnessError) {
-            let said = try run(cluster, arguments, on: folder, code: code)
-            for word in words {
-                try ClusterTests.check(said.contains(word), "`\(word)` is not in `\(arguments[0])`: \(said)")
-            }
-        }
-
-        private func expect(_ cluster: ManualCluster, total: Int) throws(HarnessError) {
-            try eventually("the total is \(total)", within: 30) { () throws(HarnessError) in
-                try cluster.report().total == Int128(total)
-            }
-        }
-
-        private func prove(_ cluster: ManualCluster, audit words: [String] = ["residual 0"]) throws(HarnessError) {
-            try expect(cluster, ["verify"], ["no findings"])
-            try expect(cluster, ["audit"], words)
         }
 
         /// The producer that a text names first.
@@ -87,23 +34,23 @@ extension ClusterTests {
         /// A node re-routes what the drain counts meanwhile, and the purge comes before anybody consumes.
         @Test func purgeBeforeTheNewQueuesAreConsumed() throws {
             try withNode("purge", partitions: 2) { cluster in
-                for _ in 0..<30 { try post(cluster, 1, level: "queued") }
-                try expect(cluster, ["rebalance", "run", "--to", "3", "--yes"], ["epoch 2 is ready: 3 partitions"])
-                for _ in 0..<20 { try post(cluster, 1, level: "queued") }
-                try expect(cluster, ["rebalance", "purge", "--yes"], ["purged epoch 1: "])
-                try expect(
-                    cluster, ["rebalance", "purge", "--yes"],
+                for _ in 0..<30 { try cluster.post(1, level: "queued") }
+                try cluster.expect(["rebalance", "run", "--to", "3", "--yes"], ["epoch 2 is ready: 3 partitions"])
+                for _ in 0..<20 { try cluster.post(1, level: "queued") }
+                try cluster.expect(["rebalance", "purge", "--yes"], ["purged epoch 1: "])
+                try cluster.expect(
+                    ["rebalance", "purge", "--yes"],
                     ["nothing to purge: no files of an earlier epoch are kept"])
                 try cluster.startConsumer("0-2")
-                try expect(cluster, total: 50)
-                try prove(cluster)
+                try cluster.expect(total: 50)
+                try cluster.proveExact()
             }
         }
 
         // MARK: Finding 4
 
         private func refuseEverything(_ cluster: ManualCluster, _ range: String, _ cause: String) throws(HarnessError) {
-            let said = try run(cluster, ["repair", "--yes"], code: 3)
+            let said = try cluster.run(["repair", "--yes"], code: 3)
             let producer = try producer(in: said)
             let range = range.replacing("PRODUCER", with: producer)
             let left = """
@@ -113,14 +60,14 @@ extension ClusterTests {
                     tallymill repair --accept-loss e1.p0/\(producer):6-10
                 """
             try ClusterTests.check(said.contains(left), "`\(left)` is not in: \(said)")
-            try expect(
-                cluster, ["verify"], code: 3,
+            try cluster.expect(
+                ["verify"], code: 3,
                 ["`tallymill repair --accept-loss e1.p0/\(producer):6-10 --redis ", "` declares them lost"])
             let before = Files.read(cluster.dataFolder + "/topology.json")
-            try expect(cluster, ["rebalance", "run", "--to", "2", "--yes"], code: 3, [left])
+            try cluster.expect(["rebalance", "run", "--to", "2", "--yes"], code: 3, [left])
             try ClusterTests.check(Files.read(cluster.dataFolder + "/topology.json") == before, "the epoch was changed")
-            try expect(
-                cluster, ["repair", "--yes", "--accept-loss", "\(producer):6-9"], code: 64,
+            try cluster.expect(
+                ["repair", "--yes", "--accept-loss", "\(producer):6-9"], code: 64,
                 [
                     "--accept-loss: \(producer):6-9 is not missing, or not as a whole",
                     "--accept-loss e1.p0/\(producer):6-10 ",
@@ -131,16 +78,16 @@ extension ClusterTests {
         @Test func aHostSnapshotUnderALiveNode() throws {
             try withNode("snapshot") { cluster in
                 let first = try cluster.startConsumer("0")
-                try post(cluster, 5)
-                try stop(cluster, first)
+                try cluster.post(5)
+                try cluster.stopConsumer(first)
                 try cluster.killRedis()
                 try Files.copyTree(cluster.dataFolder, to: cluster.folder.path + "/data-then")
                 try Files.copyTree(cluster.redisFolder, to: cluster.folder.path + "/redis-then")
                 try cluster.startRedis()
                 let second = try cluster.startConsumer("0")
                 try cluster.waitUntilReady(0)
-                try post(cluster, 5)
-                try stop(cluster, second)
+                try cluster.post(5)
+                try cluster.stopConsumer(second)
                 try cluster.killRedis()
                 for (old, new) in [("data-then", cluster.dataFolder), ("redis-then", cluster.redisFolder)] {
                     Files.removeTree(new)
@@ -158,22 +105,22 @@ extension ClusterTests {
                 for _ in 0..<2 { try ClusterTests.check(try ask(cluster).status == 503, "a request was taken") }
                 let ready = Loopback.ask(cluster.ports[0], .get("/readyz"))
                 try ClusterTests.check(ready?.status == 503, ready?.text ?? "no answer")
-                try stop(cluster, third)
+                try cluster.stopConsumer(third)
                 let cause =
                     "were released by their web node, and neither the list nor the file, which holds it through 5, "
                     + "has them"
                 try refuseEverything(cluster, "5 batches of producer PRODUCER, sequences 6-10", cause)
                 // The consumer may run meanwhile.
                 try cluster.startConsumer("0")
-                try expect(
-                    cluster, ["repair", "--accept-loss", "all", "--yes"],
+                try cluster.expect(
+                    ["repair", "--accept-loss", "all", "--yes"],
                     [": declare them lost\n", "declared lost: partition 0: 5 batches of producer ", "done\n"])
                 try cluster.waitUntilReady(0)
-                try post(cluster, 2)
-                try expect(cluster, total: 7)
-                try prove(
-                    cluster,
-                    audit: ["lost 5 batches, partition 0, producer ", ", 6-10: 5 increments (sum 5)\n", "+ lost 5 +"])
+                try cluster.post(2)
+                try cluster.expect(total: 7)
+                try cluster.proveExact(audit: [
+                    "lost 5 batches, partition 0, producer ", ", 6-10: 5 increments (sum 5)\n", "+ lost 5 +",
+                ])
             }
         }
 
@@ -190,10 +137,10 @@ extension ClusterTests {
         private func backUpAndCountOn(_ cluster: ManualCluster) throws(HarnessError) -> String {
             let backup = cluster.folder.path + "/backup"
             let consumer = try cluster.startConsumer("0")
-            try post(cluster, 5)
-            try expect(cluster, ["backup", backup], ["backup of epoch 1"])
-            try post(cluster, 5)
-            try stop(cluster, consumer)
+            try cluster.post(5)
+            try cluster.expect(["backup", backup], ["backup of epoch 1"])
+            try cluster.post(5)
+            try cluster.stopConsumer(consumer)
             return backup
         }
 
@@ -209,17 +156,17 @@ extension ClusterTests {
                 let backup = try backUpAndCountOn(cluster)
                 try ClusterTests.check(try cluster.redisCommand(["FLUSHALL"]) == "OK", "FLUSHALL failed")
                 let restore = ["restore", backup, "--replace"]
-                try expect(
-                    cluster, restore, code: 3,
+                try cluster.expect(
+                    restore, code: 3,
                     ["would be missing: partition 0: 5 batches of producer ", ", sequences 6-10\n", Self.refusal])
-                try expect(cluster, restore + ["--no-redis"], code: 3, [Self.refusal])
-                try expect(
-                    cluster, restore + ["--accept-loss"],
+                try cluster.expect(restore + ["--no-redis"], code: 3, [Self.refusal])
+                try cluster.expect(
+                    restore + ["--accept-loss"],
                     [
                         "restored epoch 1: ", "declared lost: partition 0: batches 6-10 of producer ",
                         ": 5 increments (sum 5)\n",
                     ])
-                try expect(cluster, ["repair", "--yes"], ["created the keys of epoch 1, partitions 0", "done"])
+                try cluster.expect(["repair", "--yes"], ["created the keys of epoch 1, partitions 0", "done"])
                 try countOn(cluster)
             }
         }
@@ -230,9 +177,9 @@ extension ClusterTests {
                 let backup = try backUpAndCountOn(cluster)
                 let epoch = cluster.dataFolder + "/epoch-0001"
                 Files.removeTree(epoch)
-                try expect(cluster, ["restore", backup, "--replace"], code: 3, [Self.refusal])
+                try cluster.expect(["restore", backup, "--replace"], code: 3, [Self.refusal])
                 // Redis is not asked: the consumer refuses the file, repair and preflight say why, and the way on.
-                try expect(cluster, ["restore", backup, "--replace", "--no-redis"], ["restored epoch 1: "])
+                try cluster.expect(["restore", backup, "--replace", "--no-redis"], ["restored epoch 1: "])
                 let consumer = try cluster.startConsumer("0")
                 let ending = try cluster.consumers[consumer].waitForEnd(within: 30)
                 try ClusterTests.check(
@@ -241,15 +188,15 @@ extension ClusterTests {
                     cluster, "5 batches of producer PRODUCER, sequences 6-10",
                     "were committed once, and the file, which holds it through 5, does not have them")
                 Files.removeTree(epoch)
-                try expect(
-                    cluster, ["restore", backup, "--replace", "--accept-loss"],
+                try cluster.expect(
+                    ["restore", backup, "--replace", "--accept-loss"],
                     [
                         "declared lost: partition 0: batches 6-10 of producer ",
                         ": how much they held is not known yet\n",
                         "next: start the consumers again",
                     ])
-                try expect(
-                    cluster, ["audit"],
+                try cluster.expect(
+                    ["audit"],
                     ["6-10: how much they held is not known yet\n", "lost 5 batches of unknown size"])
                 try countOn(cluster)
             }
@@ -258,11 +205,11 @@ extension ClusterTests {
         private func countOn(_ cluster: ManualCluster) throws(HarnessError) {
             try cluster.startConsumer("0")
             try cluster.waitUntilReady(0)
-            try post(cluster, 3)
-            try expect(cluster, total: 8)
-            try prove(
-                cluster,
-                audit: ["lost 5 batches, partition 0, producer ", ", 6-10: 5 increments (sum 5)\n", "residual 0"])
+            try cluster.post(3)
+            try cluster.expect(total: 8)
+            try cluster.proveExact(audit: [
+                "lost 5 batches, partition 0, producer ", ", 6-10: 5 increments (sum 5)\n", "residual 0",
+            ])
         }
 
         // MARK: Finding 6
@@ -272,17 +219,17 @@ extension ClusterTests {
             try withNode("stale") { cluster in
                 let stale = cluster.folder.path + "/stale"
                 let first = try cluster.startConsumer("0")
-                try post(cluster, 4, key: "before")
-                try stop(cluster, first)
+                try cluster.post(4, key: "before")
+                try cluster.stopConsumer(first)
                 try Files.copyTree(cluster.dataFolder, to: stale)
-                try expect(cluster, ["rebalance", "run", "--to", "2", "--yes"], ["epoch 2 is ready"])
+                try cluster.expect(["rebalance", "run", "--to", "2", "--yes"], ["epoch 2 is ready"])
                 try cluster.webs[0].kill9()
                 try ClusterTests.check(try cluster.redisCommand(["FLUSHALL"]) == "OK", "FLUSHALL failed")
-                try expect(cluster, ["init"], on: stale, ["completed: epoch 1"])
+                try cluster.expect(["init"], on: stale, ["completed: epoch 1"])
                 let wrong = try cluster.startConsumer("0", dataFolder: stale)
-                try startNode(cluster)
-                try post(cluster, 3, key: "after")
-                let said = try run(cluster, ["repair", "--yes"], code: 3)
+                try cluster.startNode()
+                try cluster.post(3, key: "after")
+                let said = try cluster.run(["repair", "--yes"], code: 3)
                 let producer = try producer(in: said)
                 let range = "epoch 1, partition 0: 3 batches of producer \(producer), sequences 1-3"
                 let left = """
@@ -295,19 +242,19 @@ extension ClusterTests {
                     """
                 try ClusterTests.check(said.contains(left), said)
                 try ClusterTests.check(said.contains("published epoch 2, 2 partitions"), said)
-                try expect(cluster, ["verify"], code: 3, ["\(range) were counted into another copy of the files"])
-                try expect(cluster, ["rebalance", "purge", "--yes"], code: 3, [left])
-                try stop(cluster, wrong)
+                try cluster.expect(["verify"], code: 3, ["\(range) were counted into another copy of the files"])
+                try cluster.expect(["rebalance", "purge", "--yes"], code: 3, [left])
+                try cluster.stopConsumer(wrong)
                 let lines = cluster.folder.path + "/lines"
-                try expect(cluster, ["export", "--prefix", "after", "-o", lines], on: stale, [])
+                try cluster.expect(["export", "--prefix", "after", "-o", lines], on: stale, [])
                 try cluster.startConsumer("0-1")
-                try expect(cluster, ["import", "--format", "text", lines], ["imported 1 line: 1 sum counted"])
-                try expect(
-                    cluster, ["repair", "--accept-loss", "e1.p0/\(producer):1-3", "--yes"], ["declared lost: \(range)"])
-                try post(cluster, 1, key: "after")
-                try expect(cluster, total: 8)
-                try expect(cluster, ["repair", "--yes"], ["nothing to repair: Redis is as the cluster file says"])
-                try prove(cluster)
+                try cluster.expect(["import", "--format", "text", lines], ["imported 1 line: 1 sum counted"])
+                try cluster.expect(
+                    ["repair", "--accept-loss", "e1.p0/\(producer):1-3", "--yes"], ["declared lost: \(range)"])
+                try cluster.post(1, key: "after")
+                try cluster.expect(total: 8)
+                try cluster.expect(["repair", "--yes"], ["nothing to repair: Redis is as the cluster file says"])
+                try cluster.proveExact()
             }
         }
 
@@ -320,12 +267,12 @@ extension ClusterTests {
                 let (copy, newest) = (cluster.folder.path + "/copy", cluster.folder.path + "/newest")
                 for target in [copy, newest] {
                     let consumer = try cluster.startConsumer("0")
-                    try post(cluster, 3)
-                    try stop(cluster, consumer)
+                    try cluster.post(3)
+                    try cluster.stopConsumer(consumer)
                     try Files.copyTree(shard, to: target)
                 }
                 let killed = try cluster.startConsumer("0")
-                try post(cluster, 2)
+                try cluster.post(2)
                 try cluster.consumers[killed].kill9()
                 try Files.copyTree(copy, to: shard)
                 let wrong = try cluster.startConsumer("0")
@@ -334,16 +281,16 @@ extension ClusterTests {
                 try ClusterTests.check(ending == .code(78), "\(ending): \(tail(said))")
                 let sentence = "the log beside it, \(shard)-wal, belongs to another copy of this file"
                 try ClusterTests.check(said.contains(sentence), tail(said))
-                try expect(cluster, ["verify"], code: 3, [sentence])
-                try expect(cluster, ["rebalance", "run", "--to", "2", "--yes"], code: 78, [sentence])
-                try expect(cluster, ["backup", cluster.folder.path + "/backup"], code: 78, [sentence])
+                try cluster.expect(["verify"], code: 3, [sentence])
+                try cluster.expect(["rebalance", "run", "--to", "2", "--yes"], code: 78, [sentence])
+                try cluster.expect(["backup", cluster.folder.path + "/backup"], code: 78, [sentence])
                 // Nothing was spoilt: under the file that it continues the log is whole.
                 try Files.copyTree(newest, to: shard)
                 try cluster.startConsumer("0")
                 try cluster.waitUntilReady(0)
-                try post(cluster, 1)
-                try expect(cluster, total: 9)
-                try prove(cluster)
+                try cluster.post(1)
+                try cluster.expect(total: 9)
+                try cluster.proveExact()
             }
         }
 
@@ -354,28 +301,28 @@ extension ClusterTests {
             try withNode("older") { cluster in
                 let copy = cluster.folder.path + "/copy"
                 let before = try cluster.startConsumer("0")
-                try post(cluster, 1)
-                try stop(cluster, before)
+                try cluster.post(1)
+                try cluster.stopConsumer(before)
                 try Files.copyTree(cluster.dataFolder, to: copy)
                 let right = try cluster.startConsumer("0")
-                try post(cluster, 5)
+                try cluster.post(5)
                 let wrong = try cluster.startConsumer("0", dataFolder: copy)
                 try eventually("the second consumer waits", within: 20) {
                     cluster.consumers[wrong].errorOutput.contains("a consumer on another host or of another copy")
                 }
                 try cluster.consumers[right].send(SIGSTOP)
                 try ClusterTests.check(try cluster.redisCommand(["FLUSHALL"]) == "OK", "FLUSHALL failed")
-                try expect(cluster, ["repair", "--yes"], ["created the keys of epoch 1, partitions 0", "done"])
-                try startNode(cluster)
-                try post(cluster, 2, level: "queued")
+                try cluster.expect(["repair", "--yes"], ["created the keys of epoch 1, partitions 0", "done"])
+                try cluster.startNode()
+                try cluster.post(2, level: "queued")
                 let ending = try cluster.consumers[wrong].waitForEnd(within: 30)
                 let said = cluster.consumers[wrong].errorOutput
                 try ClusterTests.check(ending == .code(78), "\(ending): \(tail(said))")
                 try ClusterTests.check(said.contains("the file is older than its queue"), tail(said))
                 try cluster.consumers[right].send(SIGCONT)
-                try expect(cluster, total: 8)
+                try cluster.expect(total: 8)
                 try ClusterTests.check(try Report.read(copy).total == 1, "the copy has counted")
-                try prove(cluster)
+                try cluster.proveExact()
             }
         }
     }

@@ -12,18 +12,23 @@ extension ClusterTests {
             Loopback.ask(cluster.ports[0], .get("/readyz"))?.text ?? "no answer"
         }
 
+        /// Counts batches 1-5, takes the snapshot, and counts batches 6-10, which are in the host's future.
+        private func countAcrossASnapshot(_ cluster: ManualCluster) throws {
+            try cluster.startNode()
+            let first = try cluster.startConsumer("0")
+            try cluster.post(5)
+            try cluster.stopConsumer(first)
+            try cluster.snapshotHost()
+            let second = try cluster.startConsumer("0")
+            try cluster.waitUntilReady(0)
+            try cluster.post(5)
+            try cluster.stopConsumer(second)
+        }
+
         /// An idle node finds out by itself, before anything is posted: the change of epoch is refused, too.
         @Test func anIdleNodeSaysWhatIsMissing() throws {
             try ClusterTests.withPieces("host-idle", partitions: 1) { cluster in
-                try cluster.startNode()
-                let first = try cluster.startConsumer("0")
-                try cluster.post(5)
-                try cluster.stopConsumer(first)
-                try cluster.snapshotHost()
-                let second = try cluster.startConsumer("0")
-                try cluster.waitUntilReady(0)
-                try cluster.post(5)
-                try cluster.stopConsumer(second)
+                try countAcrossASnapshot(cluster)
                 try cluster.putHostBack()
                 try eventually("the node knows", within: 20) { refusal(cluster).contains("lacks batches 6-10") }
                 try cluster.expect(["verify"], code: 3, ["batches 6-10 were released by its web node"])
@@ -34,15 +39,7 @@ extension ClusterTests {
         /// The node sleeps while the host goes back and a rebalance makes new shards of the old files: they look whole.
         @Test func aNodeThatSleptThroughARebalance() throws {
             try ClusterTests.withPieces("host-moved", partitions: 1) { cluster in
-                try cluster.startNode()
-                let first = try cluster.startConsumer("0")
-                try cluster.post(5)
-                try cluster.stopConsumer(first)
-                try cluster.snapshotHost()
-                let second = try cluster.startConsumer("0")
-                try cluster.waitUntilReady(0)
-                try cluster.post(5)
-                try cluster.stopConsumer(second)
+                try countAcrossASnapshot(cluster)
                 try cluster.webs[0].send(SIGSTOP)
                 try cluster.putHostBack()
                 try cluster.expect(["rebalance", "run", "--to", "2", "--yes"], ["epoch 2 is ready"])

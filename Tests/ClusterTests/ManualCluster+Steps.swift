@@ -24,9 +24,10 @@ extension ManualCluster {
         try ClusterTests.check(ending == .code(0), "\(ending): \(tail(consumers[number].errorOutput))")
     }
 
-    /// What a command prints, which must end with `code`.
+    /// What a command prints, which must end with `code`; on the cluster's data folder, or on another.
     @discardableResult
-    func run(_ arguments: [String], code: Int32 = 0) throws(HarnessError) -> String {
+    func run(_ arguments: [String], on folder: String? = nil, code: Int32 = 0) throws(HarnessError) -> String {
+        let place = ["--redis", redisURL, "--data-dir", folder ?? dataFolder]
         let result = try Command.tallymill(arguments + place, within: 60)
         let said = result.outputText + result.errorText
         try ClusterTests.check(
@@ -35,8 +36,10 @@ extension ManualCluster {
     }
 
     /// Runs a command, which must print each of `words`.
-    func expect(_ arguments: [String], code: Int32 = 0, _ words: [String]) throws(HarnessError) {
-        let said = try run(arguments, code: code)
+    func expect(
+        _ arguments: [String], on folder: String? = nil, code: Int32 = 0, _ words: [String]
+    ) throws(HarnessError) {
+        let said = try run(arguments, on: folder, code: code)
         for word in words {
             try ClusterTests.check(said.contains(word), "`\(word)` is not in `\(arguments[0])`: \(said)")
         }
