@@ -62,10 +62,12 @@ public struct Ledger: Sendable {
         var unknown: Int128 = 0
     }
 
-    private struct Tracer {
+    private struct Tracer: CustomStringConvertible {
         var fate: Fate
         /// Which node acknowledged it.
         let source: UInt16?
+
+        var description: String { "\(fate)" + (source.map { " by the node at \($0)" } ?? "") }
     }
 
     private var tracers: [String: [Tracer?]] = [:]
@@ -173,7 +175,7 @@ public struct Ledger: Sendable {
     /// Compares sums by key with everything recorded.
     public func discrepancies(in counters: [String: Int64]) -> [Discrepancy] {
         var found: [Discrepancy] = []
-        for (key, digits) in tracers { found += Self.check(key, digits.map { $0?.fate }, counters[key]) }
+        for (key, digits) in tracers { found += Self.check(key, digits, counters[key]) }
         for (key, bulk) in bulk {
             let value = Int128(counters[key] ?? 0)
             if value < bulk.acknowledged || value > bulk.acknowledged + bulk.unknown {
@@ -188,15 +190,16 @@ public struct Ledger: Sendable {
         return found.sorted { !$0.mayHeal && $1.mayHeal }
     }
 
-    private static func check(_ key: String, _ fates: [Fate?], _ value: Int64?) -> [Discrepancy] {
+    private static func check(_ key: String, _ tracers: [Tracer?], _ value: Int64?) -> [Discrepancy] {
         guard var rest = value else {
-            return fates.enumerated().compactMap { digit, fate in
-                guard fate == .acknowledged else { return nil }
-                return Discrepancy(description: "\(key), digit \(digit): acknowledged, but lost", mayHeal: true)
+            return tracers.enumerated().compactMap { digit, tracer in
+                guard let tracer, tracer.fate == .acknowledged else { return nil }
+                return Discrepancy(description: "\(key), digit \(digit): \(tracer), but lost", mayHeal: true)
             }
         }
         var found: [Discrepancy] = []
-        for (digit, fate) in fates.enumerated() {
+        for (digit, tracer) in tracers.enumerated() {
+            let fate = tracer?.fate
             let times = rest & 3
             rest >>= 2
             switch (fate, times) {
@@ -204,7 +207,7 @@ public struct Ledger: Sendable {
             case (.unknown, 0...1), (.exposed, 0...1), (.forgotten, 0...1): continue
             default: break
             }
-            let word = fate.map { "\($0)" } ?? "never sent"
+            let word = tracer.map { "\($0)" } ?? "never sent"
             found.append(
                 Discrepancy(
                     description: "\(key), digit \(digit): \(word), but applied \(times) times (sum \(value ?? 0))",

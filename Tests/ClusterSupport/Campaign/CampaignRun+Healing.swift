@@ -172,6 +172,10 @@ extension CampaignRun {
         if let first = complaints.first {
             throw HarnessError("\(complaints.count) unexpected answers, such as \(first)")
         }
+        // The node of `up` goes on: what it still holds would count later, and be missing now.
+        try eventually("no node holds anything", within: 30, everyMilliseconds: 20) { () throws(HarnessError) in
+            try areNodesEmpty()
+        }
         try waitUntilEmpty()
         for node in servers.indices {
             guard let server = servers[node] else { continue }

@@ -212,7 +212,7 @@ extension CampaignRun {
     }
 
     /// Whether a shard has everything that any node has admitted.
-    private func areNodesEmpty() throws(HarnessError) -> Bool {
+    func areNodesEmpty() throws(HarnessError) -> Bool {
         let ports = servers.compactMap { $0?.port } + [upPort].compactMap(\.self)
         for port in ports {
             guard let answer = Loopback.ask(port, .get("/ledger"), timeoutSeconds: 1), answer.status == 200 else {
