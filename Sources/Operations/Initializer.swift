@@ -67,17 +67,18 @@ public struct Initializer {
     /// - Parameters:
     ///   - partitions: K as asked for, nil if whatever exists will do.
     ///   - otherwise: K of a new cluster if it was not asked for.
-    ///   - takesUnfinished: whether an epoch that a rebalance has not finished will do. Its keys are published, unless
-    ///     the rebalance is at work just now: then that does it.
+    ///   - takesWhatIsThere: whether an epoch that a rebalance has not finished will do, and shards that cannot be read
+    ///     or are not those of their queues: consumers, `repair` and `restore` say what is wrong with them. The keys of
+    ///     an unfinished epoch are published, unless the rebalance is at work just now: then that does it.
     /// - Throws: 78 for another K, an unfinished epoch that will not do, or a Redis that belongs to another cluster; 75
     ///   if another tool is at work; 69; 74.
-    public func run(partitions: Int?, otherwise: Int, takesUnfinished: Bool = false) throws(Failure) -> Outcome {
+    public func run(partitions: Int?, otherwise: Int, takesWhatIsThere: Bool = false) throws(Failure) -> Outcome {
         try Folder.make(folder.path)
         let lock: FileLock
         do throws(Failure) {
             lock = try folder.lockForChange()
         } catch {
-            guard error.code == .locked, takesUnfinished, let file = try folder.readClusterFile(), file.isUnfinished
+            guard error.code == .locked, takesWhatIsThere, let file = try folder.readClusterFile(), file.isUnfinished
             else { throw error }
             try check(partitions, of: file)
             return Outcome(file, isNew: false, createdGroups: 0, folder: folder.path)
@@ -90,8 +91,8 @@ public struct Initializer {
             // Also if that is refused below: whoever resumes the change needs the functions of this release.
             _ = try onRedis { () throws(RedisError) in try FunctionLibrary.load(into: connection) }  // or was there
         }
-        let (file, isNew) = try clusterFile(partitions, otherwise, takesUnfinished)
-        let created = try publish(file, over: connection)
+        let (file, isNew) = try clusterFile(partitions, otherwise, takesWhatIsThere)
+        let created = try publish(file, over: connection, takesWhatIsThere)
         return Outcome(file, isNew: isNew, createdGroups: created, folder: folder.path)
     }
 
@@ -119,12 +120,12 @@ public struct Initializer {
     }
 
     private func clusterFile(
-        _ asked: Int?, _ otherwise: Int, _ takesUnfinished: Bool
+        _ asked: Int?, _ otherwise: Int, _ takesWhatIsThere: Bool
     ) throws(Failure) -> (ClusterFile, isNew: Bool) {
         var file: ClusterFile
         if let existing = try folder.readClusterFile() {
             try check(asked, of: existing)
-            if existing.isUnfinished, !takesUnfinished {
+            if existing.isUnfinished, !takesWhatIsThere {
                 throw Failure(
                     .configuration,
                     "a rebalance to \(Humanized.count(existing.topology.partitions, "partition")) is unfinished",
@@ -173,7 +174,9 @@ public struct Initializer {
     }
 
     /// Returns how many key groups were missing.
-    private func publish(_ file: ClusterFile, over connection: RedisConnection) throws(Failure) -> Int {
+    private func publish(
+        _ file: ClusterFile, over connection: RedisConnection, _ takesWhatIsThere: Bool
+    ) throws(Failure) -> Int {
         let topology = file.topology
         let keys = ClusterKeys(connection: connection, names: access.names)
         // The topology first: it refuses a namespace that belongs to another cluster.
@@ -184,25 +187,35 @@ public struct Initializer {
         if case .newer(let newer) = published { throw .olderFolder(newer, topology, folder) }
         var created = 0
         for partition in topology.partitionIDs {
-            let location = folder.shard(partition.number, of: topology)
-            // A shard that a rebalance has not made yet will have this identity.
-            let uuid =
-                file.isUnfinished
-                ? file.derivedShard(of: partition)
-                : try onStore { () throws(StoreError) in
-                    try ShardReader(at: location.path, expecting: location.expected).identity.uuid
-                }
-            let watermarks = try folder.watermarksIfHere(partition, of: file)
-            let reply = try onRedis { () throws(RedisError) in
-                try keys.create(partition, shard: uuid, topology: topology, applied: watermarks)
-            }
-            switch reply {
-            case .created: created += 1
-            case .existing(let other, _) where other != uuid:
-                throw .otherShard(partition, found: other, expected: uuid, folder, file)
-            case .existing: break
+            do throws(Failure) {
+                if try create(partition, of: file, keys) { created += 1 }
+            } catch  where takesWhatIsThere && [.corrupt, .ioError, .configuration].contains(error.code) {
+                continue  // whoever consumes it says the same
             }
         }
         return created
+    }
+
+    /// Makes the key group of a shard; false if there is one.
+    private func create(_ partition: PartitionID, of file: ClusterFile, _ keys: ClusterKeys) throws(Failure) -> Bool {
+        let topology = file.topology
+        let location = folder.shard(partition.number, of: topology)
+        // A shard that a rebalance has not made yet will have this identity.
+        let uuid =
+            file.isUnfinished
+            ? file.derivedShard(of: partition)
+            : try onStore { () throws(StoreError) in
+                try ShardReader(at: location.path, expecting: location.expected).identity.uuid
+            }
+        let watermarks = try folder.watermarksIfHere(partition, of: file)
+        let reply = try onRedis { () throws(RedisError) in
+            try keys.create(partition, shard: uuid, topology: topology, applied: watermarks)
+        }
+        switch reply {
+        case .created: return true
+        case .existing(let other, _) where other != uuid:
+            throw .otherShard(partition, found: other, expected: uuid, folder, file)
+        case .existing: return false
+        }
     }
 }

@@ -4,7 +4,8 @@
 //
 // The code is one straight line; every wait in it keeps all processes alive meanwhile. What cuts a wait short:
 //
-//   first signal, or a role that cannot be kept alive    the orderly end begins
+//   first signal, or a role that cannot be kept alive    the orderly end begins (a consumer that is refused its shard
+//                                                        is tried again instead: RestartRules.swift)
 //   second signal                                        no wait for empty queues: all are asked to end at once
 //   third signal                                         all are killed
 //
@@ -68,6 +69,7 @@ public final class ClusterRun {
             // The system refuses to wait or to signal. What is left ends with this process.
             note(error)
         }
+        problems.insert(contentsOf: supervisor.refusals.map(\.failure), at: 0)
         if let lost = supervisor.lost { problems.insert(lost.failure, at: 0) }
         for ending in supervisor.badEndings { problems.append(Failure(.failure, "\(ending) while it was stopped")) }
         for problem in problems { complain(problem) }
@@ -97,6 +99,9 @@ extension ClusterRun {
         guard try becomesReady() else { return }
         isReady = true
         LineSink.standardOutput.write(hooks.readyText(supervisor.readyText(of: .web) ?? "", state))
+        for refusal in supervisor.refusals {
+            LineSink.standardOutput.write("\(refusal.sentence): its partition is not counted until that is mended.")
+        }
         if state.isBuilding { LineSink.standardOutput.write(hooks.unfinishedText(state)) }
         try desk.open()
     }

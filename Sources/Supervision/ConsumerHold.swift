@@ -52,7 +52,8 @@ public final class ConsumerHold {
 
     /// Gives the consumers back, once, and waits until those of the cluster file work.
     ///
-    /// - Returns: `released K` for K partitions, `released 0 building` if the epoch is being built, or `released 0
+    /// - Returns: `released K` for K partitions, with `, but consumer 2 ended with code 65` behind it if one is refused
+    ///   what it needs; `released 0 building` if the epoch is being built, or `released 0
     ///   held` if another tool holds them now.
     /// - Throws: 69 if `up` ends meanwhile, 1 if it cannot start them or they are not ready in time. They are given
     ///   back in any case.

@@ -62,7 +62,8 @@ final class ControlDesk {
         let areMissing = isWaitingForEpoch || rules.state.areConsumersGone
         try perform(rules.end())
         if let hold { return "the consumers are held (\(hold.reason))" }
-        return areMissing ? "no consumer runs" : nil
+        if areMissing { return "no consumer runs" }
+        return supervisor.refusals.first.map { "\($0.sentence) and does not work" }
     }
 
     /// Does what is due.
@@ -75,7 +76,8 @@ final class ControlDesk {
         }
         let consumers: Set<Role.Kind> = [.consumer]
         let haveEnded = supervisor.hasEnded(consumers)
-        try perform(rules.saw(haveEnded: haveEnded, areReady: supervisor.areReady(consumers)))
+        let refused = supervisor.refusals.first?.sentence
+        try perform(rules.saw(haveEnded: haveEnded, areReady: supervisor.areSettled(consumers), refused: refused))
         if isWaitingForEpoch, now >= readAgain { try startIfReady() }
     }
 

@@ -113,7 +113,11 @@ struct HoldRules {
     }
 
     /// How the consumers are now; told after everything that happens.
-    mutating func saw(haveEnded: Bool, areReady: Bool) -> [Action] {
+    ///
+    /// - Parameters:
+    ///   - areReady: also of those that wait for somebody to mend something.
+    ///   - refused: which one does, as "consumer 2 ended with code 65"; nil if none does.
+    mutating func saw(haveEnded: Bool, areReady: Bool, refused: String? = nil) -> [Action] {
         switch state {
         case .ending(let hold) where haveEnded:
             state = .held(hold)
@@ -121,6 +125,7 @@ struct HoldRules {
         case .yielding where haveEnded: return [.revive]
         case .reviving(let answerTo, let partitions) where areReady:
             state = .running
+            if let refused { return Self.answer("released \(partitions), but \(refused)", to: answerTo) }
             return [.tellReleased(partitions: partitions)] + Self.answer("released \(partitions)", to: answerTo)
         default: return []
         }

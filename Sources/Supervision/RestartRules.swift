@@ -5,6 +5,10 @@
 // starting again will not help, is the last. So is one of a role that has never worked: at once if it cannot reach or
 // have what it needs (69), because roles wait for Redis themselves, and the person who types a command must not read
 // ten times that another program has the address; else when it has been tried for 5 s.
+//
+// A consumer that must not touch its shard is no reason to end the others: Redis, which `repair` and `restore` need,
+// the web node, and the consumers of all other shards. It is tried again every 5 s, until somebody has mended what it
+// says.
 
 import ServiceKit
 
@@ -13,6 +17,8 @@ struct RestartRules {
         case restart(afterMilliseconds: UInt64)
         /// It was asked to end.
         case stay
+        /// It will not come back before somebody has mended something.
+        case refused(againAfterMilliseconds: UInt64)
         /// It will not come back: the cluster has to stop.
         case giveUp
     }
@@ -21,9 +27,21 @@ struct RestartRules {
     static let delayMillisecondsMax: UInt64 = 1_000
     static let goodLifeMilliseconds: UInt64 = 10_000
     static let startPatienceMilliseconds: UInt64 = 5_000
+    static let refusalMilliseconds: UInt64 = 5_000
+    /// What a consumer ends with when its shard, its disk or its Redis is not as it must be.
+    private static let refusals: Set<ExitCode> = [.corrupt, .ioError, .configuration]
+
+    private let canWait: Bool
+    /// Whether it was refused what it needs, and has not had a good life since.
+    private var isRefused = false
 
     private var endsInARow = 0
     private var firstEnd: UInt64?
+
+    /// - Parameter canWait: whether the others can go on without it.
+    init(canWait: Bool = false) {
+        self.canWait = canWait
+    }
 
     /// - Parameters:
     ///   - code: nil if a signal ended it, or it could not be started.
@@ -31,6 +49,9 @@ struct RestartRules {
     mutating func ended(
         code: ExitCode?, started: UInt64, now: UInt64, isStopping: Bool, wasEverReady: Bool
     ) -> Decision {
+        if now >= started + Self.goodLifeMilliseconds { isRefused = false }
+        if canWait, !isStopping, let code, Self.refusals.contains(code) { isRefused = true }
+        if isRefused { return isStopping ? .stay : .refused(againAfterMilliseconds: Self.refusalMilliseconds) }
         if let code, !code.isWorthRestarting { return .giveUp }
         if isStopping { return .stay }
         if !wasEverReady, code == .unavailable { return .giveUp }

@@ -4,6 +4,9 @@
 //   waiting(until)      until the time has come to start it again
 //   ended               never started, or stopped, or given up
 //
+// One that is refused what it needs is tried again and again, and says the same each time: that is shown once a minute,
+// and when it ends with another code or works again.
+//
 // When a child ends, what it left behind in its process group is killed before its number is given back: a Redis that
 // died may leave a process that rewrites its append-only file, and that one would hold the lock on the folder.
 
@@ -18,6 +21,9 @@ final class RunningRole {
         case ended
     }
 
+    /// So often it is said again why one does not work.
+    static let refusalNoticeMilliseconds: UInt64 = 60_000
+
     let role: Role
     /// What this run is ready for; nil while it is not.
     private(set) var readyText: String?
@@ -25,11 +31,16 @@ final class RunningRole {
     private(set) var badEnding: ChildProcess.Ending?
     private var state = State.ended
     private var plan: ChildProcess.Plan
-    private var rules = RestartRules()
+    private var rules: RestartRules
     private var lastWords = LastWords()
     private var wasEverReady = false
     private var isStopping = false
     private var isDismissed = false
+    /// Why it does not work, and will not before somebody has mended something; nil if it does, or is being started.
+    private(set) var refusal: LostRole?
+    /// What it says while it is tried again: not shown yet.
+    private var withheld: [String] = []
+    private var refusalShownAt: UInt64 = 0
     /// How often it was started again.
     private(set) var restarts = 0
     private var lastProbe: UInt64 = 0
@@ -39,6 +50,7 @@ final class RunningRole {
     init(_ role: Role, logger: Logger, beforeOutput: @escaping () -> Void) {
         self.role = role
         self.plan = role.plan
+        rules = RestartRules(canWait: role.kind == .consumer)
         self.logger = logger
         self.beforeOutput = beforeOutput
     }
@@ -48,6 +60,9 @@ final class RunningRole {
     }
 
     var isReady: Bool { readyText != nil }
+
+    /// Whether nothing is gained by waiting for it.
+    var isSettled: Bool { isReady || refusal != nil }
 
     /// What `poll` watches.
     var descriptors: [Int32] {
@@ -141,8 +156,19 @@ final class RunningRole {
 
     private func forward(_ line: String) {
         lastWords.append(line)
+        if refusal == nil { return show(line) }
+        withheld.append(line)
+        if withheld.count > LastWords.linesMax { withheld.removeFirst() }
+    }
+
+    private func show(_ line: String) {
         if role.log === LineSink.standardError { beforeOutput() }
         role.log.write(line)
+    }
+
+    private func showWithheld() {
+        for line in withheld { show(line) }
+        withheld = []
     }
 
     private func probe(now: UInt64) {
@@ -153,16 +179,19 @@ final class RunningRole {
     }
 
     private func becameReady(_ text: String) {
+        let isNews = wasEverReady || refusal != nil
         readyText = text
+        refusal = nil
+        showWithheld()
         plan = role.replan(plan, text)
-        log(wasEverReady ? .notice : .debug, wasEverReady ? "works again" : "works")
+        log(isNews ? .notice : .debug, isNews ? "works again" : "works")
         wasEverReady = true
     }
 
     private func bury(_ child: ChildProcess, since: UInt64, now: UInt64) throws(Failure) -> LostRole? {
         try child.send(SIGKILL)
         guard let ending = try child.wait() else { preconditionFailure("a wait without a limit returns an ending") }
-        if isStopping, ending != .code(0), ending != .signal(SIGTERM) {
+        if isStopping, refusal == nil, ending != .code(0), ending != .signal(SIGTERM) {
             if isDismissed { log(.warning, "\(ending) while it was stopped") } else { badEnding = ending }
         }
         return decide(code: ending.exitCode, what: "\(ending)", since: since, now: now)
@@ -182,12 +211,28 @@ final class RunningRole {
             state = .waiting(until: now + delay)
             log(.warning, delay == 0 ? "\(what), is started again" : "\(what), is started again in \(delay) ms")
             return nil
-        case .giveUp:
-            let code = code == .ok ? .failure : code ?? .failure
-            return LostRole(
-                code: code, sentence: "\(role.name) \(what)", lastWords: lastWords.lines,
-                isTold: role.log === LineSink.standardError)
+        case .refused(let delay):
+            state = .waiting(until: now + delay)
+            refuse(lost(code, what), what, now: now)
+            return nil
+        case .giveUp: return lost(code, what)
         }
+    }
+
+    private func lost(_ code: ExitCode?, _ what: String) -> LostRole {
+        LostRole(
+            code: code == .ok ? .failure : code ?? .failure, sentence: "\(role.name) \(what)",
+            lastWords: lastWords.lines, isTold: role.log === LineSink.standardError)
+    }
+
+    private func refuse(_ found: LostRole, _ what: String, now: UInt64) {
+        let isKnown = refusal?.code == found.code && now < refusalShownAt + Self.refusalNoticeMilliseconds
+        refusal = found
+        if isKnown { return withheld = [] }
+        refusalShownAt = now
+        showWithheld()
+        let seconds = RestartRules.refusalMilliseconds / 1_000
+        log(.error, "\(what), and is tried again every \(seconds) s; all others go on")
     }
 
     private func log(_ level: Logger.Level, _ what: String) {

@@ -66,8 +66,11 @@ final class Supervisor {
         return true
     }
 
-    /// The names of those that are not ready now.
-    var unready: [String] { children.filter { !$0.isReady }.map(\.role.name) }
+    /// The names of those that are not ready now, and may become it by themselves.
+    var unready: [String] { children.filter { !$0.isSettled }.map(\.role.name) }
+
+    /// Those that do not work before somebody has mended something.
+    var refusals: [LostRole] { children.compactMap(\.refusal) }
 
     /// What the first role of that kind says it is ready for.
     func readyText(of kind: Role.Kind) -> String? {
@@ -95,9 +98,9 @@ final class Supervisor {
         children.removeAll { kinds.contains($0.role.kind) && $0.hasEnded }
     }
 
-    /// Whether all of those kinds are ready.
-    func areReady(_ kinds: Set<Role.Kind>) -> Bool {
-        children.allSatisfy { !kinds.contains($0.role.kind) || $0.isReady }
+    /// Whether all of those kinds are ready, or wait for somebody to mend something.
+    func areSettled(_ kinds: Set<Role.Kind>) -> Bool {
+        children.allSatisfy { !kinds.contains($0.role.kind) || $0.isSettled }
     }
 
     /// How often each was started again.

@@ -74,7 +74,7 @@ struct UpCommand: ParsableCommand {
         let hooks = ClusterHooks(
             initialise: { () throws(Failure) in
                 _ = try Initializer(folder: data, access: access).run(
-                    partitions: asked, otherwise: session.settings.integer(.partitions), takesUnfinished: true
+                    partitions: asked, otherwise: session.settings.integer(.partitions), takesWhatIsThere: true
                 )  // what the folder holds now is asked when it is needed: a rebalance may change it
             },
             state: { () throws(Failure) in try Self.state(data) },

@@ -52,31 +52,78 @@ import Testing
     }
 
     @Test func aCodeThatARestartCannotCureStopsAll() throws {
-        let codes: [Int32] = [64, 65, 74, 78]
+        try withFolder { folder throws in
+            // Works until SIGUSR1, and has a child of its own then.
+            let script = """
+                trap 'echo "this option is not known" >&2; exit 64' USR1
+                sleep 1000 & echo "sleeper start $!" >> "$0/trace"
+                echo "consumer 0 start $$" >> "$0/trace"
+                echo opening >&2; echo 'ready partition 0'; wait
+                """
+            let cluster = try Cluster([script, "web"], in: folder)
+            #expect(try cluster.prints(ready))
+            let sleeper = try cluster.pid(of: "sleeper")
+            #expect(try isRunning(sleeper))
+            #expect(kill(try cluster.pid(of: "consumer 0"), SIGUSR1) == 0)
+            #expect(try cluster.end() == .code(64))
+            #expect(cluster.errors.count { $0 == "this option is not known" } == 1)
+            #expect(cluster.errors.last == "tallymill: consumer 0 ended with code 64; it has said why, above")
+            #expect(try cluster.trace().last == "web end")
+            #expect(cluster.printed == [ready])
+            // It went with its parent.
+            let isGone = try eventually { try !isRunning(sleeper) }
+            #expect(isGone)
+        }
+    }
+
+    /// Refused at its start, and tried again: it says why once, the others work, and it works when that is mended.
+    @Test func aConsumerThatIsRefusedEndsNobodyElse() throws {
+        let script = """
+            echo try >> "$0/tries"
+            [ -e "$0/mended" ] || { echo "the shard is damaged" >&2; exit 65; }
+            echo "consumer 0 start $$" >> "$0/trace"; trap 'exit 0' TERM; echo 'ready partition 0'
+            while true; do sleep 0.01; done
+            """
+        try withFolder { folder throws in
+            let cluster = try Cluster([script, "consumer", "web"], in: folder)
+            #expect(try cluster.prints(ready))
+            #expect(
+                try cluster.prints(
+                    "consumer 0 ended with code 65: its partition is not counted until that is mended."))
+            #expect(
+                try cluster.complains("consumer 0 ended with code 65, and is tried again every 5 s; all others go on"))
+            let isTriedAgain = try eventually {
+                (try FileContent.readIfPresent("\(folder)/tries", maximumBytes: 100) ?? []).count >= "try\n".count * 2
+            }
+            #expect(isTriedAgain)
+            #expect(try isRunning(cluster.pid(of: "web")))
+            #expect(try isRunning(cluster.pid(of: "consumer 1")))
+            try touch("\(folder)/mended")
+            #expect(try cluster.complains("consumer 0 works again"))
+            #expect(cluster.errors.count { $0 == "the shard is damaged" } == 1)
+            try cluster.process.send(SIGTERM)
+            #expect(try cluster.end() == .code(0))
+            #expect(cluster.printed.last == "total 42")
+        }
+    }
+
+    /// One that is refused what it needs until the end: its code is that of the whole.
+    @Test func aConsumerThatIsRefusedToTheEndIsTold() throws {
+        let codes: [Int32] = [65, 74, 78]
         for code in codes {
             try withFolder { folder throws in
-                // Works until SIGUSR1, and has a child of its own then.
-                let script = """
-                    trap 'echo "the shard is damaged" >&2; exit \(code)' USR1
-                    sleep 1000 & echo "sleeper start $!" >> "$0/trace"
-                    echo "consumer 0 start $$" >> "$0/trace"
-                    echo opening >&2; echo 'ready partition 0'; wait
-                    """
-                let cluster = try Cluster([script, "web"], in: folder)
+                try touch("\(folder)/waiting", "3")
+                let cluster = try Cluster(["echo 'not this one' >&2; exit \(code)", "web"], in: folder)
                 #expect(try cluster.prints(ready))
-                let sleeper = try cluster.pid(of: "sleeper")
-                #expect(try isRunning(sleeper))
-                let consumer = try cluster.pid(of: "consumer 0")
-                #expect(kill(consumer, SIGUSR1) == 0)
+                #expect(try cluster.complains("is tried again every 5 s"))
+                try cluster.process.send(SIGINT)
                 #expect(try cluster.end() == .code(code))
-                #expect(cluster.errors.count { $0 == "the shard is damaged" } == 1)
+                let told = "tallymill: consumer 0 ended with code \(code); it has said why, above"
+                #expect(cluster.errors.count { $0 == told } == 1)
                 #expect(
-                    cluster.errors.last == "tallymill: consumer 0 ended with code \(code); it has said why, above")
-                #expect(try cluster.trace().last == "web end")
-                #expect(cluster.printed == [ready])
-                // It went with its parent.
-                let isGone = try eventually { try !isRunning(sleeper) }
-                #expect(isGone)
+                    cluster.errors.contains {
+                        $0.hasPrefix("tallymill: consumer 0 ended with code \(code) and does not work: 3 batches wait")
+                    })
             }
         }
     }

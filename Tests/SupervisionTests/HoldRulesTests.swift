@@ -40,6 +40,17 @@ import Testing
         #expect(rules.released(by: 1) == [.answer("error this connection holds nothing", to: 1)])
     }
 
+    /// What was done under the hold may have left a consumer that is refused its shard: the holder is told.
+    @Test func whoReleasesLearnsThatOneIsRefused() {
+        var rules = held()
+        #expect(rules.released(by: 1) == [.revive])
+        #expect(rules.revived(partitions: 7) == [])
+        #expect(
+            rules.saw(haveEnded: false, areReady: true, refused: "consumer 2 ended with code 65")
+                == [.answer("released 7, but consumer 2 ended with code 65", to: 1)])
+        #expect(rules.state == .running)
+    }
+
     @Test func theHolderGoes() {
         var rules = held()
         #expect(rules.closed(2) == [])

@@ -35,6 +35,25 @@ import Testing
         }
     }
 
+    /// A consumer that is refused its shard: until it has lived well again, however it ends.
+    @Test func whatTheOthersCanDoWithoutIsTriedAgain() {
+        for code: ExitCode in [.corrupt, .ioError, .configuration] {
+            var rules = RestartRules(canWait: true)
+            func ended(_ code: ExitCode?, life: UInt64 = 1, isStopping: Bool = false, _ rules: inout RestartRules)
+                -> RestartRules.Decision
+            {
+                rules.ended(code: code, started: 0, now: life, isStopping: isStopping, wasEverReady: false)
+            }
+            #expect(ended(code, &rules) == .refused(againAfterMilliseconds: 5_000))
+            #expect(ended(.unavailable, &rules) == .refused(againAfterMilliseconds: 5_000))
+            #expect(ended(nil, life: 9_999, &rules) == .refused(againAfterMilliseconds: 5_000))
+            var stopped = rules
+            #expect(ended(code, isStopping: true, &stopped) == .stay)
+            #expect(ended(nil, life: 10_000, &rules) == .restart(afterMilliseconds: 0))
+            #expect(ended(.usage, &rules) == .giveUp)
+        }
+    }
+
     @Test func whatHasNeverWorkedIsTriedForFiveSeconds() {
         var rules = RestartRules()
         func ended(_ now: UInt64, _ rules: inout RestartRules) -> RestartRules.Decision {
