@@ -102,7 +102,8 @@ public struct Initializer {
         throw Failure(
             .configuration, "this cluster has \(Humanized.count(partitions, "partition")), not \(asked)",
             at: folder.clusterFilePath,
-            advice: "`tallymill rebalance` changes the number of partitions; leave --partitions out to keep it.")
+            advice: "`tallymill rebalance run --to \(asked)` changes the number of partitions; leave --partitions out "
+                + "to keep it.")
     }
 
     /// A second cluster in a namespace would be refused when it is published; a service that is started on a host whose

@@ -98,9 +98,14 @@ public struct Command {
         return Command(code: code, output: Files.read(process.outputPath) ?? [], errorText: process.errorOutput)
     }
 
-    /// Runs the product to its end.
+    /// Runs the product to its end, and looks at every command that it prints.
     public static func tallymill(_ arguments: [String], within seconds: Double = 30) throws(HarnessError) -> Command {
-        try run(TestEnvironment.binary(), arguments, within: seconds)
+        let result = try run(TestEnvironment.binary(), arguments, within: seconds)
+        // Of a command line that is wrong nobody knows what was given.
+        if result.code != 64 {
+            try PrintedCommands.check(result.outputText + "\n" + result.errorText, given: arguments)
+        }
+        return result
     }
 }
 

@@ -18,9 +18,8 @@ extension ClusterTests {
                 var moved = 0
                 for round in 0..<6 {
                     try work(load, requests: 50)
-                    if round == 2 { cluster.signal(SIGKILL, cluster.children(.consumer)) }
-                    if round == 4 { cluster.signal(SIGKILL, cluster.children(.redis)) }
-                    if round > 2 { try ready(cluster) }
+                    if round == 2 { try killed(.consumer, cluster) }
+                    if round == 4 { try killed(.redis, cluster) }
                     try expectClean(["verify"], cluster)
                     let audit = try expectClean(["audit", "--node", "http://127.0.0.1:\(cluster.port)"], cluster)
                     moved += audit.outputText.contains("exact to the batches under way") ? 1 : 0
@@ -42,8 +41,15 @@ extension ClusterTests {
             }
         }
 
-        private func ready(_ cluster: UpCluster) throws(HarnessError) {
-            try eventually("`up` is whole again", within: 20) { cluster.isComplete && cluster.isReady }
+        /// A Redis that has just been started runs, and answers nobody yet.
+        private func killed(_ role: ProcessEntry.Role, _ cluster: UpCluster) throws(HarnessError) {
+            let killed = cluster.children(role)
+            cluster.signal(SIGKILL, killed)
+            try eventually("`up` is whole again", within: 20) { () throws(HarnessError) in
+                guard !killed.contains(where: { ProcessTable.isRunning($0.pid) }), cluster.isComplete, cluster.isReady
+                else { return false }
+                return try Command.tallymill(["status", "--data-dir", cluster.dataFolder]).code == 0
+            }
         }
 
         private func grouped(_ number: Int) -> String {
