@@ -65,6 +65,8 @@ public struct Faults: OptionSet, Hashable, Sendable {
     public static let letters = Faults(rawValue: 1 << 26)
     /// Redis, the shards and the cluster file are put back together, while nodes live on.
     public static let hostBack = Faults(rawValue: 1 << 27)
+    /// Nodes are asked to stop.
+    public static let stops = Faults(rawValue: 1 << 28)
 }
 
 /// A named set of faults.
@@ -132,11 +134,15 @@ public struct Mix: Hashable, Sendable {
     public static let hostBackRebalance = Mix(
         "host-back-reb", usual.union([.idempotent, .hostBack, .leases, .join, .repair]).union(changing))
 
+    public static let stops = Mix("stops", usual.union([.stops, .kill, .full, .idempotent, .backPart, .backAll]))
+    public static let stopsRebalance = Mix(
+        "stops-reb", usual.union([.stops, .idempotent, .backPart, .flush, .repair]).union(changing))
+
     public static let all: [Mix] = [
         calm, process, rebalance, backPart, backAll, backPartRebalance, backAllRebalance, flush, flushRebalance,
         restore, restoreRebalance, leases, zombie, liveBack, stragglers, everything, purge, imports, importsAlone,
         importsBack, clocks, clocksRebalance, letters, loss, lossRebalance, copies, copiesRebalance, tokens, rewind,
-        foreign, unfit, hostBack, hostBackRebalance,
+        foreign, unfit, hostBack, hostBackRebalance, stops, stopsRebalance,
     ]
 }
 
@@ -224,6 +230,8 @@ public enum Mutation: String, Hashable, Sendable, CaseIterable {
     case lowEpoch = "low-epoch"
     /// the shards of an epoch that comes again have the identities of the first time
     case derivedShard = "derived-shard"
+    /// a node that stops believes what its old connection has confirmed
+    case hastyStop = "hasty-stop"
     /// push looks at the seal before it looks for a duplicate: harmless
     case sealBeforeDedupe = "seal-before-dedupe"
     /// the topology is overwritten without comparing epochs: harmless, a node ignores what is lower, and repair heals

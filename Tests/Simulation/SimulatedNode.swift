@@ -15,6 +15,10 @@ final class SimulatedNode {
     private var inbox: [(answer: QueueAnswer, command: QueueCommand, flight: Int, position: Int)] = []
     private var isConnected = true
     private(set) var waiting: [Waiting] = []
+    /// It was asked to stop: admits nothing, and ends when it may.
+    private var isStopping = false
+    /// Until when it waits for the shards; nil before Redis has everything.
+    private var stopDeadline: UInt64?
     /// It goes on from an earlier state: clients of that time are gone.
     private var isResumed = false
     /// Batches that a tool's producer took over and that are not stored yet.
@@ -213,6 +217,30 @@ final class SimulatedNode {
             return
         }
         launch(in: world)
+        if isStopping, flight == nil { finishStopping(in: world) }
+    }
+
+    // MARK: Stopping
+
+    /// SIGTERM. What the present connection has confirmed may go with the Redis that it reaches: a new one is asked.
+    func stop(in world: World) {
+        if isStopping || isDead { return }
+        isStopping = true
+        producer.drain()
+        if world.mutation != .hastyStop { cut(in: world) }
+        world.log("STOP n\(number)")
+    }
+
+    /// It ends when the shards have everything, or after some time for it; then it says what they lack.
+    private func finishStopping(in world: World) {
+        guard producer.isFlushed, isConnected else { return }
+        if world.mutation == .hastyStop { return world.stopped(self, lacksNothing: true) }
+        if producer.heldBytes > 0 || !producer.areFloorsTold {
+            let deadline = stopDeadline ?? world.now + Limits.stopStoredMilliseconds
+            stopDeadline = deadline
+            if world.now < deadline { return }
+        }
+        world.stopped(self, lacksNothing: producer.heldBytes == 0)
     }
 
     private func launch(in world: World) {

@@ -66,6 +66,7 @@ extension World {
     func injectFaults() {
         let faults = mix.faults
         if faults.contains(.kill), random.chance(0.003) { killNode() }
+        if faults.contains(.stops), random.chance(0.004) { random.pick(nodes).stop(in: self) }
         if faults.contains(.stall), random.chance(0.006) { random.pick(nodes).stalledSteps = 20 + random.below(130) }
         if faults.contains(.consumers), !consumers.isEmpty, random.chance(0.02) { disturbConsumer() }
         if faults.contains(.restore), tool == nil, isReady { restoreBackup() }
@@ -96,10 +97,17 @@ extension World {
         end(node)
     }
 
+    /// A node that was asked to stop has ended. One that leaves nothing is never heard of again: all that it admitted
+    /// has to be counted, whatever Redis forgets.
+    func stopped(_ node: SimulatedNode, lacksNothing: Bool) {
+        log("STOPPED n\(node.number)\(lacksNothing ? "" : ", the shards lack something")")
+        end(node, lacksNothing: lacksNothing)
+    }
+
     /// The process is gone; another one takes its place.
-    func end(_ node: SimulatedNode) {
+    func end(_ node: SimulatedNode, lacksNothing: Bool = false) {
         node.isDead = true
-        oracle.deadNodes.insert(node.number)
+        if !lacksNothing { oracle.deadNodes.insert(node.number) }
         note(4 << 48 ^ UInt64(node.number))
         for client in node.waiting { maybeRetry(client.request, 0.7) }
         if let index = nodes.firstIndex(where: { $0 === node }) { nodes[index] = newNode() }
@@ -225,7 +233,7 @@ extension World {
         note(6 << 48 ^ now)
         wentBackAt = now
         holders = [:]
-        guard mix.faults.contains(.kill) else { return rollback() }
+        guard !mix.faults.isDisjoint(with: [.kill, .stops]) else { return rollback() }
         let before = queuedKeys()
         rollback()
         oracle.hit.formUnion(before.subtracting(queuedKeys()))

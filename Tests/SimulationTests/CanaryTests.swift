@@ -65,6 +65,7 @@ import Testing
         (.anyPartitions, .hostBackRebalance, 1500),
         (.lowEpoch, .hostBackRebalance, 600),
         (.derivedShard, .hostBackRebalance, 1500),
+        (.hastyStop, .stops, 600),
     ]
 
     private static let enough = 6
