@@ -110,9 +110,7 @@ public struct Backup: Sendable {
             let location = folder.shard(UInt32(number), of: topology)
             let name = DataFolder.shardName(location.partition, of: topology.partitions)
             let reader = try onStore { () throws(StoreError) in
-                let reader = try ShardReader(at: location.path, expecting: location.expected)
-                try reader.requireOwnLog()
-                return reader
+                try ShardReader(at: location.path, expecting: location.expected)
             }
             guard reader.state == .open else {
                 throw Failure(

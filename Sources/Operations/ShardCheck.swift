@@ -52,7 +52,6 @@ struct ShardCheck: Sendable {
                 "`tallymill rebalance resume` goes on with a rebalance that was interrupted; otherwise restore the "
                     + "file from a backup.")
         }
-        attempt { _ throws(StoreError) in try reader.requireOwnLog() }
         attempt { check throws(StoreError) in try check.quickCheck(reader) }
         attempt { check throws(StoreError) in try check.walkCounters(reader, file.topology.partitioner, advance) }
         attempt { check throws(StoreError) in try check.checkStreams(reader, KnownEpochs(file)) }

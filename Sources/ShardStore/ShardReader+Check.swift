@@ -7,13 +7,6 @@
 public import TallyCore
 
 extension ShardReader {
-    /// Whether what is read is one file, and not a copy under the log of another one.
-    ///
-    /// - Throws: `mismatch`.
-    public func requireOwnLog() throws(StoreError) {
-        try LogMark.check(path)
-    }
-
     /// What SQLite finds wrong with the file, in its words; empty if nothing.
     ///
     /// - Parameter limit: about how many sentences at most.

@@ -19,9 +19,11 @@ public final class ShardReader {
     /// Opens a shard and takes the snapshot.
     ///
     /// - Parameter expected: what the file has to be; nil for any shard.
-    /// - Throws: `missing`, `mismatch`, `corrupt`, `permission`, `busy`, `io`.
+    /// - Throws: `missing`, `mismatch` (also if the log beside it is another file's: what was read would be pages of
+    ///   both), `corrupt`, `permission`, `busy`, `io`.
     public convenience init(at path: String, expecting expected: ShardExpectation? = nil) throws(StoreError) {
         try SystemFile.requireExists(path)
+        try LogMark.check(path)
         try self.init(try Self.connect(path), expecting: expected)
     }
 

@@ -38,7 +38,8 @@ import Testing
         let shard = try ShardFile.openSample(path)
         #expect(shell(path, "PRAGMA quick_check") == "ok")
         #expect(
-            shell(path, "SELECT sum(value) FROM counters") == shell(path, "SELECT value FROM meta WHERE name = 'sum'"))
+            shell(path, "SELECT coalesce(sum(value), 0) FROM counters")
+                == shell(path, "SELECT value FROM meta WHERE name = 'sum'"))
         return try shard.watermarks(of: shard.identity.partition)[one.stream.producer]
     }
 
@@ -53,6 +54,8 @@ import Testing
             try ShardUpkeep.accept([loss], time: 1, at: path, expecting: ShardIdentity.sample.expectation)
         }
         #expect(tool == refused)
+        let reader = #expect(throws: StoreError.self) { _ = try ShardReader(at: path) }
+        #expect(reader == refused)
         #expect(contents() == before, "nothing is changed")
         return refused
     }

@@ -174,9 +174,7 @@ public struct Rebalance: Sendable {
             defer { done.add(1) }
             let location = folder.shard(partitions[number].number, of: topology)
             let problems = try onStore { () throws(StoreError) in
-                let reader = try ShardReader(at: location.path, expecting: location.expected)
-                try reader.requireOwnLog()
-                return try reader.quickCheck(limit: 1)
+                try ShardReader(at: location.path, expecting: location.expected).quickCheck(limit: 1)
             }
             guard let problem = problems.first else { return }
             throw Failure(
