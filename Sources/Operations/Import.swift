@@ -94,6 +94,22 @@ public struct Import {
         return false
     }
 
+    /// How many sums of a direct import do not fit their counters and are dead letters, as far as they are there still.
+    ///
+    /// - Throws: whatever is wrong with a shard that is here.
+    public func buried() throws(Failure) -> UInt64 {
+        let topology = try folder.readyClusterFile().topology
+        var count: UInt64 = 0
+        for partition in topology.partitionIDs {
+            let location = folder.shard(partition.number, of: topology)
+            let batch = BatchID(stream: StreamID(partition: partition, producer: ProducerID(id)), sequence: 1)
+            count += try onStore { () throws(StoreError) in
+                UInt64(try ShardReader(at: location.path, expecting: location.expected).deadLetters(of: batch).count)
+            }
+        }
+        return count
+    }
+
     /// What a change of epoch takes in.
     public var source: EpochBuild.Import {
         let runs = runs

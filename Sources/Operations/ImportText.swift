@@ -28,7 +28,11 @@ public struct ImportText {
     }
 
     /// All of them are in, and were not before.
-    public var imported: String { "imported \(Self.count(lines))" }
+    ///
+    /// - Parameter dead: sums that do not fit their counters.
+    public func imported(dead: UInt64 = 0) -> String {
+        "imported \(Self.count(lines))" + (dead == 0 ? "" : ": \(Self.deadLetters(dead))")
+    }
 
     /// All of them were in before.
     public var doneBefore: String {
@@ -44,14 +48,22 @@ public struct ImportText {
     /// - Parameter arrival: what became of their sums; nil if shards on other hosts do not tell.
     public func delivered(_ arrival: Import.Arrival?) -> String {
         guard let arrival else {
-            return "\(imported), each sum once: shards on other hosts do not tell how many were counted before; if all"
-                + " were, --again NAME counts them once more"
+            return "\(imported()), each sum once: shards on other hosts do not tell how many were counted before; if"
+                + " all were, --again NAME counts them once more"
         }
         if arrival.new + arrival.dead == 0, arrival.known > 0 { return doneBefore }
         var parts = ["\(Self.count(arrival.new, "sum")) counted"]
         if arrival.known > 0 { parts.append("\(Humanized.count(arrival.known)) had been counted before") }
-        if arrival.dead > 0 { parts.append("\(Humanized.count(arrival.dead)) do not fit and are dead letters") }
-        return "\(imported): \(parts.joined(separator: ", "))"
+        if arrival.dead > 0 { parts.append(Self.deadLetters(arrival.dead)) }
+        return "\(imported()): \(parts.joined(separator: ", "))"
+    }
+
+    private static func deadLetters(_ count: UInt64) -> String {
+        let what =
+            count == 1
+            ? "1 sum does not fit and is a dead letter"
+            : "\(Humanized.count(count)) sums do not fit and are dead letters"
+        return "\(what) (`tallymill dead-letters list`)"
     }
 
     private static func count(_ number: some BinaryInteger, _ thing: String = "line") -> String {

@@ -67,14 +67,13 @@ struct ImportCommand: ParsableCommand {
         try run { () throws(Failure) in
             let tool = try ChangeTool(Session(.importing, common.flags), "import", pauseBefore: change.pauseBefore)
             let sorted = try sort(tool, tool.session.folder.clusterFile().topology.partitioner)
-            let code: ServiceKit.ExitCode = sorted.rejected > 0 ? .partial : .ok
             if sorted.runs.digest.lines == 0 {
                 Output.line("nothing to import")
-                return code
+                return sorted.rejected > 0 ? .partial : .ok
             }
             let told = ImportText(lines: sorted.runs.digest.lines, again: again)
-            try load(Import(sorted.runs, into: tool.session.folder, again: again), told, tool)
-            return code
+            let dead = try load(Import(sorted.runs, into: tool.session.folder, again: again), told, tool)
+            return sorted.rejected > 0 || dead > 0 ? .partial : .ok
         }
     }
 
@@ -101,13 +100,15 @@ struct ImportCommand: ParsableCommand {
         return (runs, reader.rejected)
     }
 
-    private func load(_ lines: Import, _ told: ImportText, _ tool: ChangeTool) throws(Failure) {
+    /// How many sums are dead letters.
+    private func load(_ lines: Import, _ told: ImportText, _ tool: ChangeTool) throws(Failure) -> UInt64 {
         let lock = try tool.session.folder.lockForChange()
         var way = try lines.way(throughQueues: queued, tool.access)
         if way == .done {
             // A direct import that was killed after its last step left its journal.
             _ = try tool.session.folder.endJournal()
-            return Output.line(told.doneBefore)
+            Output.line(told.doneBefore)
+            return 0
         }
         if way == .direct || way == .resume {
             let source = lines.source
@@ -119,14 +120,19 @@ struct ImportCommand: ParsableCommand {
             }
             way = try lines.way(throughQueues: false, tool.access)
         }
-        if way == .done { return Output.line(told.imported) }
+        if way == .done {
+            let dead = try lines.buried()
+            Output.line(tool.session.given.completing(told.imported(dead: dead)))
+            return dead
+        }
         // Or a direct import has left them out, because the queues had brought some of them.
         tool.progress.tell(.phase("counting through the queues, lines", total: Int(told.lines)))
         let arrival = try withExtendedLifetime(lock) { () throws(Failure) in
             try lines.deliver(over: tool.access) { tool.progress.tell(.progress(done: $0)) }
         }
         tool.progress.clear()
-        Output.line(told.delivered(arrival))
+        Output.line(tool.session.given.completing(told.delivered(arrival)))
+        return arrival?.dead ?? 0
     }
 
     /// nil if it is not known.

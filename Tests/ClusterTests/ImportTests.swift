@@ -160,6 +160,25 @@ extension ClusterTests {
             }
         }
 
+        /// Either way: told, with the command that shows them, and another exit code.
+        @Test func sumsThatDoNotFit() throws {
+            try ClusterTests.withUp("import-dead", partitions: 2) { cluster in
+                let file = cluster.folder.path + "/lines.txt"
+                try Files.write(Array("a\t1\nbig\t9223372036854775807\nbig\t5\n".utf8), to: file)
+                let list = "(`tallymill dead-letters list --data-dir \(cluster.dataFolder)`)"
+                let direct = try Self.command(cluster, [file])
+                let told = "imported 3 lines: 1 sum does not fit and is a dead letter \(list)\n"
+                try ClusterTests.check(direct.code == 3 && direct.outputText.hasSuffix(told), direct.outputText)
+                let queued = try Self.command(cluster, [file, "--again", "b"])
+                let more = "imported 3 lines: 1 sum counted, 2 sums do not fit and are dead letters \(list)\n"
+                try ClusterTests.check(queued.code == 3 && queued.outputText.hasSuffix(more), queued.outputText)
+                let letters = try Command.tallymill(["dead-letters", "list", "--data-dir", cluster.dataFolder])
+                let count = letters.outputText.split(separator: "\n").count { $0.contains(" \"big\" ") }
+                try ClusterTests.check(count == 3, letters.outputText)
+                try ClusterTests.interrupt(cluster)
+            }
+        }
+
         /// Given up: the epoch is made without it.
         @Test func givenUp() throws {
             try ClusterTests.withUp("import-given-up") { cluster in

@@ -78,7 +78,10 @@ import Testing
     @Test func whatBecameOfTheLines() {
         let first = ImportText(lines: 5_000, again: nil)
         let named = ImportText(lines: 1, again: "Monday")
-        #expect(first.imported == "imported 5,000 lines" && named.imported == "imported 1 line")
+        #expect(first.imported() == "imported 5,000 lines" && named.imported() == "imported 1 line")
+        #expect(
+            named.imported(dead: 1)
+                == "imported 1 line: 1 sum does not fit and is a dead letter (`tallymill dead-letters list`)")
         let known =
             "imported already: of 5,000 lines 0 are new and 5,000 known; nothing is counted twice; if they are"
             + " other counts that happen to be equal, --again NAME counts them"
@@ -93,8 +96,8 @@ import Testing
         (arrival.new, arrival.dead) = (1_000, 2)
         #expect(
             first.delivered(arrival)
-                == "imported 5,000 lines: 1,000 sums counted, 70 had been counted before, 2 do not fit"
-                + " and are dead letters"
+                == "imported 5,000 lines: 1,000 sums counted, 70 had been counted before, 2 sums do"
+                + " not fit and are dead letters (`tallymill dead-letters list`)"
         )
         (arrival.new, arrival.known, arrival.dead) = (1, 0, 0)
         #expect(named.delivered(arrival) == "imported 1 line: 1 sum counted")
