@@ -56,6 +56,11 @@ public final class PartitionQueue {
         }
     }
 
+    /// Whether the last holder of the lease has not given it back: it holds it still, or has ended without a word.
+    public func isLeaseLeft() throws(RedisError) -> Bool {
+        try connection.command(RedisCommand("HGET", group.meta, "lease")).text != nil
+    }
+
     /// Lengthens the lease to `milliseconds` from now.
     public func renew(token: UInt64, milliseconds: UInt64) throws(RedisError) -> LeaseReply {
         try leaseReply(

@@ -21,8 +21,11 @@ extension PartitionConsumer {
                     "keys": "\(applied.keys)", "repeated": "\(applied.repeated.increments)",
                     "skipped": "\(applied.skippedBatches)", "backlog": "\(machine.backlog)",
                 ])
-        case .claimed(.granted(let claim), _, _):
+        case .claimed(.granted(let claim), _, _, let isLeaseLeft):
             logger.info("consuming", metadata: ["token": "\(claim.token)", "file": "\(file.path)"])
+            if isLeaseLeft, machine.leaseToken == 0 {
+                logger.notice("the last consumer has not given its lease back: the first transactions are small")
+            }
         default: break
         }
     }

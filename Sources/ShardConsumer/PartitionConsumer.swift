@@ -136,12 +136,13 @@ final class PartitionConsumer {
         switch action {
         case .claim:
             let newest = try queue.readTopology()?.epoch ?? 0
+            let isLeaseLeft = try queue.isLeaseLeft()
             // The lease keeps away whom the lock on the shard file does not: other hosts, and other copies of the file.
             let reply = try queue.claim(
                 host: "\(configuration.host) \(file.lockName)", owner: configuration.owner,
                 milliseconds: Limits.leaseMilliseconds, topology: file.identity.topology,
                 shard: file.identity.uuid)
-            return .claimed(reply, isRetired: isRetired, newestEpoch: newest)
+            return .claimed(reply, isRetired: isRetired, newestEpoch: newest, isLeaseLeft: isLeaseLeft)
         case .peek(let skip, let bytes, let batches):
             let reply = try queue.peek(skip: skip, bytes: bytes, batches: batches)
             if case .batches(let peeked) = reply { onPeek(peeked.length) }

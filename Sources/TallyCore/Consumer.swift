@@ -16,6 +16,10 @@
 // two peeks a Redis may go back in time, so that batches are met twice or missed: the first are skipped by the rules,
 // and the second make a hole, which ends a transaction before it, as a hole behind the first batch always does.
 //
+// A consumer that follows one that was killed begins far below a peek: what lies at the head of the list may be what
+// kept its predecessor so long that a watchdog ended it. That it was killed shows in its lease: whoever ends in order
+// gives it back, and one that was not given back is still there, run out or not.
+//
 // A rebalance drains an old partition with the same machine: it minds no newer epoch, and where a consumer would wait
 // for a batch it seals the list, unless it is sealed, and then is done.
 
@@ -48,7 +52,8 @@ public struct Consumer {
     public enum Event: Hashable, Sendable {
         /// - isRetired: whether the file was closed for ever.
         /// - newestEpoch: the epoch that Redis publishes, 0 if none.
-        case claimed(ClaimReply, isRetired: Bool, newestEpoch: UInt32)
+        /// - isLeaseLeft: whether the last holder of the lease has not given it back, looked at before the claim.
+        case claimed(ClaimReply, isRetired: Bool, newestEpoch: UInt32, isLeaseLeft: Bool = false)
         /// What the queue has seen committed and the file does not hold, and the watermarks of the file that the queue
         /// does not know: Redis has gone back.
         case inspected(missing: [MissingRange], unknown: [ProducerID: UInt64])
@@ -110,17 +115,6 @@ public struct Consumer {
             self.producer = producer
             self.sequences = sequences
         }
-    }
-
-    /// How much is done at once.
-    public struct Bounds: Hashable, Sendable {
-        /// Of one peek and one trim; `peekBytes` also of the first transaction of a long queue.
-        public var peekBytes = Limits.peekBytes
-        public var peekBatches = Limits.peekBatches
-        public var transactionBytes = Limits.transactionBytes
-        public var transactionBatches = Limits.transactionBatches
-
-        public init() {}
     }
 
     private enum State {
@@ -206,7 +200,9 @@ public struct Consumer {
     /// The outcome of the action that `next` returned. `now` is in monotonic milliseconds.
     public mutating func handle(_ event: Event, now: UInt64) {
         switch (event, state) {
-        case (.claimed(let reply, let isRetired, let newestEpoch), .claiming):
+        case (.claimed(let reply, let isRetired, let newestEpoch, let isLeaseLeft), .claiming):
+            // One that this process held before says nothing of another.
+            if isLeaseLeft, token == 0 { reach = smallestReach }
             claimed(reply, isRetired: isRetired, newestEpoch: newestEpoch, now)
         case (.inspected(let missing, let unknown), .inspecting):
             state = missing.isEmpty ? .checkpointing(unknown: unknown) : .stopped(.fileTooOld(missing))
@@ -217,7 +213,7 @@ public struct Consumer {
         case (.applyDeferred(let reason), .applying), (.applyDeferred(let reason), .checkpointing),
             (.applyDeferred(let reason), .inspecting), (.applyDeferred(let reason), .lookingUp):
             // A full disk may have room for a smaller transaction.
-            reach = bounds.peekBytes
+            reach = min(reach, bounds.peekBytes)
             pause(.storage(reason), then: isClaimed ? .peeking : .claiming)
         case (.trimmed(let reply), .trimming(_, let rest)):
             failures = 0
@@ -342,9 +338,11 @@ public struct Consumer {
         }
     }
 
+    private var smallestReach: Int { min(bounds.cautiousBytes, bounds.peekBytes) }
+
     private mutating func adjustReach(wasWhole: Bool, milliseconds: UInt64) {
         if !wasWhole || milliseconds > 2 * Limits.transactionMilliseconds {
-            reach = max(reach / 2, bounds.peekBytes)
+            reach = max(reach / 2, smallestReach)
         } else if milliseconds <= Limits.transactionMilliseconds {
             reach = min(reach * 4, bounds.transactionBytes)
         }

@@ -7,11 +7,15 @@
 // The order is found by the eight bytes of each key that follow what all of them have in common, as one big-endian
 // word; keys that agree there are ordered among themselves in the same way, eight bytes further on. So no comparison
 // leaves the array that is sorted. Keys hold no zero byte: a key that ends sorts before those that go on.
+//
+// Slots are chosen by the published hash, so clients can compute keys that all want the same one. Steps of searches are
+// counted against what was added; when there are more than keys that nobody chose would need, the slots are chosen anew
+// by `KeyedHash`. So a key costs a bounded number of steps, whoever sends it.
 
 /// Sums by key.
 struct Fold {
     private struct Entry {
-        let hash: UInt64
+        var hash: UInt64
         var sum: Int64
         let offset: UInt32
         let length: UInt16
@@ -38,7 +42,21 @@ struct Fold {
     /// Whether some sum left Int64 on the way: then this holds nothing of use.
     private(set) var hasOverflow = false
 
+    /// Whether slots are chosen by `KeyedHash`.
+    private(set) var isKeyed = false
+    /// Steps beyond the first of all searches.
+    private(set) var steps = 0
+    /// How many steps are put up with.
+    private var stepsMax = Self.stepsMin
+
     private static let smallestSlots = 64
+    /// How many steps are put up with at once, and for each addition: on average, keys that nobody chose need 8.5 in a
+    /// table that is about to grow, and 3 over its whole life.
+    private static let stepsMin = 4_096
+    private static let stepsPerAddition = 16
+    /// A key that has to be compared in vain is as far away as so many slots: keys that nobody chose differ in the half
+    /// of the hash that their slots carry.
+    private static let stepsPerKey = 8
 
     /// Distinct keys.
     var count: Int { entries.count }
@@ -52,28 +70,56 @@ struct Fold {
 
     /// Adds all entries of a batch.
     mutating func add(_ batch: BatchReader) {
-        batch.forEach { entry in add(entry.key, delta: entry.sum) }
+        stepsMax += Int(batch.header.entries) * Self.stepsPerAddition
+        batch.forEach { entry in put(entry.key, entry.sum) }
     }
 
     /// Adds `delta` to the sum of a key.
     mutating func add(_ key: UnsafeRawBufferPointer, delta: Int64) {
-        let hash = XXH64.hash(key)
-        let slot = find(key, hash)
+        stepsMax += Self.stepsPerAddition
+        put(key, delta)
+    }
+
+    private mutating func put(_ key: UnsafeRawBufferPointer, _ delta: Int64) {
+        var hash = hash(key)
+        var slot = find(key, hash)
+        if steps > stepsMax, !isKeyed {
+            takeSecret()
+            hash = self.hash(key)
+            slot = find(key, hash)
+        }
         let index = Int(slots[slot].entry) - 1
         if index < 0 { return insert(key, hash, delta, slot) }
         let (sum, overflow) = entries[index].sum.addingReportingOverflow(delta)
         if overflow { hasOverflow = true } else { entries[index].sum = sum }
     }
 
+    @inline(__always)
+    private func hash(_ key: UnsafeRawBufferPointer) -> UInt64 { isKeyed ? KeyedHash.hash(key) : XXH64.hash(key) }
+
     /// The key's slot, or the free one where it belongs.
-    private func find(_ key: UnsafeRawBufferPointer, _ hash: UInt64) -> Int {
+    private mutating func find(_ key: UnsafeRawBufferPointer, _ hash: UInt64) -> Int {
         let mask = slots.count - 1
         var slot = Int(truncatingIfNeeded: hash) & mask
         while slots[slot].entry > 0 {
-            if slots[slot].tag == Self.tag(hash), isKey(key, of: entries[Int(slots[slot].entry) - 1]) { return slot }
+            if slots[slot].tag == Self.tag(hash) {
+                if isKey(key, of: entries[Int(slots[slot].entry) - 1]) { return slot }
+                steps += Self.stepsPerKey
+            }
             slot = (slot + 1) & mask
+            steps += 1
         }
         return slot
+    }
+
+    private mutating func takeSecret() {
+        isKeyed = true
+        for index in entries.indices {
+            entries[index].hash = arena.withUnsafeBytes { bytes in
+                KeyedHash.hash(UnsafeRawBufferPointer(rebasing: bytes[entries[index].range]))
+            }
+        }
+        fill(count: slots.count)
     }
 
     private func isKey(_ key: UnsafeRawBufferPointer, of entry: Entry) -> Bool {
@@ -87,12 +133,13 @@ struct Fold {
         entries.append(Entry(hash: hash, sum: delta, offset: UInt32(arena.count), length: UInt16(key.count)))
         arena.append(contentsOf: key)
         slots[slot] = Slot(tag: Self.tag(hash), entry: UInt32(entries.count))
-        if entries.count * 4 > slots.count * 3 { grow() }
+        if entries.count * 4 > slots.count * 3 { fill(count: slots.count * 2) }
     }
 
-    private mutating func grow() {
-        slots = Array(repeating: Slot(), count: slots.count * 2)
-        let mask = slots.count - 1
+    /// Makes `count` slots and finds each entry's.
+    private mutating func fill(count: Int) {
+        slots = Array(repeating: Slot(), count: count)
+        let mask = count - 1
         for (index, entry) in entries.enumerated() {
             var slot = Int(truncatingIfNeeded: entry.hash) & mask
             while slots[slot].entry > 0 { slot = (slot + 1) & mask }

@@ -4,6 +4,10 @@
 // appearance. Adding to a known key touches a slot, an entry and the key's bytes, and allocates nothing. A sum that
 // would leave Int64 starts a second entry for the key, so that nothing wraps and nothing is refused; from then on
 // the key's slot points to the newest entry.
+//
+// Slots are chosen by the published hash, so a client can compute keys that all want the same one. Steps beyond the
+// first few of a search are counted; when they are more than keys that nobody chose would need, the slots are chosen
+// anew by `KeyedHash`, until the table is emptied. So a key costs a bounded number of steps, whoever sends it.
 
 /// Sums and increment counts by key.
 public struct KeyTable {
@@ -25,8 +29,17 @@ public struct KeyTable {
     private var arena: [UInt8] = []
     /// Index + 1 into `entries`; 0 is free. The count is a power of two, at least half of it free.
     private var slots: [UInt32]
+    /// Whether slots are chosen by `KeyedHash`.
+    private(set) var isKeyed = false
+    /// Steps of searches that took more than `nearSteps`.
+    private(set) var farSteps = 0
 
     private static let smallestSlots = 64
+    /// In a table that is half full, one search in some thousands takes more steps with keys that nobody chose.
+    private static let nearSteps = 32
+    /// How many far steps are put up with: some at once, and some more for each entry.
+    private static let farStepsMin = 4_096
+    private static let farStepsPerEntry = 16
 
     public init() {
         slots = Array(repeating: 0, count: Self.smallestSlots)
@@ -52,20 +65,41 @@ public struct KeyTable {
     }
 
     /// The slot that points to the key's newest entry, or the free one where it belongs.
-    private func find(_ key: UnsafeRawBufferPointer, hash: UInt64) -> Int {
+    private mutating func find(_ key: UnsafeRawBufferPointer, hash: UInt64) -> Int {
         let mask = slots.count - 1
-        var slot = Int(truncatingIfNeeded: hash) & mask
+        var slot = Int(truncatingIfNeeded: isKeyed ? KeyedHash.hash(key) : hash) & mask
+        var steps = 0
         while true {
             let index = Int(slots[slot]) - 1
-            if index < 0 { return slot }
-            let entry = entries[index]
-            if entry.hash == hash, entry.length == key.count, matches(entry, key) { return slot }
+            if index < 0 || isKey(key, hash, of: entries[index]) { return slot }
             slot = (slot + 1) & mask
+            steps += 1
+            if steps > Self.nearSteps { return findFar(key, hash: hash, from: slot) }
         }
     }
 
-    private func matches(_ entry: Entry, _ key: UnsafeRawBufferPointer) -> Bool {
-        withKey(of: entry) { $0.elementsEqual(key) }
+    /// Goes on with a search from `slot`; there may have been too many like it.
+    @inline(never)
+    private mutating func findFar(_ key: UnsafeRawBufferPointer, hash: UInt64, from start: Int) -> Int {
+        let mask = slots.count - 1
+        var slot = start
+        var steps = Self.nearSteps
+        while true {
+            let index = Int(slots[slot]) - 1
+            if index < 0 || isKey(key, hash, of: entries[index]) { break }
+            slot = (slot + 1) & mask
+            steps += 1
+        }
+        farSteps += steps
+        if isKeyed || farSteps <= Self.farStepsMin + Self.farStepsPerEntry * entries.count { return slot }
+        isKeyed = true
+        fill(count: slots.count)
+        return find(key, hash: hash)
+    }
+
+    @inline(__always)
+    private func isKey(_ key: UnsafeRawBufferPointer, _ hash: UInt64, of entry: Entry) -> Bool {
+        entry.hash == hash && entry.length == key.count && withKey(of: entry) { Bytes.compare($0, key) == 0 }
     }
 
     private mutating func insert(
@@ -76,14 +110,15 @@ public struct KeyTable {
         arena.append(contentsOf: key)
         encodedBytes += key.count + BatchFormat.entryOverheadMax
         slots[slot] = UInt32(entries.count)
-        if entries.count * 2 > slots.count { grow() }
+        if entries.count * 2 > slots.count { fill(count: slots.count * 4) }
     }
 
-    private mutating func grow() {
-        slots = Array(repeating: 0, count: slots.count * 4)
-        let mask = slots.count - 1
+    /// Makes `count` slots and finds each entry's.
+    private mutating func fill(count: Int) {
+        slots = Array(repeating: 0, count: count)
+        let mask = count - 1
         for (index, entry) in entries.enumerated() {
-            var slot = Int(truncatingIfNeeded: entry.hash) & mask
+            var slot = Int(truncatingIfNeeded: isKeyed ? withKey(of: entry, KeyedHash.hash) : entry.hash) & mask
             // A later entry of the same key takes over its slot; different keys move on.
             while slots[slot] != 0, !isSameKey(entries[Int(slots[slot]) - 1], entry) { slot = (slot + 1) & mask }
             slots[slot] = UInt32(index + 1)
@@ -91,7 +126,7 @@ public struct KeyTable {
     }
 
     private func isSameKey(_ left: Entry, _ right: Entry) -> Bool {
-        left.hash == right.hash && left.length == right.length && withKey(of: left) { matches(right, $0) }
+        withKey(of: left) { isKey($0, left.hash, of: right) }
     }
 
     /// Calls `body` with the key bytes of an entry of this table.
@@ -105,6 +140,8 @@ public struct KeyTable {
         arena.removeAll(keepingCapacity: true)
         encodedBytes = 0
         hasOverflow = false
+        isKeyed = false
+        farSteps = 0
         slots.withUnsafeMutableBufferPointer { $0.update(repeating: 0) }
     }
 }

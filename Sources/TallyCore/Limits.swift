@@ -68,6 +68,8 @@ public enum Limits {
     /// Payload bytes and batches of one peek, of one trim, and of the first transaction after a short queue.
     public static let peekBytes = 4 << 20
     public static let peekBatches = 4_096
+    /// Payload bytes of the first transaction behind a consumer that was killed, and the fewest ever.
+    public static let cautiousTransactionBytes = 64 << 10
     /// Payload bytes, batches and distinct keys at which a transaction is full, however long the queue is. With the
     /// cache of the file they decide the consumer's memory: the payload, and about 70 bytes and the key for each key.
     public static let transactionBytes = 80 << 20

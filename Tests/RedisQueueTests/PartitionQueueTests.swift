@@ -54,6 +54,25 @@ import Testing
         #expect(Set([first.token, second.token, third.token]).count == 3)
     }
 
+    /// How a consumer knows that the one before it was killed.
+    @Test func aLeaseThatWasNotGivenBackIsStillThere() throws {
+        let scene = try Scene()
+        #expect(try !scene.queue.isLeaseLeft())
+        guard case .granted(let first) = try claimed(scene, host: "a", milliseconds: 1) else {
+            throw Unanswered(text: "held")
+        }
+        // It runs out, and nobody gives it back.
+        #expect(
+            try waitUntil {
+                if case .granted = try claimed(scene, host: "b", milliseconds: 1) { return true }
+                return false
+            })
+        #expect(try scene.queue.isLeaseLeft())
+        guard case .granted(let last) = try claimed(scene, host: "b") else { throw Unanswered(text: "held") }
+        #expect(try scene.queue.release(token: first.token) == .fenced && scene.queue.isLeaseLeft())
+        #expect(try scene.queue.release(token: last.token) == .ok && !scene.queue.isLeaseLeft())
+    }
+
     @Test func anExpiredLeaseIsNobodys() throws {
         let scene = try Scene()
         guard case .granted(let first) = try claimed(scene, host: "a", milliseconds: 30) else {

@@ -25,11 +25,11 @@ import Testing
         var length: Int
         var trims: [Int] = []
 
-        init(length: Int, bounds: Consumer.Bounds = ConsumerGearTests.bounds) {
+        init(length: Int, bounds: Consumer.Bounds = ConsumerGearTests.bounds, isLeaseLeft: Bool = false) {
             consumer = Consumer(partition: Fixture.partition(3, 1), shard: ConsumerGearTests.shard, bounds: bounds)
             self.length = length
             let claim = Claim(token: 7, shard: ConsumerGearTests.shard, sealed: false, applied: [:])
-            handle(.claimed(.granted(claim), isRetired: false, newestEpoch: 3))
+            handle(.claimed(.granted(claim), isRetired: false, newestEpoch: 3, isLeaseLeft: isLeaseLeft))
             handle(.inspected(missing: [], unknown: [:]))
             handle(.checkpointed)
         }
@@ -167,6 +167,39 @@ import Testing
         driver.commit(2, milliseconds: Limits.transactionMilliseconds)
         driver.handle(.renewed(isFenced: false))
         #expect(driver.gather() == 8, "in time")
+    }
+
+    /// What lies at the head may be what the consumer before was killed over.
+    @Test func behindAKillTheReachBeginsBelowAPeekAndGrows() {
+        var bounds = Self.bounds
+        bounds.cautiousBytes = 10
+        var driver = Driver(length: 1_000, bounds: bounds, isLeaseLeft: true)
+        #expect(driver.next == .peek(skip: 0, bytes: 10, batches: 3))
+        for expected in [1, 4, 8, 8] {
+            #expect(driver.gather() == expected)
+            driver.commit(expected)
+        }
+        // Its own lease, which it has lost: nobody was killed.
+        _ = driver.gather()
+        driver.now += Limits.leaseMilliseconds / 3
+        driver.handle(.renewed(isFenced: true))
+        let claim = Claim(token: 8, shard: Self.shard, sealed: false, applied: [:])
+        driver.handle(.claimed(.granted(claim), isRetired: false, newestEpoch: 3, isLeaseLeft: true))
+        driver.handle(.inspected(missing: [], unknown: [:]))
+        driver.handle(.checkpointed)
+        #expect(driver.gather() == 8)
+    }
+
+    /// A head that is slow however little is taken of it is met with less and less, and never with more.
+    @Test func aSlowHeadIsTakenInTheSmallestPieces() {
+        var bounds = Self.bounds
+        bounds.cautiousBytes = 10
+        var driver = Driver(length: 1_000, bounds: bounds)
+        for expected in [2, 1, 1] {
+            #expect(driver.gather() == expected)
+            driver.commit(expected, milliseconds: 2 * Limits.transactionMilliseconds + 1)
+            driver.handle(.renewed(isFenced: false))
+        }
     }
 
     @Test func aFullDiskStartsAnewWithTheSmallest() {
