@@ -9,11 +9,7 @@ extension PartitionConsumer {
     func report(_ event: Consumer.Event) {
         switch event {
         case .applied(.commit(let applied)):
-            if applied.dead != .zero {
-                logger.error(
-                    "increments went to the dead letters",
-                    metadata: ["increments": "\(applied.dead.increments)", "file": "\(file.path)"])
-            }
+            tell(deadLetters.note(applied.dead.increments, now: MonotonicClock.milliseconds()))
             logger.debug(
                 "committed",
                 metadata: [
@@ -26,8 +22,15 @@ extension PartitionConsumer {
             if isLeaseLeft, machine.leaseToken == 0 {
                 logger.notice("the last consumer has not given its lease back: the first transactions are small")
             }
-        default: break
+        default: tell(deadLetters.note(0, now: MonotonicClock.milliseconds()))
         }
+    }
+
+    /// - Parameter dead: increments, nil if the log has been told of all or is to be spared for a while.
+    func tell(_ dead: UInt64?) {
+        guard let dead else { return }
+        logger.error(
+            "increments went to the dead letters", metadata: ["increments": "\(dead)", "file": "\(file.path)"])
     }
 
     /// What an event adds to the figures. Whether the consumer waits shows in the machine's next action.

@@ -31,6 +31,7 @@ final class PartitionConsumer {
     /// Whether Redis may know less of the file than it did: it went back, if ever, while nobody was connected.
     private var mayHaveGoneBack = false
     private var checkpoints = CheckpointWatch()
+    var deadLetters = DeadLetterNotice()
     /// Called with the length of the queue after each peek.
     var onPeek: (Int) -> Void = { _ in }
     /// How long it waits for something that time can mend before it fails.
@@ -61,7 +62,10 @@ final class PartitionConsumer {
     ///   it is not the file that belongs here.
     func run() throws(Failure) {
         // However it ends: whoever comes next need not wait for the lease to run out.
-        defer { release() }
+        defer {
+            tell(deadLetters.takeUntold())
+            release()
+        }
         while true {
             let action = machine.next(now: MonotonicClock.milliseconds())
             if stopRequest.isSet, isSafeToStop(before: action) { return }

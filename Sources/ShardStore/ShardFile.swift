@@ -81,8 +81,8 @@ public final class ShardFile {
     /// Applies `batches`, oldest first, in one transaction, by the rules of PROTOCOL.md. Batches that are in the file
     /// already are skipped, so the same list may be applied any number of times.
     ///
-    /// If sums that were folded in memory do not fit a counter, the transaction is rolled back and its head repeated
-    /// entry by entry, so `.foldingOverflows` is never returned. After any outcome but `.commit` nothing was written.
+    /// If very many increments do not fit their counters, the transaction is rolled back and its head repeated entry by
+    /// entry, so `.tooManyMisfits` is never returned. After any outcome but `.commit` nothing was written.
     /// A commit may cover only the first of `batches`, as it says.
     ///
     /// - Parameter timeMilliseconds: now, in ms since 1970; changed counters carry it.
@@ -91,7 +91,7 @@ public final class ShardFile {
     public func apply(_ batches: [[UInt8]], timeMilliseconds: UInt64) throws(StoreError) -> ApplyOutcome {
         try requireInPlace()
         let outcome = try apply(batches, timeMilliseconds, folding: true)
-        guard case .foldingOverflows = outcome else { return outcome }
+        guard case .tooManyMisfits = outcome else { return outcome }
         return try apply(ApplyRules<ShardTransaction>.head(of: batches), timeMilliseconds, folding: false)
     }
 

@@ -5,8 +5,11 @@
 // Idempotent increments count once per (idempotency key, key). Everything else is a sum.
 //
 // The work is folded: plain sums of many batches are added up in memory and written once per key, in key order,
-// because a commit costs the pages that it touches. If some sum would leave Int64 the caller rolls back and runs the
-// first of these batches again entry by entry, which finds out exactly which increments are the ones that do not fit.
+// because a commit costs the pages that it touches. Where the sum of a key would leave Int64 nothing of that key is
+// written; its entries are looked for in the batches again and added one by one, which finds out exactly which
+// increments are the ones that do not fit. So a counter that is full costs its own entries and one more walk over the
+// batches, and the other keys nothing. Should there be very many of such entries the caller rolls back and runs the
+// first of the batches alone, entry by entry.
 
 /// What an apply transaction did.
 public struct Applied: Hashable, Sendable {
@@ -29,8 +32,8 @@ public struct Applied: Hashable, Sendable {
 public enum ApplyOutcome: Hashable, Sendable {
     /// Commit.
     case commit(Applied)
-    /// Roll back and run again with `folding: false`, the `head` of the batches alone.
-    case foldingOverflows
+    /// Roll back and run again with `folding: false`, the `head` of the batches alone: too many entries do not fit.
+    case tooManyMisfits
     /// Roll back: the file is closed for ever.
     case retired
     /// Roll back and stop: an operator is needed.
@@ -69,6 +72,16 @@ public struct ApplyRules<Tables: ShardTables> {
     /// Records read or changed by this transaction.
     private var records: [StreamID: StreamRecord] = [:]
     private var changed: Set<StreamID> = []
+    /// What lies in `fold`, batch by batch.
+    private var folded: [FoldedBatch] = []
+
+    private struct FoldedBatch {
+        /// Among those of the transaction.
+        let index: Int
+        let header: BatchHeader
+        /// Of each entry, whether it was folded; nil if all were.
+        var taken: [Bool]?
+    }
 
     /// Applies `batches`, oldest first, within the transaction behind `tables`.
     ///
@@ -77,29 +90,29 @@ public struct ApplyRules<Tables: ShardTables> {
     /// - Parameters:
     ///   - partition: the file's own partition.
     ///   - time: now, in ms since 1970: what changed counters are stamped with.
-    ///   - folding: false only after `.foldingOverflows`, and then for the `head` of the batches.
+    ///   - folding: false only after `.tooManyMisfits`, and then for the `head` of the batches.
     ///   - keysMax: distinct keys at which no further batch is taken.
+    ///   - misfitsMax: entries of keys whose folded sum does not fit, beyond which folding is given up.
     public static func apply(
         _ batches: [[UInt8]], to tables: inout Tables, partition: PartitionID, time: UInt64, folding: Bool = true,
-        keysMax: Int = Limits.transactionKeys
+        keysMax: Int = Limits.transactionKeys, misfitsMax: Int = Limits.transactionMisfits
     ) throws(Tables.Failure) -> ApplyOutcome {
         if try tables.isRetired() { return .retired }
         var rules = ApplyRules(partition: partition, time: time, folding: folding)
         if folding { rules.fold.reserve(payloadBytes: batches.reduce(0) { $0 + $1.count }) }
-        for bytes in batches {
+        for (index, bytes) in batches.enumerated() {
             if rules.fold.count >= keysMax { break }
-            if let alarm = try rules.apply(bytes, &tables) {
+            if let alarm = try rules.apply(bytes, index, &tables) {
                 // What precedes it is sound: commit that, and meet the alarm at the head of the list.
                 if rules.outcome.committed.isEmpty { return .stop(alarm) }
                 break
             }
         }
-        if rules.fold.hasOverflow { return .foldingOverflows }
-        return try rules.finish(&tables) ? .commit(rules.outcome) : .foldingOverflows
+        return try rules.finish(batches, misfitsMax, &tables) ? .commit(rules.outcome) : .tooManyMisfits
     }
 
-    /// The batches that are applied entry by entry after `.foldingOverflows`, unsorted and each increment on its own:
-    /// few enough to find out in little time what does not fit. The others are folded the next time.
+    /// The batches that are applied entry by entry after `.tooManyMisfits`, unsorted and each increment on its own: few
+    /// enough to take little time. The others are folded the next time.
     public static func head(of batches: [[UInt8]]) -> [[UInt8]] {
         var bytes = 0
         return Array(
@@ -115,7 +128,9 @@ public struct ApplyRules<Tables: ShardTables> {
         self.folding = folding
     }
 
-    private mutating func apply(_ bytes: [UInt8], _ tables: inout Tables) throws(Tables.Failure) -> ApplyAlarm? {
+    private mutating func apply(
+        _ bytes: [UInt8], _ index: Int, _ tables: inout Tables
+    ) throws(Tables.Failure) -> ApplyAlarm? {
         let read = bytes.withUnsafeBytes { buffer in
             Result { () throws(BatchError) in try BatchHeader(reading: buffer) }
         }
@@ -123,12 +138,12 @@ public struct ApplyRules<Tables: ShardTables> {
         case .failure(.newerVersion(let version)): return .newerVersion(version)
         case .failure(.unreadable(let reason)): return .unreadable(reason)
         case .failure(.damaged(let header, _)), .success(let header):
-            return try apply(bytes, header, &tables)
+            return try apply(bytes, index, header, &tables)
         }
     }
 
     private mutating func apply(
-        _ bytes: [UInt8], _ header: BatchHeader, _ tables: inout Tables
+        _ bytes: [UInt8], _ index: Int, _ header: BatchHeader, _ tables: inout Tables
     ) throws(Tables.Failure) -> ApplyAlarm? {
         let stream = header.id.stream
         guard stream.partition == partition else { return .wrongPartition(header.id, expected: partition) }
@@ -137,7 +152,7 @@ public struct ApplyRules<Tables: ShardTables> {
         if header.id.sequence <= record.watermark {
             outcome.skippedBatches += 1
         } else {
-            let done = try count(bytes, header, after: record.through, &tables)
+            let done = try count(bytes, index, header, after: record.through, &tables)
             record.watermark = header.id.sequence
             record.through = header.cumulative
             record.applied += done.applied
@@ -162,7 +177,7 @@ public struct ApplyRules<Tables: ShardTables> {
 
     /// Counts the entries of one batch that is not below the watermark.
     private mutating func count(
-        _ bytes: [UInt8], _ header: BatchHeader, after through: Amount, _ tables: inout Tables
+        _ bytes: [UInt8], _ index: Int, _ header: BatchHeader, after through: Amount, _ tables: inout Tables
     ) throws(Tables.Failure) -> Done {
         let promised = header.cumulative - through
         var damage = "its entries do not add up to what its ledger says"
@@ -175,7 +190,7 @@ public struct ApplyRules<Tables: ShardTables> {
                         let lost = promised - batch.amount
                         guard try tables.settleLoss(before: header.id, amount: lost) else { return nil }
                     }
-                    return try count(batch, &tables)
+                    return try count(batch, index, &tables)
                 } catch { failure = error }
             } catch {
                 if case .damaged(_, let reason) = error { damage = reason }
@@ -192,18 +207,21 @@ public struct ApplyRules<Tables: ShardTables> {
         return Done(dead: promised)
     }
 
-    private mutating func count(_ batch: BatchReader, _ tables: inout Tables) throws(Tables.Failure) -> Done {
+    private mutating func count(
+        _ batch: BatchReader, _ index: Int, _ tables: inout Tables
+    ) throws(Tables.Failure) -> Done {
         guard let origin = batch.header.origin else {
-            if !folding || batch.header.groups > 0 { return try count(batch, routed: nil, &tables) }
+            if !folding || batch.header.groups > 0 { return try count(batch, index, routed: nil, &tables) }
             // Nearly every batch: nothing to claim, so nothing to ask for each entry.
             fold.add(batch)
+            folded.append(FoldedBatch(index: index, header: batch.header, taken: nil))
             return Done(applied: batch.amount)
         }
         let isCovered = try record(of: origin.stream, &tables).watermark >= origin.sequence
         if try isCovered ? true : tables.isLost(origin) { return Done(repeated: batch.amount) }
         let isForgotten = try origin.stream.partition.epoch <= tables.forgottenEpoch()
         return try count(
-            batch, routed: try claimKeys(of: batch, origin: origin, &tables), isForgotten: isForgotten, &tables)
+            batch, index, routed: try claimKeys(of: batch, origin: origin, &tables), isForgotten: isForgotten, &tables)
     }
 
     /// Claims each distinct key of a re-routed batch; true for those that no earlier part has counted.
@@ -221,10 +239,11 @@ public struct ApplyRules<Tables: ShardTables> {
     /// - Parameter isForgotten: whether nobody knows any more if it was counted before it was re-routed. Then each of
     ///   its increments is buried once, however often it still arrives.
     private mutating func count(
-        _ batch: BatchReader, routed: [Key: Bool]?, isForgotten: Bool = false, _ tables: inout Tables
+        _ batch: BatchReader, _ index: Int, routed: [Key: Bool]?, isForgotten: Bool = false, _ tables: inout Tables
     ) throws(Tables.Failure) -> Done {
         let header = batch.header
         var done = Done()
+        var taken: [Bool] = []
         try batch.forEach { entry throws(Tables.Failure) in
             let amount = Amount(increments: entry.increments, sum: Int128(entry.sum))
             let isRouted = routed.map { $0[Key(validated: Array(entry.key))] ?? false } ?? true
@@ -232,6 +251,7 @@ public struct ApplyRules<Tables: ShardTables> {
             if isRouted, let idempotencyKey = entry.idempotencyKey {
                 claim = try tables.claimIdempotent(idempotencyKey, key: entry.key, sent: header.frozenAt)
             }
+            if folding { taken.append(claim == .new && !isForgotten) }
             switch claim {
             case .repeated: done.repeated += amount
             case .new where isForgotten, .tooLate where isForgotten:
@@ -240,16 +260,14 @@ public struct ApplyRules<Tables: ShardTables> {
                     "epoch \(header.origin?.stream.partition.epoch ?? 0), from which it comes, was purged", &done,
                     &tables)
             case .new where try add(entry, &tables): done.applied += amount
-            case .new:
-                try setAside(
-                    entry, of: header.id, .overflow, "adding \(entry.sum) would leave the range of Int64", &done,
-                    &tables)
+            case .new: try setAside(misfit: entry, of: header.id, &done, &tables)
             case .tooLate:
                 try setAside(
                     entry, of: header.id, .late,
                     "it was sent at \(header.frozenAt), and claims from then have been forgotten", &done, &tables)
             }
         }
+        if folding { folded.append(FoldedBatch(index: index, header: header, taken: taken)) }
         return done
     }
 
@@ -259,11 +277,22 @@ public struct ApplyRules<Tables: ShardTables> {
             fold.add(entry.key, delta: entry.sum)
             return true
         }
+        return try write(entry, &tables)
+    }
+
+    private mutating func write(_ entry: BatchReader.Entry, _ tables: inout Tables) throws(Tables.Failure) -> Bool {
         if try tables.add(entry.sum, to: entry.key, time: time) {
             outcome.keys += 1
             return true
         }
         return false
+    }
+
+    private func setAside(
+        misfit entry: BatchReader.Entry, of batch: BatchID, _ done: inout Done, _ tables: inout Tables
+    ) throws(Tables.Failure) {
+        try setAside(
+            entry, of: batch, .overflow, "adding \(entry.sum) would leave the range of Int64", &done, &tables)
     }
 
     /// Puts what cannot be counted into the dead letters. The replay of a letter has one there already, which stays:
@@ -286,17 +315,72 @@ public struct ApplyRules<Tables: ShardTables> {
             time: time)
     }
 
-    /// Writes the folded sums and the records; false if a sum does not fit.
-    private mutating func finish(_ tables: inout Tables) throws(Tables.Failure) -> Bool {
-        outcome.keys += fold.count
-        let fits = try fold.drainInKeyOrder { key, sum throws(Tables.Failure) in
-            try tables.add(sum, to: key, time: time)
+    /// Writes the folded sums and the records; false if too much does not fit.
+    private mutating func finish(
+        _ batches: [[UInt8]], _ misfitsMax: Int, _ tables: inout Tables
+    ) throws(Tables.Failure) -> Bool {
+        var misfits = KeyTable()
+        try fold.drainInKeyOrder { key, sum throws(Tables.Failure) in
+            if let sum, try tables.add(sum, to: key, time: time) { return }
+            misfits.add(key, hash: XXH64.hash(key), delta: 0)
         }
-        if !fits { return false }
+        outcome.keys += fold.count - misfits.count
+        if !misfits.isEmpty, try !add(&misfits, of: batches, misfitsMax, &tables) { return false }
         for stream in changed {
             if let record = records[stream] { try tables.setRecord(record, of: stream) }
         }
         return true
+    }
+
+    /// Adds, one by one and in their order, the entries that were folded into sums that do not fit. They are in the
+    /// ledger as applied; those that are not are taken out again. False if there are more than `misfitsMax`.
+    private mutating func add(
+        _ keys: inout KeyTable, of batches: [[UInt8]], _ misfitsMax: Int, _ tables: inout Tables
+    ) throws(Tables.Failure) -> Bool {
+        var left = misfitsMax
+        for batch in folded {
+            var failure: Tables.Failure?
+            batches[batch.index].withUnsafeBytes { bytes in
+                do throws(Tables.Failure) {
+                    try add(&keys, of: batch, bytes, &left, &tables)
+                } catch { failure = error }
+            }
+            if let failure { throw failure }
+            if left < 0 { return false }
+        }
+        return true
+    }
+
+    private mutating func add(
+        _ keys: inout KeyTable, of batch: FoldedBatch, _ bytes: UnsafeRawBufferPointer, _ left: inout Int,
+        _ tables: inout Tables
+    ) throws(Tables.Failure) {
+        var done = Done()
+        var place = 0
+        try BatchReader.forEach(ofVerified: bytes, batch.header) { entry throws(Tables.Failure) in
+            let isFolded = batch.taken?[place] ?? true
+            place += 1
+            guard isFolded, left >= 0, keys.contains(entry.key, hash: XXH64.hash(entry.key)) else { return }
+            left -= 1
+            if left < 0 { return }
+            if try write(entry, &tables) { return }
+            try setAside(misfit: entry, of: batch.header.id, &done, &tables)
+        }
+        correct(batch.header.id.stream, done)
+    }
+
+    /// Takes what turned out to be repeated or dead out of what was taken for applied.
+    private mutating func correct(_ stream: StreamID, _ done: Done) {
+        let amount = done.repeated + done.dead
+        if amount == .zero { return }
+        guard var record = records[stream] else { preconditionFailure("a stream that was counted has a record") }
+        record.applied = record.applied - amount
+        record.repeated += done.repeated
+        record.dead += done.dead
+        records[stream] = record
+        outcome.applied = outcome.applied - amount
+        outcome.repeated += done.repeated
+        outcome.dead += done.dead
     }
 
     private mutating func record(

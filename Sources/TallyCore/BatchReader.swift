@@ -105,8 +105,22 @@ public struct BatchReader {
 
     /// Calls `body` with each entry, plain ones first, in the order in which they were written.
     public func forEach<Failure: Error>(_ body: (Entry) throws(Failure) -> Void) throws(Failure) {
+        try BatchReader.forEach(bytes, header, body)
+    }
+
+    /// Calls `body` with each entry of a batch of which a reader was made before, without verifying it again.
+    static func forEach<Failure: Error>(
+        ofVerified bytes: UnsafeRawBufferPointer, _ header: BatchHeader, _ body: (Entry) throws(Failure) -> Void
+    ) throws(Failure) {
+        let covered = UnsafeRawBufferPointer(rebasing: bytes.dropLast(BatchFormat.checksumBytes))
+        try forEach(covered, header, body)
+    }
+
+    private static func forEach<Failure: Error>(
+        _ bytes: UnsafeRawBufferPointer, _ header: BatchHeader, _ body: (Entry) throws(Failure) -> Void
+    ) throws(Failure) {
         var failure: Failure?
-        let complete = BatchReader.walk(bytes, header) { entry in
+        let complete = walk(bytes, header) { entry in
             do throws(Failure) { try body(entry) } catch { failure = error }
             return failure == nil
         }

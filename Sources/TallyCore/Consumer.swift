@@ -334,7 +334,7 @@ public struct Consumer {
             trim(requests(applied, batches)[...])
         case .retired: state = .stopped(.retired)
         case .stop(let alarm): state = .stopped(.alarm(alarm))
-        case .foldingOverflows: preconditionFailure("the store repeats a folding transaction itself")
+        case .tooManyMisfits: preconditionFailure("the store repeats such a transaction itself")
         }
     }
 

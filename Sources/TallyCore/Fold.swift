@@ -19,6 +19,8 @@ struct Fold {
         var sum: Int64
         let offset: UInt32
         let length: UInt16
+        /// Whether the sum left Int64 on the way: then it is of no use.
+        var overflows = false
 
         var range: Range<Int> { Int(offset)..<Int(offset) + Int(length) }
     }
@@ -39,8 +41,6 @@ struct Fold {
     private var arena: [UInt8] = []
     /// A power of two, at least a quarter of it free.
     private var slots = Array(repeating: Slot(), count: Self.smallestSlots)
-    /// Whether some sum left Int64 on the way: then this holds nothing of use.
-    private(set) var hasOverflow = false
 
     /// Whether slots are chosen by `KeyedHash`.
     private(set) var isKeyed = false
@@ -91,7 +91,7 @@ struct Fold {
         let index = Int(slots[slot].entry) - 1
         if index < 0 { return insert(key, hash, delta, slot) }
         let (sum, overflow) = entries[index].sum.addingReportingOverflow(delta)
-        if overflow { hasOverflow = true } else { entries[index].sum = sum }
+        if overflow { entries[index].overflows = true } else { entries[index].sum = sum }
     }
 
     @inline(__always)
@@ -150,28 +150,24 @@ struct Fold {
 
 // The order.
 extension Fold {
-    /// Calls `body` with each key and its sum, in byte order of the keys, until it returns false. Returns whether it
-    /// never did. The table can take no more afterwards: its slots are given up for the room to sort in.
+    /// Calls `body` with each key and its sum, in byte order of the keys; nil in place of a sum that left Int64 on the
+    /// way. The table can take no more afterwards: its slots are given up for the room to sort in.
     mutating func drainInKeyOrder<Failure: Error>(
-        _ body: (UnsafeRawBufferPointer, Int64) throws(Failure) -> Bool
-    ) throws(Failure) -> Bool {
+        _ body: (UnsafeRawBufferPointer, Int64?) throws(Failure) -> Void
+    ) throws(Failure) {
         slots = []
         let places = sorted()
         var failure: Failure?
-        let isComplete = arena.withUnsafeBytes { bytes in
+        arena.withUnsafeBytes { bytes in
             do throws(Failure) {
                 for place in places {
                     let entry = entries[Int(place.entry)]
-                    if try !body(UnsafeRawBufferPointer(rebasing: bytes[entry.range]), entry.sum) { return false }
+                    let key = UnsafeRawBufferPointer(rebasing: bytes[entry.range])
+                    try body(key, entry.overflows ? nil : entry.sum)
                 }
-                return true
-            } catch {
-                failure = error
-                return false
-            }
+            } catch { failure = error }
         }
         if let failure { throw failure }
-        return isComplete
     }
 
     private func sorted() -> [Place] {

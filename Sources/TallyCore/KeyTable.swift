@@ -64,6 +64,9 @@ public struct KeyTable {
         insert(key, hash: hash, delta: delta, increments: increments, slot: slot)
     }
 
+    /// Whether the key was added.
+    mutating func contains(_ key: UnsafeRawBufferPointer, hash: UInt64) -> Bool { slots[find(key, hash: hash)] > 0 }
+
     /// The slot that points to the key's newest entry, or the free one where it belongs.
     private mutating func find(_ key: UnsafeRawBufferPointer, hash: UInt64) -> Int {
         let mask = slots.count - 1

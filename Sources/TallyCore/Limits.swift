@@ -75,6 +75,9 @@ public enum Limits {
     public static let transactionBytes = 80 << 20
     public static let transactionBatches = 65_536
     public static let transactionKeys = 3_100_000
+    /// Entries for keys whose folded sum does not fit, beyond which a transaction is given up and its head applied
+    /// alone: each is a write of its own, and most are a dead letter.
+    public static let transactionMisfits = 65_536
     /// A transaction that took longer makes the next one no larger; one that took twice as long halves it. So it ends
     /// before its lease does, and before whoever waits for an empty queue takes it for stuck (60 s).
     public static let transactionMilliseconds: UInt64 = 12_500

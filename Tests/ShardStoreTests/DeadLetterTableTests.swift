@@ -16,8 +16,10 @@ import Testing
             [TestEntry("a", .max), TestEntry("a", 7), TestEntry("a", 7)])
         var damaged = one.make([TestEntry("b", 5)])
         damaged[damaged.count - 1] ^= 1
-        guard case .commit = try shard.apply([overflowing, damaged], timeMilliseconds: 5) else {
-            preconditionFailure("the batches were not committed")
+        for batch in [overflowing, damaged] {
+            guard case .commit = try shard.apply([batch], timeMilliseconds: 5) else {
+                preconditionFailure("the batches were not committed")
+            }
         }
         return (shard, damaged)
     }

@@ -41,14 +41,16 @@ struct ModelShard {
         }
     }
 
-    /// One transaction: sums by key if they all fit, else one entry after the other.
+    /// One transaction: a sum for each key where it fits, else one entry after the other.
     mutating func apply(_ batches: [ModelBatch]) {
         var folded = self
-        if folded.apply(batches, folding: true) { self = folded } else { _ = apply(batches, folding: false) }
+        let misfits = folded.apply(batches, entryByEntry: [])
+        if misfits.isEmpty { self = folded } else { _ = apply(batches, entryByEntry: misfits) }
     }
 
-    /// False, and the state of no use, if folding does not fit.
-    private mutating func apply(_ batches: [ModelBatch], folding: Bool) -> Bool {
+    /// The keys whose sums do not fit; then the state is of no use.
+    private mutating func apply(_ batches: [ModelBatch], entryByEntry: Set<[UInt8]>) -> Set<[UInt8]> {
+        var misfits: Set<[UInt8]> = []
         var sums: [[UInt8]: Int128] = [:]
         for batch in batches where batch.id.sequence == (records[batch.id.stream]?.watermark ?? 0) + 1 {
             var record = records[batch.id.stream] ?? .empty
@@ -63,10 +65,14 @@ struct ModelShard {
                     record.repeated += amount
                     continue
                 }
+                let folding = !entryByEntry.contains(entry.key)
                 let before = folding ? sums[entry.key, default: 0] : Int128(counters[entry.key] ?? 0)
                 let sum = before + Int128(entry.sum)
                 if Int64(exactly: sum) == nil {
-                    if folding { return false }
+                    if folding {
+                        misfits.insert(entry.key)
+                        continue
+                    }
                     record.dead += amount
                     deadLetters += 1
                     continue
@@ -77,10 +83,10 @@ struct ModelShard {
             records[batch.id.stream] = record
         }
         for (key, sum) in sums {
-            guard let value = Int64(exactly: Int128(counters[key] ?? 0) + sum) else { return false }
-            counters[key] = value
+            let value = Int64(exactly: Int128(counters[key] ?? 0) + sum)
+            if let value { counters[key] = value } else { misfits.insert(key) }
         }
-        return true
+        return misfits
     }
 
     /// The keys of a batch that no earlier part of its origin has counted.

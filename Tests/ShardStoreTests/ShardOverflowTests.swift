@@ -40,18 +40,16 @@ import Testing
         #expect(try shard.statistics().total == Int128(fits ? start + delta : start))
     }
 
-    /// A sum that does not fit costs one small transaction, not the long one that it was found in.
-    @Test func onlyTheFirstOfManyBatchesAreAppliedEntryByEntry() throws {
+    /// A full counter costs the others nothing: the transaction stays as long, and each of them is written once.
+    @Test func aFullCounterDoesNotShortenTheTransaction() throws {
         var one = BatchMaker(1)
         _ = try apply(one.make([TestEntry("full", .max)]))
         let padding = String(repeating: "x", count: 500)
         let entries = (0..<4_000).map { TestEntry("\(padding)\($0)", 1) }
         let batches = (0..<4).map { number in one.make(entries + (number == 1 ? [TestEntry("full", 1)] : [])) }
         let outcome = try #require(try shard.apply(batches, timeMilliseconds: 1).applied)
-        #expect(outcome.committed.map(\.sequence) == [2, 3, 4], "4 MiB of them")
+        #expect(outcome.committed.map(\.sequence) == [2, 3, 4, 5] && outcome.keys == 4_000)
         #expect(outcome.dead == Amount(increments: 1, sum: 1))
-        let rest = try #require(try shard.apply(batches, timeMilliseconds: 1).applied)
-        #expect(rest.skippedBatches == 3 && rest.committed.count == 4 && rest.dead == .zero)
         #expect(try value("full") == .max)
         #expect(try value("\(padding)7") == 4)
     }
@@ -87,12 +85,28 @@ import Testing
         #expect(try value("a") == .max - 1)
     }
 
-    @Test func theSecondPassStartsFromNothing() throws {
+    /// So many increments that do not fit are not done in one transaction.
+    @Test func ofVeryManyMisfitsTheFirstBatchesAreAppliedAlone() throws {
+        var one = BatchMaker(1)
+        let padding = String(repeating: "x", count: 20)
+        let keys = (0..<20_000).map { "\(padding)\($0)" }
+        _ = try apply(one.make(keys.map { TestEntry($0, .max) }))
+        let batches = (0..<Limits.transactionMisfits / 20_000 + 1).map { _ in one.make(keys.map { TestEntry($0, 1) }) }
+        #expect(batches.reduce(0) { $0 + $1.count } < Limits.peekBytes)
+        let long = batches + [one.make((0..<9_000).map { TestEntry(String(repeating: "y", count: 500) + "\($0)", 1) })]
+        let last = one.make([TestEntry("z", 1)])
+        let outcome = try #require(try shard.apply(long + [last], timeMilliseconds: 1).applied)
+        #expect(outcome.committed.count == long.count && outcome.dead.increments == 20_000 * UInt64(batches.count))
+        #expect(try shard.statistics().deadLetters == 20_000 * batches.count)
+        #expect(try #require(try shard.apply([last], timeMilliseconds: 1).applied).committed.count == 1)
+    }
+
+    @Test func claimsOfTheFoldStand() throws {
         var one = BatchMaker(1)
         let origin = BatchID(
             stream: StreamID(partition: PartitionID(epoch: 1, number: 0), producer: BatchMaker.producer(7)), sequence: 1
         )
-        // Claims of the first pass are rolled back with it: all of these count, but for what overflows.
+        // All of these count, but for what overflows.
         let applied = try apply(
             one.make([TestEntry("r", 1), TestEntry("x", .max)], origin: origin),
             one.make([TestEntry("x", 1)], groups: [("id", [TestEntry("i", 1)])]))

@@ -77,7 +77,7 @@ public final class ModelShard {
     /// One transaction, and its repetition entry by entry if folding does not fit, as the store does it.
     public func apply(_ batches: [[UInt8]], time: UInt64) -> ApplyOutcome {
         let outcome = attempt(batches, time: time, folding: true)
-        if case .foldingOverflows = outcome {
+        if case .tooManyMisfits = outcome {
             return attempt(ApplyRules<Tables>.head(of: batches), time: time, folding: false)
         }
         return outcome
