@@ -115,6 +115,17 @@ struct Channel {
         return now >= heardAt + (isAwaited ? Limits.storedHeartbeatMilliseconds : Limits.heartbeatMilliseconds)
     }
 
+    /// Refers to none of the tickets any more that nobody waits for.
+    mutating func forgetAbandoned(_ tickets: borrowing Tickets) {
+        func kept(_ wait: Wait) -> Wait? {
+            let awaited = wait.tickets.filter { tickets.isAwaited($0) }
+            return awaited.isEmpty ? nil : Wait(sequence: wait.sequence, tickets: awaited)
+        }
+        openTickets = openTickets.filter { tickets.isAwaited($0) }
+        queueWaits.replaceAll(kept)
+        storeWaits.replaceAll(kept)
+    }
+
     /// Redis may have lost what it confirmed: it is asked next.
     mutating func doubt() {
         isVerified = outbox.isEmpty

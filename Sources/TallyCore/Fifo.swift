@@ -27,9 +27,18 @@ struct Fifo<Element> {
             storage.removeFirst(head)
             head = 0
         } else if head == storage.count {
-            storage.removeAll(keepingCapacity: true)
+            // A queue that was long once should not hold its storage for ever.
+            storage.removeAll(keepingCapacity: storage.capacity <= Self.keptCapacityMax)
             head = 0
         }
         return element
+    }
+
+    private static var keptCapacityMax: Int { 1_024 }
+
+    /// Puts other elements in place of all, or none, in the same order.
+    mutating func replaceAll(_ transform: (Element) -> Element?) {
+        storage = storage[head...].compactMap(transform)
+        head = 0
     }
 }

@@ -22,6 +22,14 @@ public enum Limits {
     public static let idempotencyRetentionSeconds = 7 * 24 * 3600
     public static let waitMilliseconds: UInt64 = 5_000
 
+    /// What a request that waits for its level is reckoned with in the bound of the outbox: its ticket, who waits for
+    /// it and the answer that it is owed, in storage that grows by doubling; and what each partition that it waits for
+    /// adds.
+    public static let ticketBytes = 256
+    public static let ticketPartitionBytes = 16
+    /// Tickets for which nobody waits any more that are kept at most while fewer are waited for.
+    public static let abandonedTicketsMax = 1_024
+
     /// The most that a client may wait for its level.
     public static let waitMillisecondsMax: UInt64 = 60_000
 

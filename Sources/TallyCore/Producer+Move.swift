@@ -10,6 +10,7 @@ extension Producer {
     mutating func move(to new: Topology) {
         topology = new
         let old = resetChannels(new)
+        tickets.forgetAbandoned()
         let waiting = tickets.openSlots
         for channel in old {
             for index in 0..<channel.outbox.count { reroute(channel.outbox[index].batch, new.partitioner) }

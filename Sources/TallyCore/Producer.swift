@@ -16,7 +16,7 @@ public enum Refusal: Error, Hashable, Sendable {
     case draining
     /// Redis does not answer.
     case redisUnreachable
-    /// The batches that no shard has confirmed fill the node's bound.
+    /// The batches that no shard has confirmed, and the requests that wait for their level, fill the node's bound.
     case outboxFull
     case queueFull(partition: UInt32)
     /// The shard lacks batches that this producer has released, or Redis does not know yet that it has them.
@@ -136,7 +136,7 @@ public struct Producer {
         if let refusal = closedReason(now: now) { throw refusal }
         guard let partitioner = topology?.partitioner else { throw .noTopology }
         let bytes = increments.keyBytes + increments.count * BatchFormat.entryOverheadMax
-        if heldBytes + bytes > configuration.outboxBytes { throw .outboxFull }
+        if outboxBytes + bytes > configuration.outboxBytes { throw .outboxFull }
         try chooseDestinations(increments, partitioner, now)
         if let idempotencyKey {
             try addGroups(increments, idempotencyKey)
@@ -172,6 +172,9 @@ public struct Producer {
     public var heldBytes: Int {
         channels.reduce(0) { $0 + $1.heldBytes }
     }
+
+    /// What the bound of the outbox is compared with: that, and what waits for its level.
+    public var outboxBytes: Int { heldBytes + tickets.heldBytes }
 
     private mutating func chooseDestinations(
         _ increments: borrowing IncrementBuffer, _ partitioner: Partitioner, _ now: UInt64
@@ -219,8 +222,16 @@ public struct Producer {
 
     /// Nobody waits for the ticket any more. Returns the level reached so far, nil if it was acknowledged already.
     public mutating func abandon(_ ticket: Ticket) -> Level? {
-        tickets.abandon(ticket)
+        let level = tickets.abandon(ticket)
+        if tickets.hasLitter {
+            for index in channels.indices { channels[index].forgetAbandoned(tickets) }
+            tickets.forgetAbandoned()
+        }
+        return level
     }
+
+    /// Tickets that were neither acknowledged nor abandoned.
+    public var awaitedTickets: Int { tickets.awaitedCount }
 
     // MARK: Sending
 

@@ -57,7 +57,8 @@ extension Metric {
     public static let rollbacks = Metric(
         "tallymill_redis_rollbacks_total", .counter, "Times that Redis was found to have gone back in time, or emptied")
     public static let outboxBytes = Metric(
-        "tallymill_outbox_bytes", .gauge, "Bytes of increments and batches that no shard has confirmed")
+        "tallymill_outbox_bytes", .gauge,
+        "Bytes of increments and batches that no shard has confirmed, and of requests that wait")
     public static let pushes = Metric(
         "tallymill_push_seconds", .histogram, "Time from sending a flight of pushes to Redis until its last answer")
     public static let disconnections = Metric(

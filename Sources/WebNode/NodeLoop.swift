@@ -143,7 +143,7 @@ final class NodeLoop: IncrementService, @unchecked Sendable {
         let list = closed.isEmpty ? "" : #","closed":\#(closed.json)"#
         return Readiness(
             isReady: refusal == nil,
-            json: #"{"ready":\#(refusal == nil)\#(reason),"epoch":\#(epoch),"outbox_bytes":\#(producer.heldBytes)"#
+            json: #"{"ready":\#(refusal == nil)\#(reason),"epoch":\#(epoch),"outbox_bytes":\#(producer.outboxBytes)"#
                 + list + "}")
     }
 
@@ -168,8 +168,8 @@ final class NodeLoop: IncrementService, @unchecked Sendable {
         loop.loop.assertInLoop()
         return LoopReport(
             statistics: statistics, producer: producer.statistics, front: loop.statistics,
-            connections: loop.connectionCount, waiting: waiting.count { $0 != nil },
-            outboxBytes: producer.heldBytes, isConnected: producer.isConnected, topology: producer.topology,
+            connections: loop.connectionCount, waiting: producer.awaitedTickets,
+            outboxBytes: producer.outboxBytes, isConnected: producer.isConnected, topology: producer.topology,
             refusal: refusal(), refusalReason: producer.closedReason(now: loop.loop.now).map { RefusalReason($0) },
             closed: closed)
     }
@@ -238,12 +238,19 @@ final class NodeLoop: IncrementService, @unchecked Sendable {
 
     private func acknowledge() {
         producer.takeAcknowledged(into: &acknowledged)
-        for acknowledgement in acknowledged {
-            let slot = Int(acknowledgement.ticket.slot)
-            guard let request = waiting[slot], request.ticket == acknowledgement.ticket else { continue }
+        for reached in acknowledged {
+            let slot = Int(reached.ticket.slot)
+            guard slot < waiting.count, let asked = waiting[slot], asked.ticket == reached.ticket else { continue }
             waiting[slot] = nil
-            loop.complete(request.answer, .reached(acknowledgement.level))
+            loop.complete(asked.answer, .reached(reached.level))
         }
+        forgetAnswered()
+    }
+
+    /// What many requests needed that waited together is not kept for ever.
+    private func forgetAnswered() {
+        if acknowledged.count > Limits.abandonedTicketsMax { acknowledged = [] }
+        if producer.awaitedTickets == 0, waiting.count > Limits.abandonedTicketsMax { waiting = [] }
     }
 
     private func tick() {
@@ -276,6 +283,7 @@ final class NodeLoop: IncrementService, @unchecked Sendable {
             statistics.expired += 1
             loop.complete(request.answer, .reached(level))
         }
+        forgetAnswered()
     }
 
     /// One line when admission closes, one when it opens again.

@@ -28,7 +28,8 @@ public struct LoopReport: Sendable {
     public let connections: Int
     /// Requests that wait for their level.
     public let waiting: Int
-    /// Batches and increments that no shard has confirmed.
+    /// What is compared with the bound of the outbox: batches and increments that no shard has confirmed, and requests
+    /// that wait for their level.
     public let outboxBytes: Int
     public let isConnected: Bool
     public let topology: Topology?
