@@ -33,6 +33,8 @@ struct AnswerQueue {
     private var first = 0
     /// The sequence of `slots[0]`.
     private var base: UInt32 = 0
+    /// Of answers that are written and wait for earlier ones.
+    private(set) var writtenBytes = 0
 
     var isEmpty: Bool { first == slots.count }
     var count: Int { slots.count - first }
@@ -40,6 +42,7 @@ struct AnswerQueue {
     var nextSequence: UInt32 { base &+ UInt32(truncatingIfNeeded: slots.count) }
 
     mutating func append(_ slot: Slot) {
+        if case .written(let bytes) = slot.answer { writtenBytes += bytes.count }
         slots.append(slot)
     }
 
@@ -62,6 +65,7 @@ struct AnswerQueue {
     mutating func popReady() -> Slot? {
         guard isFirstReady else { return nil }
         let slot = slots[first]
+        if case .written(let bytes) = slot.answer { writtenBytes -= bytes.count }
         slots[first].answer = .pending
         first += 1
         if first == slots.count || first == 64 { forgetLeft() }

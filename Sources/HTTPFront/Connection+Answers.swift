@@ -86,6 +86,14 @@ extension Connection {
         if mode == .closed { return }
         updateReading()
         updateWait()
+        // In the next turn: others are not kept waiting by whoever sends many requests for much.
+        if canGoOn { front.goOnLater(self) }
+    }
+
+    /// The next turn of a connection that could not answer everything in the one before.
+    func goOn() {
+        resume()
+        flush()
     }
 
     /// An idle connection owns no buffer: who writes takes the loop's, and who is done gives it back.
@@ -124,6 +132,15 @@ extension Connection {
 
 extension Problem {
     static let draining = Problem(.serviceUnavailable, "the server is shutting down", retryAfterSeconds: 1)
+    static let noMemory = Problem(
+        .serviceUnavailable, "unfinished requests and answers that nobody takes fill the node's memory for them",
+        retryAfterSeconds: 1)
+    static func tooManyOfAddress(_ most: Int) -> Problem {
+        Problem(
+            .serviceUnavailable, "there are too many connections from this address: \(most) may be open",
+            retryAfterSeconds: 1)
+    }
+
     static let tooManyConnections = Problem(
         .serviceUnavailable, "there are too many connections", retryAfterSeconds: 1)
 }

@@ -13,6 +13,7 @@ extension Connection {
         guard front.canLinger, shutdown(descriptor, Int32(SHUT_WR)) == 0 else { return close() }
         mode = .lingering
         wait = .nothing
+        forgetInput()
         lingerEnd = front.beginLingering()
         front.setDeadline(index, front.lingerSilence, notAfter: lingerEnd)
         updateReading()
@@ -29,9 +30,13 @@ extension Connection {
         guard mode != .closed else { return }
         if mode == .lingering { front.endLingering() }
         mode = .closed
+        forgetInput()
+        output = []
+        noteMemory()
         if let watch { front.loop.unwatch(watch) }
         watch = nil
         Glibc.close(descriptor)
+        front.sockets?.closed(peer)
         front.unregister(index)
     }
 
@@ -48,7 +53,7 @@ extension Connection {
             return
         }
         // Requests that were not begun are not answered: the last answer says that it is the last.
-        if saved.isEmpty || !isReading {
+        if !answers.isEmpty, saved.isEmpty || !isReading {
             answers.closeAfterLast()
             mode = .ending
         }

@@ -49,6 +49,12 @@ final class Connection: DescriptorHandler {
     /// Of the request that `parser` is reading: what is left to its token, if that has a limit.
     @exclusivity(unchecked) var quota: Quota?
     var owesContinue = false
+    /// `saved` may begin with whole requests: there was no room for their answers.
+    @exclusivity(unchecked) var isHeldBack = false
+    /// What the loop's `memory` knows that this connection holds.
+    @exclusivity(unchecked) var notedBytes = 0
+    /// Whether it waits for memory to read on.
+    @exclusivity(unchecked) var isStarving = false
     @exclusivity(unchecked) var isReading = true
     /// False: the peer does not take our answers as fast as we make them.
     @exclusivity(unchecked) var isWritable = true
@@ -57,14 +63,28 @@ final class Connection: DescriptorHandler {
     var lingerEnd: UInt64 = 0
     var lingeredBytes = 0
 
-    init(front: LoopFront, descriptor: Int32) {
+    /// Whether it has brought increments that were admitted, or a known token; and in which sweep it did so last, or
+    /// began.
+    @exclusivity(unchecked) var isProven = false
+    @exclusivity(unchecked) var provenAt: UInt64 = 0
+    /// The how many-th connection of its loop it is.
+    let number: UInt64
+    /// Who is at the other end, if that is counted.
+    let peer: PeerAddress?
+
+    init(front: LoopFront, descriptor: Int32, peer: PeerAddress? = nil) {
         self.front = front
         self.descriptor = descriptor
+        self.peer = peer
+        number = front.nextNumber()
+        provenAt = front.sweeps
     }
 
     /// Begins to serve, or says why not.
-    func open() {
-        let obstacle = front.obstacle
+    ///
+    /// - Parameter refusal: why not, if that is known already.
+    func open(refusal: Problem? = nil) {
+        let obstacle = refusal ?? front.obstacle()
         if let obstacle, !front.canLinger { return turnAway(obstacle) }
         (index, generation) = front.register(self)
         do throws(Failure) {
@@ -84,6 +104,7 @@ final class Connection: DescriptorHandler {
         mode = .closed
         _ = output.withUnsafeBytes { send(descriptor, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL)) }  // or it is gone
         Glibc.close(descriptor)
+        front.sockets?.closed(peer)
     }
 
     // MARK: From the socket
@@ -127,6 +148,7 @@ final class Connection: DescriptorHandler {
             saved.append(contentsOf: bytes)
             processSaved()
         }
+        if mode == .open, heldInput > 0, front.memory.isFull { refuseForMemory() }
     }
 
     /// The peer sends no more; it may still wait for answers.
@@ -134,6 +156,7 @@ final class Connection: DescriptorHandler {
         inputEnded = true
         if mode == .lingering { return close() }
         mode = .ending
+        forgetInput()
         flush()
     }
 
@@ -143,7 +166,10 @@ final class Connection: DescriptorHandler {
     private func process(_ bytes: UnsafeRawBufferPointer) -> Int {
         var used = 0
         while mode == .open, used < bytes.count {
-            if answers.count >= front.limits.unansweredRequests { break }
+            if !hasRoom {
+                isHeldBack = true
+                break
+            }
             let rest = UnsafeRawBufferPointer(rebasing: bytes[used...])
             if parser.isFresh, let known = front.heads.find(rest) {
                 parser = RequestParser(known)
@@ -232,9 +258,8 @@ final class Connection: DescriptorHandler {
             if !front.increments.isEmpty { front.increments.removeAll() }
         case .livez: answer(Array(#"{"status":"ok"}"#.utf8), .json, .ok, persistence)
         case .readyz:
-            var readiness = front.service.readiness()
-            if front.isDraining { readiness = Readiness(isReady: false, json: #"{"status":"draining"}"#) }
-            answer(Array(readiness.json.utf8), .json, readiness.isReady ? .ok : .serviceUnavailable, persistence)
+            let readiness = front.readiness()
+            answer(readiness.json, .json, readiness.isReady ? .ok : .serviceUnavailable, persistence)
         case .ledger: answer(.ledger, .json, persistence)
         case .status: answer(.status, .json, persistence)
         case .metrics: answer(.metrics, .metrics, persistence)
@@ -248,7 +273,10 @@ final class Connection: DescriptorHandler {
 
     /// A page that this server has, or 404.
     private func answer(_ page: Page, _ type: ContentType, _ persistence: Persistence) {
-        guard let document = front.service.document(page) else {
+        if front.memory.isFull {
+            return answer(.noMemory, persistence, isHead: parser.head.method == .head)
+        }
+        guard let document = front.document(page) else {
             return answer(.nothingHere, persistence, isHead: parser.head.method == .head)
         }
         answer(document, type, .ok, persistence)
@@ -277,9 +305,12 @@ final class Connection: DescriptorHandler {
             idempotencyKey: idempotencyKey)
         let ticket = AnswerTicket(connection: index, generation: generation, sequence: answers.nextSequence)
         switch counting.submit(&front.increments, request, ticket) {
-        case .answered(let level): answer(count, level, asked: asked, persistence)
+        case .answered(let level):
+            prove()
+            answer(count, level, asked: asked, persistence)
         case .refused(let refusal): throw Problem(refusal)
         case .pending:
+            prove()
             answers.append(
                 .init(answer: .pending, count: count, asked: asked, persistence: persistence, quota: quota))
             if persistence == .closes { mode = .ending }

@@ -54,7 +54,14 @@ public enum Rejection: String, CaseIterable, Sendable {
 public struct FrontStatistics: Hashable, Sendable {
     public private(set) var rejected: [Rejection: UInt64] = [:]
 
+    /// Connections that were closed for others, because there were as many as there may be.
+    public private(set) var closedForOthers: UInt64 = 0
+
     public init() {}
+
+    mutating func countClosedForOther() {
+        closedForOthers += 1
+    }
 
     mutating func count(_ problem: Problem) {
         if problem.isOfService { return }
@@ -64,5 +71,6 @@ public struct FrontStatistics: Hashable, Sendable {
 
     public static func += (left: inout FrontStatistics, right: FrontStatistics) {
         left.rejected.merge(right.rejected, uniquingKeysWith: +)
+        left.closedForOthers += right.closedForOthers
     }
 }

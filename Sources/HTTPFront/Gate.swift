@@ -82,6 +82,7 @@ extension Connection {
     func judge(_ bytes: UnsafeRawBufferPointer) -> Problem? {
         guard let verdict = front.gate?.judge(parser.head, bytes, now: front.loop.now) else { return nil }
         quota = verdict.quota
+        if verdict.problem == nil, parser.head.route.scope != nil { prove() }
         return verdict.problem
     }
 

@@ -19,8 +19,26 @@ public struct HTTPLimits: Hashable, Sendable {
     public var increments = Limits.requestIncrements
     /// Requests of one connection that wait for their answer; then its bytes stay in the socket.
     public var unansweredRequests = Limits.unansweredRequests
+    /// Answers of one connection that its socket has not taken, or that wait for earlier ones: its requests are not
+    /// read beyond, until the peer takes what there is. One answer may be longer: it is written whole.
+    public var unsentBytes = Limits.unsentBytes
+    /// What the connections of all loops together may hold of unfinished requests and of answers that are not taken.
+    /// From three quarters on, connections that hold more than `ownBytes` are not read; after
+    /// `starvingMilliseconds` of that, and beyond all of it at once: 503 and closed. Each loop has its share, and room
+    /// for four of the longest requests at least.
+    public var memoryBytes = Limits.requestMemoryBytes
+    public var ownBytes = 16 << 10
+    public var starvingMilliseconds: UInt64 = 1_000
     /// Connections of all loops together: 503 and closed beyond.
     public var connections = 20_000
+
+    /// Where there are as many, one more closes another that is idle: the one that has been there longest of those that
+    /// brought neither admitted increments nor a known token, ...
+    /// ... or else the one whose last ones are longest ago, and longer than this.
+    public var spareMilliseconds: UInt64 = 10_000
+    /// Connections of one client address, of IPv6 one network of 64 bits: 503 and closed beyond. nil: as many as there
+    /// may be, for behind a proxy all clients have its address.
+    public var connectionsPerAddress: Int?
 
     /// From a request's first byte to the end of its head: 408 beyond.
     public var headMilliseconds: UInt64 = 10_000
@@ -46,6 +64,12 @@ public struct HTTPLimits: Hashable, Sendable {
     /// For `Prefer: wait`: what applies without it, and the most that it may ask for.
     public var waitMilliseconds = Limits.waitMilliseconds
     public var waitMillisecondsMax = Limits.waitMillisecondsMax
+
+    /// Sockets that are accepted beyond all that, to be told that there are too many. The next ones wait in the kernel.
+    public static let refusedSockets = 16
+
+    /// The most descriptors that clients of a server take.
+    public var socketsMax: Int { connections + lingeringConnections + Self.refusedSockets }
 
     public init() {}
 }

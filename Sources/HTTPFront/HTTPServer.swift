@@ -32,7 +32,8 @@ public final class HTTPServer: Sendable {
         let sockets = try ListeningSockets(address, isGuarded: access != nil)
         var loops: [LoopHandle] = []
         for index in 0..<eventLoops { loops.append(LoopHandle(index: index, loop: try EventLoop())) }
-        let listeners = sockets.descriptors.map { [loops] in Listener($0, loops) }
+        let open = OpenSockets(limits)
+        let listeners = sockets.descriptors.map { [loops] in Listener($0, loops, open) }
         self.address = sockets.address
         boundAddresses = sockets.bound
         self.loops = loops
@@ -42,7 +43,8 @@ public final class HTTPServer: Sendable {
             handle.loop.execute {
                 let service = makeService(handle)
                 let front = LoopFront(
-                    loop: handle.loop, of: eventLoops, limits: limits, access: access, service: service)
+                    loop: handle.loop, of: eventLoops, limits: limits, access: access, sockets: open,
+                    service: service)
                 handle.attach(front)
                 front.startSweeping()
             }

@@ -13,6 +13,13 @@ public protocol HTTPService: AnyObject {
 
     /// What stands on a page now; nil if this server has no such page.
     func document(_ page: Page) -> [UInt8]?
+
+    /// Another one makes pages that were written before too old to be shown.
+    var pageVersion: UInt64 { get }
+}
+
+extension HTTPService {
+    public var pageVersion: UInt64 { 0 }
 }
 
 /// What can be read of a role.

@@ -1,7 +1,8 @@
 // Accepts connections on the first loop and gives them to all loops in turn.
 //
 // When the process or the machine has no descriptors left, a listening socket stays readable and accepting would spin;
-// so it pauses until the next sweep and tries again. Who wants to connect waits in the kernel's queue meanwhile.
+// so it pauses until the next sweep and tries again. Who wants to connect waits in the kernel's queue meanwhile. The
+// same where the server has as many sockets as it may have: other descriptors of the process are not for clients.
 
 import CPlatform
 import Glibc
@@ -15,14 +16,16 @@ final class Listener: DescriptorHandler, @unchecked Sendable {
 
     private let descriptor: Int32
     private let loops: [LoopHandle]
+    private let sockets: OpenSockets
     private var watch: Watch?
     private var isOpen = true
     private var nextLoop = 0
     private var pause: RepeatedWork?
 
     /// - Parameter descriptor: owned from now on.
-    init(_ descriptor: Int32, _ loops: [LoopHandle]) {
+    init(_ descriptor: Int32, _ loops: [LoopHandle], _ sockets: OpenSockets) {
         self.descriptor = descriptor
+        self.sockets = sockets
         self.loops = loops
     }
 
@@ -47,6 +50,7 @@ final class Listener: DescriptorHandler, @unchecked Sendable {
 
     func isReady(_ events: IOEvents) {
         for _ in 0..<Self.acceptsMax {
+            if !sockets.hasRoom { return startLater() }
             let accepted = tm_accept(descriptor)
             if accepted >= 0 {
                 deal(accepted)
@@ -65,8 +69,9 @@ final class Listener: DescriptorHandler, @unchecked Sendable {
         setsockopt(descriptor, Int32(IPPROTO_TCP), TCP_NODELAY, &one, socklen_t(MemoryLayout<Int32>.size))
         let handle = loops[nextLoop]
         nextLoop = (nextLoop + 1) % loops.count
-        if handle === loops[0] { return handle.attachedFront.adopt(descriptor) }
-        handle.loop.execute { handle.attachedFront.adopt(descriptor) }
+        let (peer, refusal) = sockets.opened(descriptor)
+        if handle === loops[0] { return handle.attachedFront.adopt(descriptor, peer: peer, refusal: refusal) }
+        handle.loop.execute { handle.attachedFront.adopt(descriptor, peer: peer, refusal: refusal) }
     }
 
     private func startLater() {

@@ -35,6 +35,8 @@ final class LoopFront {
     private let lingeringMax: Int
     /// nil: everybody may do everything.
     @exclusivity(unchecked) var gate: Gate?
+    /// The sockets of all loops; nil without a network.
+    let sockets: OpenSockets?
     /// The limits in milliseconds as numbers of sweeps.
     let idlePatience: Patience
     let headPatience: Patience
@@ -57,19 +59,36 @@ final class LoopFront {
 
     @exclusivity(unchecked) private var entries: [Entry] = []
     private var freeEntries: [UInt32] = []
+    private var pages = PageCache()
+    /// What the connections hold.
+    @exclusivity(unchecked) private(set) var memory: RequestMemory
+    /// Connections that are not read for want of memory, each with the sweep at which its patience ends.
+    private var starving: [(connection: Connection, end: UInt64)] = []
+    private let starvingPatience: Patience
+    /// Whether `feed` follows in this turn.
+    private var isFeeding = false
+    /// Connections that go on with what they have read in the next turn.
+    private var held: [Connection] = []
     /// Connections with answers that were completed outside a read; they are flushed together.
     private var unflushed: [Connection] = []
-    private var sweeps: UInt64 = 0
+    private(set) var sweeps: UInt64 = 0
+    private var lastNumber: UInt64 = 0
+    private var spares = SpareConnections()
+    let sparePatience: Patience
     private var sweeping: RepeatedWork?
     private var whenEmpty: [() -> Void] = []
 
     /// - Parameter loops: how many share the limits.
-    init(loop: EventLoop, of loops: Int, limits: HTTPLimits, access: Access?, service: any HTTPService) {
+    init(
+        loop: EventLoop, of loops: Int, limits: HTTPLimits, access: Access?,
+        sockets: OpenSockets? = nil, service: any HTTPService
+    ) {
         self.loop = loop
         self.limits = limits
         connectionsMax = (limits.connections + loops - 1) / loops
         lingeringMax = (limits.lingeringConnections + loops - 1) / loops
         gate = access.map { Gate($0) }
+        self.sockets = sockets
         self.service = service
         counting = service as? any IncrementService
         idlePatience = Patience(limits.idleMilliseconds, limits)
@@ -79,6 +98,9 @@ final class LoopFront {
         lingerPatience = Patience(limits.lingerMilliseconds, limits)
         lingerDrainPatience = Patience(limits.lingerDrainMilliseconds, limits)
         reader = IncrementReader(limits: limits)
+        memory = RequestMemory(limits, loops: loops)
+        starvingPatience = Patience(limits.starvingMilliseconds, limits)
+        sparePatience = Patience(limits.spareMilliseconds, limits)
     }
 
     deinit { input.deallocate() }
@@ -86,15 +108,31 @@ final class LoopFront {
     // MARK: Connections
 
     /// Serves a socket that was accepted, and owns it from now on.
-    func adopt(_ descriptor: Int32) {
+    ///
+    /// - Parameters:
+    ///   - peer: who is at its other end, if that is counted.
+    ///   - refusal: why it is not to be served.
+    func adopt(_ descriptor: Int32, peer: PeerAddress? = nil, refusal: Problem? = nil) {
         loop.assertInLoop()
-        Connection(front: self, descriptor: descriptor).open()
+        Connection(front: self, descriptor: descriptor, peer: peer).open(refusal: refusal)
     }
 
-    /// Why no connection can be served now.
-    var obstacle: Problem? {
+    /// Why no connection can be served now, when there is none that can be closed for it.
+    func obstacle() -> Problem? {
         if isDraining { return .draining }
-        return connectionCount - lingeringCount >= connectionsMax ? .tooManyConnections : nil
+        if connectionCount - lingeringCount < connectionsMax { return nil }
+        guard let spare = spares.next(sweep: sweeps, of: { entries.compactMap(\.connection) }) else {
+            return .tooManyConnections
+        }
+        spare.close()
+        statistics.countClosedForOther()
+        return nil
+    }
+
+    /// The number of one more connection.
+    func nextNumber() -> UInt64 {
+        lastNumber += 1
+        return lastNumber
     }
 
     /// A place for `connection`.
@@ -139,6 +177,37 @@ final class LoopFront {
     /// At which sweep lingering that begins now ends.
     var lingerEnd: UInt64 { sweeps + (isDraining ? lingerDrainPatience : lingerPatience).sweeps }
 
+    // MARK: Memory
+
+    func memoryChanged(by bytes: Int) {
+        memory.change(by: bytes)
+        if starving.isEmpty || memory.isTight || isFeeding { return }
+        isFeeding = true
+        loop.whenIdle(withinMilliseconds: 0) {
+            self.isFeeding = false
+            self.feed()
+        }
+    }
+
+    /// The connection reads on when there is memory, or is refused when its patience ends.
+    func starve(_ connection: Connection) {
+        starving.append((connection, sweeps + starvingPatience.sweeps))
+    }
+
+    /// Lets those that starve read on, as long as there is memory; ends the wait of the others whose time is up.
+    private func feed() {
+        var waiting: [(connection: Connection, end: UInt64)] = []
+        swap(&waiting, &starving)
+        for (connection, end) in waiting where connection.isStarving && connection.mode == .open {
+            if memory.isTight, end <= sweeps { connection.refuseForMemory() }
+            if memory.isTight, end > sweeps {
+                starving.append((connection, end))
+            } else {
+                connection.flush()
+            }
+        }
+    }
+
     // MARK: Answers
 
     /// Answers the request of `ticket`; nothing happens when it is gone.
@@ -165,6 +234,30 @@ final class LoopFront {
         }
     }
 
+    /// Calls `goOn` of the connection in the next turn.
+    func goOnLater(_ connection: Connection) {
+        if held.isEmpty { loop.whenIdle(withinMilliseconds: 0) { self.goOn() } }
+        held.append(connection)
+    }
+
+    private func goOn() {
+        var connections: [Connection] = []
+        swap(&connections, &held)
+        for connection in connections { connection.goOn() }
+    }
+
+    // MARK: Pages
+
+    /// What stands on a page now, or did in this turn; nil if this server has no such page.
+    func document(_ page: Page) -> [UInt8]? {
+        pages.document(page, turn: loop.turns, version: service.pageVersion) { service.document(page) }
+    }
+
+    func readiness() -> (json: [UInt8], isReady: Bool) {
+        if isDraining { return (Array(#"{"status":"draining"}"#.utf8), false) }
+        return pages.readiness(turn: loop.turns) { service.readiness() }
+    }
+
     // MARK: Deadlines
 
     /// Until `closeAll`.
@@ -189,6 +282,7 @@ final class LoopFront {
     private func sweep() {
         sweeps += 1
         writer.updateDate()
+        if !starving.isEmpty { feed() }
         for index in entries.indices where entries[index].deadline <= sweeps {
             entries[index].deadline = .max
             entries[index].connection?.timeIsUp()

@@ -35,7 +35,8 @@ enum Status: UInt16, CaseIterable {
                 + " parameter; increments in both query and body; a level, `Prefer: wait` or `Idempotency-Key` that is"
                 + " none"
         case .unauthorized: "no token, or one that the node does not know"
-        case .forbidden: "a token without the scope"
+        case .forbidden:
+            "a token without the scope"
         case .notFound: "there is nothing at this path"
         case .methodNotAllowed: "another method is needed: see `Allow`"
         case .requestTimeout: "the head took longer than 10 s or the body longer than 30 s"
@@ -54,7 +55,8 @@ enum Status: UInt16, CaseIterable {
         case .serviceUnavailable:
             "Redis is down, refuses, is another cluster's, or has settings that do not keep the promises; no cluster"
                 + " is published; a backlog is over its limit; a shard lacks what it had; `repair` is due; another"
-                + " process has this node's identity; too many connections; draining. With `Retry-After`"
+                + " process has this node's identity; too many connections; no memory for unfinished requests;"
+                + " draining. With `Retry-After`"
         case .versionNotSupported: "another version than HTTP/1.1 and HTTP/1.0"
         }
     }

@@ -21,15 +21,25 @@ struct SocketAddress: Hashable {
 
     /// Where a socket is bound; nil if it is not, or of another family.
     init?(boundTo descriptor: Int32) {
+        self.init { getsockname(descriptor, $0, $1) }
+    }
+
+    /// Who is at the other end of a socket; nil if it is not connected, or of another family.
+    init?(connectedTo descriptor: Int32) {
+        self.init { getpeername(descriptor, $0, $1) }
+    }
+
+    private init?(_ ask: (UnsafeMutablePointer<sockaddr>, UnsafeMutablePointer<socklen_t>) -> Int32) {
         bytes = [UInt8](repeating: 0, count: MemoryLayout<sockaddr_storage>.size)
         var size = socklen_t(bytes.count)
         let result = bytes.withUnsafeMutableBytes { bytes -> Int32 in
             guard let base = bytes.baseAddress else { return -1 }
-            return getsockname(descriptor, base.assumingMemoryBound(to: sockaddr.self), &size)
+            return ask(base.assumingMemoryBound(to: sockaddr.self), &size)
         }
         guard result == 0 else { return nil }
         bytes.removeSubrange(Int(size)...)
         family = bytes.withUnsafeBytes { Int32($0.loadUnaligned(as: sa_family_t.self)) }
+        guard family == AF_INET || family == AF_INET6 else { return nil }
     }
 
     /// Everything that the host of `endpoint` stands for, each once, in the resolver's order.
@@ -71,6 +81,13 @@ struct SocketAddress: Hashable {
 
     /// The bytes of the address alone.
     private var host: ArraySlice<UInt8> { family == AF_INET ? bytes[4..<8] : bytes[8..<24] }
+
+    /// An IPv4 address, also as IPv6 writes it, or the first 64 bits of an IPv6 address.
+    var networkBits: UInt64 {
+        let isMapped = family == AF_INET6 && host.prefix(12).elementsEqual([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF])
+        let bits = family == AF_INET || isMapped ? host.suffix(4) : host.prefix(8)
+        return bits.reduce(0) { $0 << 8 | UInt64($1) }
+    }
 
     /// 127.0.0.0/8 and ::1. The unspecified addresses are not: they stand for all.
     var isLoopback: Bool {

@@ -17,10 +17,14 @@ public enum Limits {
     public static let queueBytes = 256 << 20
     public static let batchBytes = 1 << 20
     public static let requestBodyBytes = 1 << 20
+    public static let requestMemoryBytes = 128 << 20
     public static let requestIncrements = 10_000
     public static let unansweredRequests = 128
     public static let idempotencyRetentionSeconds = 7 * 24 * 3600
     public static let waitMilliseconds: UInt64 = 5_000
+
+    /// Answers of one connection that the client has not taken: fixed. So much at once fills a link; more is memory.
+    public static let unsentBytes = 256 << 10
 
     /// What a request that waits for its level is reckoned with in the bound of the outbox: its ticket, who waits for
     /// it and the answer that it is owed, in storage that grows by doubling; and what each partition that it waits for

@@ -7,7 +7,8 @@ public import Tokens
 
 /// A running admin listener.
 public final class AdminServer: Sendable {
-    private static let connectionsMax = 64
+    /// Connections that are served, and as many that have their last answer.
+    public static let connectionsMax = 64
     private let server: HTTPServer
 
     /// Where it listens, with the port that the system chose if 0 was asked for.
@@ -17,12 +18,18 @@ public final class AdminServer: Sendable {
 
     /// Listens and serves.
     ///
-    /// - Parameter tokens: demanded, with the scope admin, unless only this machine reaches the address.
+    /// - Parameters:
+    ///   - tokens: demanded, with the scope admin, unless only this machine reaches the address.
+    ///   - connectionsMax: lower where there are few descriptors.
     /// - Throws: 69 if the address cannot be had, 74 if the system has no descriptors left, 78 if other machines reach
     ///   the address and there are no tokens.
-    public init(on address: Endpoint, _ board: StatusBoard, _ tokens: Access?) throws(Failure) {
+    public init(
+        on address: Endpoint, _ board: StatusBoard, _ tokens: Access?,
+        connectionsMax: Int = AdminServer.connectionsMax
+    ) throws(Failure) {
         var limits = HTTPLimits()
-        limits.connections = Self.connectionsMax
+        limits.connections = connectionsMax
+        limits.lingeringConnections = connectionsMax
         do throws(Failure) {
             server = try HTTPServer(
                 on: address, eventLoops: 1, limits: limits, access: address.isLoopback ? nil : tokens

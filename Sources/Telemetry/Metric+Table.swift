@@ -45,6 +45,9 @@ extension Metric {
         "tallymill_level_waits_expired_total", .counter,
         "Requests answered with 202: their wait ran out below their level")
     public static let connections = Metric("tallymill_connections", .gauge, "Open connections of clients")
+    public static let connectionsClosed = Metric(
+        "tallymill_connections_closed_for_others_total", .counter,
+        "Idle connections closed because one more came and there were as many as there may be")
     public static let batches = Metric("tallymill_batches_total", .counter, "Batches made of increments")
     public static let batchEntries = Metric(
         "tallymill_batch_entries_total", .counter, "Entries of these batches: one a key, or a key and idempotency key")
@@ -113,6 +116,7 @@ extension Metric {
     /// On the page of a web node alone.
     public static let ofNode = [
         requestsAccepted, requestsRejected, partitionsClosed, incrementsAccepted, waiting, waitsExpired, connections,
+        connectionsClosed,
         batches, batchEntries, gearRatio, replays, duplicates, rollbacks, outboxBytes, pushes, disconnections, epoch,
     ]
 

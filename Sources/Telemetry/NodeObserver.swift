@@ -103,6 +103,7 @@ struct NodeFigures: Sendable {
     private(set) var rollbacks: UInt64 = 0
     private(set) var waiting = 0
     private(set) var connections = 0
+    private(set) var closedForOthers: UInt64 = 0
     private(set) var outboxBytes = 0
     /// Why all requests are refused on one loop at least.
     private(set) var refusal: String?
@@ -136,6 +137,7 @@ struct NodeFigures: Sendable {
         }
         closed.sort { $0.partition < $1.partition }
         // All reasons, also those that have not occurred: a rate needs a beginning.
+        closedForOthers = front.closedForOthers
         rejected = Rejection.allCases.map { ($0.rawValue, front.rejected[$0] ?? 0) }
         rejected += RefusalReason.allCases.map { ($0.rawValue, refused[$0] ?? 0) }
     }
@@ -155,6 +157,7 @@ struct NodeFigures: Sendable {
         page.add(.waiting, .count(waiting))
         page.add(.waitsExpired, .whole(expired))
         page.add(.connections, .count(connections))
+        page.add(.connectionsClosed, .whole(closedForOthers))
         page.add(.batches, .whole(producer.batches))
         page.add(.batchEntries, .whole(producer.entries))
         page.add(.replays, .whole(producer.replays))

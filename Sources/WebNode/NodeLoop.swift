@@ -163,6 +163,9 @@ final class NodeLoop: IncrementService, @unchecked Sendable {
         return Array(producer.ledger(loop: loop.index, of: loops).json.utf8)
     }
 
+    /// Redis may know of every batch that was ever made.
+    var pageVersion: UInt64 { producer.statistics.batches &+ UInt64(producer.topology?.epoch ?? 0) << 40 }
+
     /// Everything that can be told of this loop.
     func report() -> LoopReport {
         loop.loop.assertInLoop()

@@ -53,8 +53,10 @@ struct WebOptions: ParsableArguments {
     @Option(help: .setting(.batchBytes)) var batchBytes: String?
     @Option(help: .setting(.requestBodyBytes)) var requestBodyBytes: String?
     @Option(help: .setting(.requestIncrements)) var requestIncrements: String?
+    @Option(help: .setting(.requestMemoryBytes)) var requestMemoryBytes: String?
     @Option(help: .setting(.unansweredRequests)) var unansweredRequests: String?
     @Option(help: .setting(.maxConnections)) var maxConnections: String?
+    @Option(help: .setting(.connectionsPerAddress)) var connectionsPerAddress: String?
 
     func add(to flags: inout Flags) {
         flags.set(.listen, listen)
@@ -64,8 +66,10 @@ struct WebOptions: ParsableArguments {
         flags.set(.batchBytes, batchBytes)
         flags.set(.requestBodyBytes, requestBodyBytes)
         flags.set(.requestIncrements, requestIncrements)
+        flags.set(.requestMemoryBytes, requestMemoryBytes)
         flags.set(.unansweredRequests, unansweredRequests)
         flags.set(.maxConnections, maxConnections)
+        flags.set(.connectionsPerAddress, connectionsPerAddress)
     }
 }
 

@@ -87,7 +87,10 @@ enum ResourceLimits {
     static var processors: Int { max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN))) }
 
     /// Raises the soft limit of open files to the hard one: every connection is a file.
-    static func raiseOpenFiles() throws(Failure) {
+    ///
+    /// - Returns: that limit.
+    @discardableResult
+    static func raiseOpenFiles() throws(Failure) -> Int {
         var limit = rlimit()
         guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else {
             throw Failure(cannot: "read the limit of open files", errno: errno, code: .failure)
@@ -96,5 +99,6 @@ enum ResourceLimits {
         guard setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else {
             throw Failure(cannot: "raise the limit of open files", errno: errno, code: .failure)
         }
+        return Int(clamping: limit.rlim_cur)
     }
 }

@@ -24,12 +24,18 @@ struct RoleWatch {
     /// - Parameters:
     ///   - defaultPort: of the admin listener, if the settings name none.
     ///   - tokens: demanded outside loopback.
+    ///   - connectionsMax: of the admin listener.
     /// - Throws: 69 if the address cannot be had, 78 if others could reach it without a token.
-    init(_ session: Session, defaultPort: Int, _ tokens: Access?, logger: Logger) throws(Failure) {
+    init(
+        _ session: Session, defaultPort: Int, _ tokens: Access?, connectionsMax: Int = AdminServer.connectionsMax,
+        logger: Logger
+    ) throws(Failure) {
         let port = session.settings.optionalInteger(.adminPort) ?? defaultPort
         notify = Notify(environment: Environment.current)
         self.logger = logger
-        admin = try AdminServer(on: Endpoint(host: session.settings.text(.adminHost), port: port), board, tokens)
+        admin = try AdminServer(
+            on: Endpoint(host: session.settings.text(.adminHost), port: port), board, tokens,
+            connectionsMax: connectionsMax)
         logger.info("administration", metadata: Self.addresses(admin.address, admin.boundAddresses))
     }
 

@@ -48,14 +48,16 @@ struct WebCommand: ParsableCommand {
     private func serve(
         _ session: Session, _ signals: SignalWaiter, _ reload: inout Reload, _ logger: Logger
     ) throws(Failure) -> ServiceKit.ExitCode {
-        try ResourceLimits.raiseOpenFiles()
+        let (http, adminConnections) = try Self.limits(session.settings, logger)
         let listen = session.settings.endpoint(.listen)
         let tokens = try session.access()
-        var watch = try RoleWatch(session, defaultPort: RoleWatch.port(besideWeb: listen.port), tokens, logger: logger)
+        var watch = try RoleWatch(
+            session, defaultPort: RoleWatch.port(besideWeb: listen.port), tokens, connectionsMax: adminConnections,
+            logger: logger)
         let access = try session.redis(clientName: "tallymill-web")
         _ = try access.connect(waitingMilliseconds: RedisAccess.startMilliseconds)
         let node = try WebNode.start(
-            configuration(session.settings, access, tokens, session.given), logger: logger)
+            configuration(session.settings, http, access, tokens, session.given), logger: logger)
         var fields = RoleWatch.addresses(node.address, node.boundAddresses)
         fields["redis"] = "\(access.place)"
         logger.info("listening", metadata: fields)
@@ -125,21 +127,55 @@ struct WebCommand: ParsableCommand {
                 + " were told is lost.")
     }
 
-    private func configuration(
-        _ settings: Settings, _ access: RedisAccess, _ tokens: Access?, _ given: GivenOptions
-    ) -> WebNode.Configuration {
+    /// What clients may use, within the limit of open files; and the connections of the admin listener.
+    private static func limits(_ settings: Settings, _ logger: Logger) throws(Failure) -> (HTTPLimits, admin: Int) {
         var http = HTTPLimits()
         http.bodyBytes = settings.bytes(.requestBodyBytes)
+        http.memoryBytes = settings.bytes(.requestMemoryBytes)
         http.increments = settings.integer(.requestIncrements)
         http.unansweredRequests = settings.integer(.unansweredRequests)
         http.connections = settings.integer(.maxConnections)
+        http.connectionsPerAddress = settings.optionalInteger(.connectionsPerAddress)
+        let asked = http.connections
+        let files = try ResourceLimits.raiseOpenFiles()
+        let loops = eventLoops(settings)
+        guard
+            let budget = DescriptorBudget(
+                descriptors: files, eventLoops: loops, http: http, adminConnections: AdminServer.connectionsMax)
+        else {
+            let least = DescriptorBudget.least(
+                eventLoops: loops, http: http, adminConnections: AdminServer.connectionsMax)
+            throw Failure(
+                .configuration, "\(files) open files are too few for a web node with \(loops) event loops",
+                advice: "Allow \(least) at least: LimitNOFILE= in its unit, `ulimit -n` by hand.")
+        }
+        http.connections = budget.connections
+        http.lingeringConnections = budget.lingeringConnections
+        if budget.connections < asked {
+            logger.warning(
+                "the limit of open files allows fewer connections than --max-connections",
+                metadata: [
+                    "connections": "\(budget.connections)", "max-connections": "\(asked)", "open files": "\(files)",
+                    "advice": "Raise the limit: LimitNOFILE= in the unit, `ulimit -n` by hand.",
+                ])
+        }
+        return (http, budget.adminConnections)
+    }
+
+    private static func eventLoops(_ settings: Settings) -> Int {
+        settings.optionalInteger(.eventLoops) ?? ResourceLimits.processors
+    }
+
+    private func configuration(
+        _ settings: Settings, _ http: HTTPLimits, _ access: RedisAccess, _ tokens: Access?, _ given: GivenOptions
+    ) -> WebNode.Configuration {
         var producer = Producer.Configuration()
         producer.outboxBytes = settings.bytes(.outboxBytes)
         producer.queueBytes = settings.bytes(.queueBytes)
         producer.batchBytes = settings.bytes(.batchBytes)
         var configuration = WebNode.Configuration(
             address: settings.endpoint(.listen),
-            eventLoops: settings.optionalInteger(.eventLoops) ?? ResourceLimits.processors, http: http,
+            eventLoops: Self.eventLoops(settings), http: http,
             producer: producer, link: access.link, names: access.names)
         configuration.access = tokens
         configuration.given = given

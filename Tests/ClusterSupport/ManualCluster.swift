@@ -86,14 +86,18 @@ public final class ManualCluster {
     // MARK: Roles
 
     /// Starts a web node without waiting for it; its number.
+    ///
+    /// - Parameter filesMax: how many files it may open, if that is not what the test may.
     @discardableResult
-    public func startWeb(options: [String] = [], environment: [String: String] = [:]) throws(HarnessError) -> Int {
+    public func startWeb(
+        options: [String] = [], environment: [String: String] = [:], filesMax: Int? = nil
+    ) throws(HarnessError) -> Int {
         let port = try Loopback.freePort()
         ports.append(port)
+        var line = [try TestEnvironment.binary(), "web", "--listen", "127.0.0.1:\(port)"] + place + options
+        if let filesMax { line = [try TestEnvironment.program("prlimit"), "--nofile=\(filesMax):\(filesMax)"] + line }
         webs.append(
-            try RunningProcess(
-                TestEnvironment.binary(), ["web", "--listen", "127.0.0.1:\(port)"] + place + options,
-                environment: environment, log: log("web")))
+            try RunningProcess(line[0], Array(line[1...]), environment: environment, log: log("web")))
         return webs.count - 1
     }
 

@@ -317,6 +317,8 @@ private func increment(_ value: Int) -> String { post("/increment", formType, "k
         let embedded = EmbeddedFront(connectionsMax: 2)
         let first = try embedded.connect()
         let second = try embedded.connect()
+        embedded.service.submission = .pending
+        for client in [first, second] { try client.send(one) }
         let third = try embedded.connect()
         #expect([first, second, third].map(\.isOpen) == [true, true, false])
         #expect(try third.answers().first?.body.contains("there are too many connections") == true)

@@ -223,7 +223,9 @@ private final class Peer: @unchecked Sendable {
     @Test func aRefusedUploadStillReadsItsAnswer() throws {
         let server = try start()
         let peer = try Peer(port: server.address.port)
-        peer.send("POST /increments HTTP/1.1\r\nHost: h\r\nContent-Type: text/plain\r\nContent-Length: 3000000\r\n\r\n")
+        peer.send(
+            "POST /increments HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/plain\r\n"
+                + "Content-Length: 3000000\r\n\r\n")
         peer.send(String(repeating: "a 1\n", count: 700_000))
         #expect(try peer.answers().map(\.status) == [413])
         server.shutdown()
@@ -278,9 +280,9 @@ private final class Peer: @unchecked Sendable {
         let server = try start(holds: .untilDraining)
         let idle = try Peer(port: server.address.port)
         let busy = try Peer(port: server.address.port)
-        idle.send("GET /livez HTTP/1.1\r\nHost: h\r\n\r\n")
+        idle.send("GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
         _ = try idle.answers(1)  // so that it is idle and not yet to be accepted
-        busy.send("GET /livez HTTP/1.1\r\nHost: h\r\n\r\n" + one)
+        busy.send("GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n" + one)
         _ = try busy.answers(1)  // so that the increment is pending
         #expect(server.drain(withinMilliseconds: 5_000))
         #expect(try busy.answers().map(\.fields["connection"]) == ["close"])
@@ -293,7 +295,7 @@ private final class Peer: @unchecked Sendable {
         limits.headMilliseconds = 600_000
         let server = try start(limits)
         let peer = try Peer(port: server.address.port)
-        peer.send("GET /livez HTTP/1.1\r\nHost: h\r\n\r\nPOST")
+        peer.send("GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\nPOST")
         _ = try peer.answers(1)  // so that the connection is known
         #expect(server.drain(withinMilliseconds: 50) == false)
         #expect(try peer.answers() == [])

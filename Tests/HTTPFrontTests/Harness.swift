@@ -15,6 +15,11 @@ import Tokens
 final class RecordingService: IncrementService {
     var submission = Submission.answered(.queued)
     var isReady = true
+    /// What stands on its only page, if not the number of keys.
+    var ledger: [UInt8]?
+    /// How often it has written one.
+    private(set) var documents = 0
+    private(set) var readinesses = 0
     private(set) var keys: [String] = []
     private(set) var deltas: [Int64] = []
     private(set) var requests: [IncrementRequest] = []
@@ -33,10 +38,15 @@ final class RecordingService: IncrementService {
         return submission
     }
 
-    func readiness() -> Readiness { Readiness(isReady: isReady, json: #"{"ready":\#(isReady)}"#) }
+    func readiness() -> Readiness {
+        readinesses += 1
+        return Readiness(isReady: isReady, json: #"{"ready":\#(isReady)}"#)
+    }
 
     func document(_ page: Page) -> [UInt8]? {
-        page == .ledger ? Array(#"{"counted":\#(keys.count)}"#.utf8) : nil
+        documents += 1
+        if let ledger { return page == .ledger ? ledger : nil }
+        return page == .ledger ? Array(#"{"counted":\#(keys.count)}"#.utf8) : nil
     }
 
     /// What was counted, as `key=delta` words.
@@ -87,7 +97,9 @@ final class EmbeddedFront {
     let front: LoopFront
     private let clock = ManualClock()
 
-    init(limits: HTTPLimits = HTTPLimits(), connectionsMax: Int = 100, access: Access? = nil) {
+    init(
+        limits: HTTPLimits = HTTPLimits(), connectionsMax: Int = 100, access: Access? = nil
+    ) {
         let clock = clock
         do throws(Failure) {
             loop = try EventLoop { clock.milliseconds.load(ordering: .relaxed) }
@@ -199,8 +211,8 @@ final class Client {
 /// A POST with its length.
 func post(_ target: String, _ type: String?, _ body: String, _ fields: String = "") -> String {
     let contentType = type.map { "Content-Type: \($0)\r\n" } ?? ""
-    return
-        "POST \(target) HTTP/1.1\r\nHost: h\r\n\(contentType)\(fields)Content-Length: \(body.utf8.count)\r\n\r\n\(body)"
+    let head = "POST \(target) HTTP/1.1\r\nHost: localhost\r\n\(contentType)\(fields)"
+    return "\(head)Content-Length: \(body.utf8.count)\r\n\r\n\(body)"
 }
 
 let formType = "application/x-www-form-urlencoded"

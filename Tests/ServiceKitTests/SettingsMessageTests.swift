@@ -69,8 +69,10 @@ import Testing
         ("BATCH_BYTES", "65MiB", Self.bytes("65MiB", "1KiB", "64MiB")),
         ("REQUEST_BODY_BYTES", "1023", Self.bytes("1023", "1KiB", "64MiB")),
         ("REQUEST_INCREMENTS", "1000001", "is \"1000001\": must be a whole number from 1 to 1000000"),
+        ("REQUEST_MEMORY_BYTES", "1048575", Self.bytes("1048575", "1MiB", "1024GiB")),
         ("UNANSWERED_REQUESTS", "65537", "is \"65537\": must be a whole number from 1 to 65536"),
         ("MAX_CONNECTIONS", "1e3", "is \"1e3\": must be a whole number from 1 to 1000000"),
+        ("CONNECTIONS_PER_ADDRESS", "0", "is \"0\": must be a whole number from 1 to 1000000"),
         (
             "REDIS_PASSWORD_FILE", "a\tb",
             "is \"a\\tb\": must be a path of 1 to 4095 bytes without control characters"

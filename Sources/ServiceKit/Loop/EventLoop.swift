@@ -84,6 +84,8 @@ public final class EventLoop: @unchecked Sendable {
     /// When `idleWork` runs at the latest.
     @exclusivity(unchecked) private var idleDeadline = UInt64.max
     private var repeated: [RepeatedWork] = []
+    /// How many turns have begun.
+    public private(set) var turns: UInt64 = 0
     /// Monotonic milliseconds, by the loop's clock, when this turn began.
     @exclusivity(unchecked) public private(set) var now: UInt64
 
@@ -245,6 +247,7 @@ public final class EventLoop: @unchecked Sendable {
         let count = tm_poller_wait(poller, events, isWaiting && idleWork.isEmpty ? timeout() : 0)
         precondition(count >= 0 || errno == EINTR, "an event loop cannot wait: errno \(errno)")
         now = clock()
+        turns += 1
         var isWoken = false
         for position in 0..<max(0, Int(count)) {
             let name = events[position].name

@@ -71,12 +71,18 @@ extension Setting {
     public static let requestIncrements = Setting(
         "request-increments", .integer(1...1_000_000), default: "10000", commands: webCommands,
         help: "most increments in one request")
+    public static let requestMemoryBytes = Setting(
+        "request-memory-bytes", .bytes(1 << 20...1 << 40), default: "128MiB", commands: webCommands,
+        help: "most bytes of unfinished requests and unread answers, of all connections together")
     public static let unansweredRequests = Setting(
         "unanswered-requests", .integer(1...65_536), default: "128", commands: webCommands,
         help: "most requests of one connection that wait for their answer")
     public static let maxConnections = Setting(
         "max-connections", .integer(1...1_000_000), default: "20000", commands: webCommands,
         help: "most connections at a time")
+    public static let connectionsPerAddress = Setting(
+        "connections-per-address", .integer(1...1_000_000), absence: "as many as there may be", commands: webCommands,
+        help: "most connections of one client address at a time, of IPv6 one network of 64 bits")
     public static let tokensFile = Setting(
         "tokens-file", .path, absence: "no tokens", fallbackCredential: "tokens",
         commands: webCommands.union([.consume]),
@@ -92,7 +98,8 @@ extension Setting {
         redis, redisPasswordFile, namespace, allowVolatileRedis, dataDir, config, logLevel, logFormat,
         partitions, idempotencyRetention, adminHost, adminPort,
         listen, eventLoops, outboxBytes, queueBytes, batchBytes, requestBodyBytes, requestIncrements,
-        unansweredRequests, maxConnections, tokensFile, tokenFile,
+        requestMemoryBytes, unansweredRequests, maxConnections, connectionsPerAddress, tokensFile,
+        tokenFile,
     ]
 
     /// The settings that are flags of a command, in the table's order.
