@@ -1,4 +1,5 @@
 import ArgumentParser
+import Operations
 import ServiceKit
 import TallyCore
 
@@ -73,7 +74,8 @@ struct ConfigCommand: ParsableCommand {
                   tallymill config check --format json
                   tallymill config check && systemctl reload 'tallymill-*'
 
-                Every mistake is printed, with the number of its line and what is permitted there.
+                Every mistake is printed, with the number of its line and what is permitted there. Where the bounds of
+                memory come to more than this machine has, there is a warning.
                 """)
 
         @OptionGroup var common: CommonOptions
@@ -87,6 +89,7 @@ struct ConfigCommand: ParsableCommand {
                 let place = settings.optionalText(.config).map { " \($0):" } ?? ""
                 Output.line(
                     "ok:\(place) \(given) of \(settings.entries.count) settings are set, the others have defaults")
+                for warning in ConfigCommand.warnings(settings) { Output.line("warning: \(warning)") }
                 return .ok
             }
         }
@@ -100,15 +103,21 @@ struct ConfigCommand: ParsableCommand {
                 object.add("set", settings.entries.count { $0.origin != .builtIn })
                 object.add("settings", settings.entries.count)
                 object.add("findings", [JSONObject]())
+                object.add("warnings", ConfigCommand.warnings(settings))
                 Output.line(object.text)
                 return .ok
             } catch {
                 object.add("clean", false)
                 object.add("findings", error.problems.map(\.finding))
+                object.add("warnings", [String]())
                 Output.line(object.text)
                 return error.code
             }
         }
+    }
+
+    private static func warnings(_ settings: Settings) -> [String] {
+        MemoryNeed.machineBytes().map { MemoryNeed(settings).warnings(machineBytes: $0) } ?? []
     }
 
     private static func read(_ common: CommonOptions) throws(SettingsError) -> Settings {

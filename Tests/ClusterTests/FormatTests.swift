@@ -26,7 +26,7 @@ extension ClusterTests {
                 "restored", "missing", "cluster", "epoch", "shards", "keys", "total", "data_dir", "replaced",
                 "repair_due",
             ],
-            "config": ["clean", "set", "settings", "findings"],
+            "config": ["clean", "set", "settings", "findings", "warnings"],
             "rebalance": ["state", "epoch", "partitions", "pid", "step", "progress", "failure", "kept"],
             "dead-letters": ["epoch", "count", "missing", "letters"],
         ]
