@@ -180,6 +180,7 @@ final class Connection: DescriptorHandler {
                 switch try parser.advance(rest, front.limits) {
                 case .needsMore: return used
                 case .head:
+                    if let stranger = front.hosts?.stranger(in: parser.head, rest) { parser.note(stranger) }
                     front.heads.keep(parser.head, rest)
                     used += headIsComplete(rest)
                 case .complete(let length):

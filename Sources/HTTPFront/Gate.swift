@@ -80,6 +80,7 @@ struct Gate {
 extension Connection {
     /// Why the request whose head is complete may not pass, or nil.
     func judge(_ bytes: UnsafeRawBufferPointer) -> Problem? {
+        if let stranger = parser.head.stranger { return HostRules.problem(stranger) }
         guard let verdict = front.gate?.judge(parser.head, bytes, now: front.loop.now) else { return nil }
         quota = verdict.quota
         if verdict.problem == nil, parser.head.route.scope != nil { prove() }

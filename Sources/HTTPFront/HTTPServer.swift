@@ -21,11 +21,15 @@ public final class HTTPServer: Sendable {
 
     /// Listens on `address` and serves; `makeService` is called once on each loop.
     ///
-    /// - Parameter access: whose tokens are demanded; nil admits everybody, which only a loopback address may do.
+    /// - Parameters:
+    ///   - access: whose tokens are demanded; nil admits every program of this machine, which only a loopback address
+    ///     may do.
+    ///   - allowedHosts: without `access`, names by which requests may ask, beside those of this machine (`HostRules`).
     /// - Throws: exit code 69 if the address cannot be had, 74 if the system has no descriptors left, 78 if the address
     ///   is not a loopback one and there is no `access`.
     public init(
         on address: Endpoint, eventLoops: Int, limits: HTTPLimits = HTTPLimits(), access: Access? = nil,
+        allowedHosts: [String] = [],
         makeService: @escaping @Sendable (LoopHandle) -> any HTTPService
     ) throws(Failure) {
         precondition(eventLoops > 0, "a server needs an event loop")
@@ -33,6 +37,7 @@ public final class HTTPServer: Sendable {
         var loops: [LoopHandle] = []
         for index in 0..<eventLoops { loops.append(LoopHandle(index: index, loop: try EventLoop())) }
         let open = OpenSockets(limits)
+        let hosts = access == nil ? HostRules(listener: address.host, allowed: allowedHosts) : nil
         let listeners = sockets.descriptors.map { [loops] in Listener($0, loops, open) }
         self.address = sockets.address
         boundAddresses = sockets.bound
@@ -43,7 +48,7 @@ public final class HTTPServer: Sendable {
             handle.loop.execute {
                 let service = makeService(handle)
                 let front = LoopFront(
-                    loop: handle.loop, of: eventLoops, limits: limits, access: access, sockets: open,
+                    loop: handle.loop, of: eventLoops, limits: limits, access: access, hosts: hosts, sockets: open,
                     service: service)
                 handle.attach(front)
                 front.startSweeping()

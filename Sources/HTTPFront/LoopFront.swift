@@ -35,6 +35,8 @@ final class LoopFront {
     private let lingeringMax: Int
     /// nil: everybody may do everything.
     @exclusivity(unchecked) var gate: Gate?
+    /// Whom a listener without a gate takes for this machine; nil: everybody.
+    @exclusivity(unchecked) var hosts: HostRules?
     /// The sockets of all loops; nil without a network.
     let sockets: OpenSockets?
     /// The limits in milliseconds as numbers of sweeps.
@@ -80,7 +82,7 @@ final class LoopFront {
 
     /// - Parameter loops: how many share the limits.
     init(
-        loop: EventLoop, of loops: Int, limits: HTTPLimits, access: Access?,
+        loop: EventLoop, of loops: Int, limits: HTTPLimits, access: Access?, hosts: HostRules? = nil,
         sockets: OpenSockets? = nil, service: any HTTPService
     ) {
         self.loop = loop
@@ -88,6 +90,7 @@ final class LoopFront {
         connectionsMax = (limits.connections + loops - 1) / loops
         lingeringMax = (limits.lingeringConnections + loops - 1) / loops
         gate = access.map { Gate($0) }
+        self.hosts = hosts
         self.sockets = sockets
         self.service = service
         counting = service as? any IncrementService

@@ -36,7 +36,8 @@ enum Status: UInt16, CaseIterable {
                 + " none"
         case .unauthorized: "no token, or one that the node does not know"
         case .forbidden:
-            "a token without the scope"
+            "a token without the scope; or, where no tokens are demanded, a `Host` or `Origin` that is not this"
+                + " machine, or `Sec-Fetch-Site: cross-site`: see `--allowed-hosts`"
         case .notFound: "there is nothing at this path"
         case .methodNotAllowed: "another method is needed: see `Allow`"
         case .requestTimeout: "the head took longer than 10 s or the body longer than 30 s"

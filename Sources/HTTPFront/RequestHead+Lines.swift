@@ -115,7 +115,7 @@ extension RequestHead {
         throw Malformed("the request target is neither a path nor an http URL")
     }
 
-    /// Only the alphabet is checked: nothing is routed by the host.
+    /// Only the alphabet is checked: nothing is routed by the host (but see `HostRules`).
     private static func isAuthority(_ text: UnsafeRawBufferPointer) -> Bool {
         for byte in text where !ASCII.isAuthority(byte) { return false }
         return true
@@ -161,7 +161,13 @@ extension RequestHead {
     mutating func readField(_ bytes: UnsafeRawBufferPointer, _ line: Range<Int>) throws(Malformed) {
         let (name, value, start) = try RequestHead.splitField(bytes, line)
         switch name.count {
-        case 4 where ASCII.matches(name, "host"): try readHost(value)
+        case 4 where ASCII.matches(name, "host"):
+            try readHost(value)
+            host = ByteRange(start, start + value.count)
+        case 6 where ASCII.matches(name, "origin"):
+            if hasOrigin { throw Malformed("there is more than one Origin") }
+            hasOrigin = true
+            origin = ByteRange(start, start + value.count)
         case 6 where ASCII.matches(name, "expect"): try readExpect(value)
         case 6 where ASCII.matches(name, "prefer"): try readPrefer(value)
         case 10 where ASCII.matches(name, "connection"): readConnection(value)
@@ -173,6 +179,8 @@ extension RequestHead {
         case 14 where ASCII.matches(name, "content-length"):
             if RequestHead.hasTab(bytes, line) { throw Malformed("the Content-Length is not a number") }
             try readContentLength(value)
+        case 14 where ASCII.matches(name, "sec-fetch-site"):
+            if ASCII.matches(value, "cross-site") { isCrossSite = true }
         case 15 where ASCII.matches(name, "idempotency-key"):
             if hasIdempotencyKey { throw Malformed("there is more than one Idempotency-Key") }
             hasIdempotencyKey = true

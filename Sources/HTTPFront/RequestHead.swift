@@ -56,6 +56,13 @@ struct RequestHead {
     var asksToKeepAlive = false
     var hasIdempotencyKey = false
     var hasAuthorization = false
+    var hasOrigin = false
+    /// `Sec-Fetch-Site: cross-site`: a browser says that a page of another site asks.
+    var isCrossSite = false
+    /// What `HostRules` have found; kept with the head, so that it is found once.
+    var stranger: Stranger?
+    var host = ByteRange()
+    var origin = ByteRange()
     var query = ByteRange()
     /// As sent, not yet unquoted.
     var idempotencyKey = ByteRange()

@@ -103,6 +103,11 @@ struct RequestParser: ~Copyable {
         return use(UnsafeRawBufferPointer(rebasing: bytes[start..<start + (head.contentLength ?? 0)]))
     }
 
+    /// Notes with the head what `HostRules` say of it.
+    mutating func note(_ stranger: Stranger) {
+        head.stranger = stranger
+    }
+
     /// Bytes that need not be passed again, and are forgotten with this call: chunks that were decoded.
     mutating func releaseDecodedChunks() -> Range<Int>? {
         guard head.isChunked, isInBody, position > head.bodyStart else { return nil }

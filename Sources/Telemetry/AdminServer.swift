@@ -20,11 +20,12 @@ public final class AdminServer: Sendable {
     ///
     /// - Parameters:
     ///   - tokens: demanded, with the scope admin, unless only this machine reaches the address.
+    ///   - allowedHosts: where none are demanded, names under which requests may ask beside those of this machine.
     ///   - connectionsMax: lower where there are few descriptors.
     /// - Throws: 69 if the address cannot be had, 74 if the system has no descriptors left, 78 if other machines reach
     ///   the address and there are no tokens.
     public init(
-        on address: Endpoint, _ board: StatusBoard, _ tokens: Access?,
+        on address: Endpoint, _ board: StatusBoard, _ tokens: Access?, allowedHosts: [String] = [],
         connectionsMax: Int = AdminServer.connectionsMax
     ) throws(Failure) {
         var limits = HTTPLimits()
@@ -32,7 +33,8 @@ public final class AdminServer: Sendable {
         limits.lingeringConnections = connectionsMax
         do throws(Failure) {
             server = try HTTPServer(
-                on: address, eventLoops: 1, limits: limits, access: address.isLoopback ? nil : tokens
+                on: address, eventLoops: 1, limits: limits, access: address.isLoopback ? nil : tokens,
+                allowedHosts: allowedHosts
             ) { _ in AdminPages(board) }
         } catch {
             throw Self.explained(error)

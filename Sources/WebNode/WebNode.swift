@@ -25,6 +25,8 @@ public final class WebNode: Sendable {
         public var names: KeyNames
         /// Whose tokens requests must bring; nil for none, on loopback only.
         public var access: Access?
+        /// Without `access`: names under which requests may ask beside those of this machine.
+        public var allowedHosts: [String] = []
         /// What commands in answers and in the log are completed with.
         public var given = GivenOptions.none
 
@@ -100,7 +102,7 @@ public final class WebNode: Sendable {
         }
         let server = try HTTPServer(
             on: configuration.address, eventLoops: configuration.eventLoops, limits: configuration.http,
-            access: configuration.access, makeService: makeService)
+            access: configuration.access, allowedHosts: configuration.allowedHosts, makeService: makeService)
         let node = WebNode(server: server, parts: parts.withLock { $0 }.sorted { $0.loop.index < $1.loop.index })
         for part in node.parts {
             part.loop.loop.execute {

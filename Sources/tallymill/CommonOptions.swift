@@ -34,11 +34,13 @@ struct CommonOptions: ParsableArguments {
 /// Options of every role: its admin listener, and the tokens that it and the listener of clients demand.
 struct AdminOptions: ParsableArguments {
     @Option(help: .setting(.tokensFile)) var tokensFile: String?
+    @Option(help: .setting(.allowedHosts)) var allowedHosts: String?
     @Option(help: .setting(.adminHost)) var adminHost: String?
     @Option(help: .setting(.adminPort)) var adminPort: String?
 
     func add(to flags: inout Flags) {
         flags.set(.tokensFile, tokensFile)
+        flags.set(.allowedHosts, allowedHosts)
         flags.set(.adminHost, adminHost)
         flags.set(.adminPort, adminPort)
     }

@@ -35,7 +35,7 @@ struct RoleWatch {
         self.logger = logger
         admin = try AdminServer(
             on: Endpoint(host: session.settings.text(.adminHost), port: port), board, tokens,
-            connectionsMax: connectionsMax)
+            allowedHosts: session.settings.list(.allowedHosts), connectionsMax: connectionsMax)
         logger.info("administration", metadata: Self.addresses(admin.address, admin.boundAddresses))
     }
 

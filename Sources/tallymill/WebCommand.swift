@@ -178,6 +178,7 @@ struct WebCommand: ParsableCommand {
             eventLoops: Self.eventLoops(settings), http: http,
             producer: producer, link: access.link, names: access.names)
         configuration.access = tokens
+        configuration.allowedHosts = settings.list(.allowedHosts)
         configuration.given = given
         return configuration
     }

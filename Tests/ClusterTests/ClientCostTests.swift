@@ -1,4 +1,4 @@
-// What clients cannot take from a node: its connection to Redis, and its admin listener.
+// What clients cannot take from a node: its connection to Redis, its admin listener, and counts through a browser.
 
 import ClusterSupport
 import Glibc
@@ -38,6 +38,30 @@ extension ClusterTests {
                 let ending = try cluster.webs[0].waitForEnd(within: 20)
                 #expect("\(ending)".contains("78"), "\(ending)")
                 #expect(cluster.webs[0].errorOutput.contains("64 open files are too few for a web node"))
+            }
+        }
+
+        @Test func pagesInABrowserDoNotCountOrRead() throws {
+            try ClusterTests.withPieces("browser", partitions: 1) { cluster in
+                let ports = [try Loopback.freePort(), try Loopback.freePort()]
+                for (port, hosts) in zip(ports, ["proxy.test", "proxy.test,page.test"]) {
+                    try cluster.startWeb(
+                        options: ["--event-loops", "1", "--admin-port", "\(port)", "--allowed-hosts", hosts])
+                }
+                for node in 0..<2 {
+                    try cluster.waitUntilReady(node)
+                    let increment = HTTPRequest("/increment?key=a&value=1")
+                    let expected = node == 0 ? 403 : 200
+                    for (port, request) in [
+                        (cluster.ports[node], increment), (cluster.ports[node], .get("/ledger")),
+                        (ports[node], .get("/status")), (ports[node], .get("/metrics")),
+                    ] {
+                        #expect(Loopback.ask(port, request)?.status == 200)
+                        var request = request
+                        request.headers.append(("Origin", "https://page.test"))
+                        #expect(Loopback.ask(port, request)?.status == expected)
+                    }
+                }
             }
         }
     }

@@ -98,7 +98,7 @@ final class EmbeddedFront {
     private let clock = ManualClock()
 
     init(
-        limits: HTTPLimits = HTTPLimits(), connectionsMax: Int = 100, access: Access? = nil
+        limits: HTTPLimits = HTTPLimits(), connectionsMax: Int = 100, access: Access? = nil, hosts: HostRules? = nil
     ) {
         let clock = clock
         do throws(Failure) {
@@ -110,7 +110,7 @@ final class EmbeddedFront {
         handle = LoopHandle(index: 0, loop: loop)
         var limits = limits
         limits.connections = connectionsMax
-        front = LoopFront(loop: loop, of: 1, limits: limits, access: access, service: service)
+        front = LoopFront(loop: loop, of: 1, limits: limits, access: access, hosts: hosts, service: service)
         handle.attach(front)
         front.startSweeping()
     }

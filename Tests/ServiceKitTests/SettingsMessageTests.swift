@@ -74,6 +74,10 @@ import Testing
         ("MAX_CONNECTIONS", "1e3", "is \"1e3\": must be a whole number from 1 to 1000000"),
         ("CONNECTIONS_PER_ADDRESS", "0", "is \"0\": must be a whole number from 1 to 1000000"),
         (
+            "ALLOWED_HOSTS", "a,,b",
+            "is \"a,,b\": must be names or addresses of hosts with commas between, such as tally.example.org,10.0.0.7"
+        ),
+        (
             "REDIS_PASSWORD_FILE", "a\tb",
             "is \"a\\tb\": must be a path of 1 to 4095 bytes without control characters"
         ),

@@ -124,7 +124,7 @@ import Testing
     }
 
     @Test func theTableIsSound() {
-        #expect(Setting.table.count == 25)
+        #expect(Setting.table.count == 26)
         #expect(Set(Setting.table.map(\.name)).count == Setting.table.count)
         for setting in Setting.table {
             #expect(setting.name.utf8.allSatisfy { (97...122).contains($0) || $0 == 45 }, "\(setting.name)")

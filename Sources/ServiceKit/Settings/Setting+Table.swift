@@ -88,6 +88,10 @@ extension Setting {
         commands: webCommands.union([.consume]),
         help: "file of the tokens that requests must bring; needed outside loopback")
 
+    public static let allowedHosts = Setting(
+        "allowed-hosts", .hosts, absence: "names of this machine only", commands: webCommands.union([.consume]),
+        help: "hosts, with commas, that Host and Origin may name where no tokens are demanded")
+
     // Clients of web nodes.
     public static let tokenFile = Setting(
         "token-file", .path, absence: "no token", commands: [.audit, .bench, .top],
@@ -98,7 +102,7 @@ extension Setting {
         redis, redisPasswordFile, namespace, allowVolatileRedis, dataDir, config, logLevel, logFormat,
         partitions, idempotencyRetention, adminHost, adminPort,
         listen, eventLoops, outboxBytes, queueBytes, batchBytes, requestBodyBytes, requestIncrements,
-        requestMemoryBytes, unansweredRequests, maxConnections, connectionsPerAddress, tokensFile,
+        requestMemoryBytes, unansweredRequests, maxConnections, connectionsPerAddress, tokensFile, allowedHosts,
         tokenFile,
     ]
 

@@ -29,6 +29,8 @@ public enum SettingKind: Hashable, Sendable {
     case path
     /// A host's name, or an address, IPv6 without brackets.
     case host
+    /// Some of these, with commas between.
+    case hosts
     /// HOST:PORT or [IPv6]:PORT.
     case endpoint
     /// SCHEME://REST, with one of the schemes.
@@ -56,8 +58,11 @@ public enum SettingKind: Hashable, Sendable {
         case .path:
             return .text(text)
         case .host:
-            let isAddress = text.count { $0 == ":" } > 1
-            return Endpoint(isAddress ? "[\(text)]:0" : "\(text):0").map { .text($0.host) }
+            return Self.host(text).map { .text($0) }
+        case .hosts:
+            let parts = text.split(separator: ",", omittingEmptySubsequences: false)
+            let hosts = parts.compactMap { Self.host(String($0)) }
+            return hosts.count == parts.count ? .text(hosts.joined(separator: ",")) : nil
         case .endpoint:
             return Endpoint(text).map { .endpoint($0) }
         case .url(let schemes):
@@ -82,6 +87,7 @@ public enum SettingKind: Hashable, Sendable {
         case .flag: "true or false"
         case .path: "a path of 1 to \(Self.valueBytesMax) bytes without control characters"
         case .host: "a host's name or address, such as 127.0.0.1 or ::1"
+        case .hosts: "names or addresses of hosts with commas between, such as tally.example.org,10.0.0.7"
         case .endpoint: "HOST:PORT with a port from 0 to 65535, such as 127.0.0.1:3333 or [::1]:3333"
         case .url(let schemes): "a URL that begins with " + schemes.map { "\($0)://" }.joined(separator: " or ")
         }
@@ -98,6 +104,7 @@ public enum SettingKind: Hashable, Sendable {
         case .flag: "true|false"
         case .path: "PATH"
         case .host: "HOST"
+        case .hosts: "HOST,..."
         case .endpoint: "HOST:PORT"
         case .url: "URL"
         }
@@ -132,6 +139,11 @@ extension SettingKind {
         else { return nil }
         let (product, overflow) = number.multipliedReportingOverflow(by: unit.factor)
         return overflow ? nil : product
+    }
+
+    private static func host(_ text: String) -> String? {
+        let isAddress = text.count { $0 == ":" } > 1
+        return Endpoint(isAddress ? "[\(text)]:0" : "\(text):0")?.host
     }
 
     /// Decimal digits without sign or leading zeros.

@@ -128,6 +128,11 @@ extension Settings {
         return text
     }
 
+    /// A list with commas between its elements; empty without a value.
+    public func list(_ setting: Setting) -> [String] {
+        optionalText(setting)?.split(separator: ",").map { String($0) } ?? []
+    }
+
     /// A setting that is true or false.
     public func isOn(_ setting: Setting) -> Bool {
         guard case .flag(let isOn)? = resolved[setting.name]?.value else {
