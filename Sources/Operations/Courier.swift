@@ -270,7 +270,7 @@ extension Courier {
             queue = nil
             producer.connection(isUp: false, now: now)
             connectAt = now + backoff.next(using: &random)
-        } else {
+        } else if landed.commands.haveWork {
             // Not before: a connection that comes about and fails at once must not be made again and again.
             backoff.reset()
         }

@@ -287,6 +287,16 @@ extension [QueueCommand] {
     /// The topology is read now and then, and Redis is looked at in the same flights: its settings and its role can
     /// change at any time.
     public var readsTopology: Bool { if case .readTopology? = first { true } else { false } }
+
+    /// Whether one of them is what the connection is for: it concerns a stream.
+    public var haveWork: Bool {
+        contains { command in
+            switch command {
+            case .push, .heartbeat, .compare: true
+            case .readTopology, .readTime, .noteEpoch: false
+            }
+        }
+    }
 }
 
 extension Topology {

@@ -57,20 +57,31 @@ extension PartitionConsumer {
             if case .held = reason { code = .locked }
             throw Failure(code, "partition \(machine.partition.number) cannot be drained: \(reason.sentence)")
         case .pause, .claim: patienceEnds = min(patienceEnds, now + patienceMilliseconds)
-        default: patienceEnds = .max
+        default: break
+        }
+    }
+
+    /// Whether a tool is further than before. A step that only leads to one that fails is no progress: what was
+    /// committed, and could not be trimmed, is peeked at and skipped each time.
+    func hasProgressed(_ event: Consumer.Event) -> Bool {
+        switch event {
+        case .applied(.commit(let applied)): applied.skippedBatches < applied.committed.count
+        case .trimmed(.trimmed), .sealed, .waited, .checkpointed: true
+        default: false
         }
     }
 
     /// One line when the consumer begins to wait for something, one when it goes on.
     func reportPause(after action: Consumer.Action, _ event: Consumer.Event) {
         if case .pause(_, let reason) = machine.next(now: 0) {
-            if reason != reportedPause { logger.warning("waiting", metadata: ["reason": "\(reason.sentence)"]) }
-            reportedPause = reason
+            if reportedPauses.isNews(reason) { logger.warning("waiting", metadata: ["reason": "\(reason.sentence)"]) }
+            isPauseReported = true
             isWaitRefused = action == .waitForBatch
             progress.update { $0.state = .waiting(reason: reason.sentence) }
-        } else if reportedPause != nil, hasEndedPause(event) {
+        } else if isPauseReported, hasEndedPause(event) {
             logger.info("going on")
-            reportedPause = nil
+            isPauseReported = false
+            reportedPauses.end()
         }
     }
 

@@ -20,8 +20,9 @@ final class PartitionConsumer {
     let logger: Logger
     var machine: Consumer
     private var queue: PartitionQueue?
-    /// What the log has been told last.
-    var reportedPause: Consumer.Pause?
+    /// What the log has been told since it began to wait.
+    var reportedPauses = OutageReasons<Consumer.Pause>()
+    var isPauseReported = false
     /// Whether what was reported is that Redis refuses the wait for a batch: batches may come and go all the same.
     var isWaitRefused = false
     private var reportedUnfit: String?
@@ -76,6 +77,7 @@ final class PartitionConsumer {
             let event = try perform(action)
             let ended = MonotonicClock.nanoseconds()
             report(event)
+            if hasProgressed(event) { patienceEnds = .max }
             machine.handle(event, now: ended / 1_000_000)
             progress.update { Self.count(event, nanoseconds: ended - began, in: &$0) }
             reportPause(after: action, event)

@@ -215,8 +215,9 @@ public struct Consumer {
             // A full disk may have room for a smaller transaction.
             reach = min(reach, bounds.peekBytes)
             pause(.storage(reason), then: isClaimed ? .peeking : .claiming)
-        case (.trimmed(let reply), .trimming(_, let rest)):
-            failures = 0
+        case (.trimmed(let reply), .trimming(let request, let rest)):
+            // What is raised after each reconnect is no work.
+            if !request.committed.isEmpty { failures = 0 }
             switch reply {
             case .fenced: state = .claiming
             case .trimmed: trim(rest)

@@ -1,7 +1,7 @@
 // Makes connections to Redis on a thread of its own, because resolving a name, connecting and asking whether this Redis
 // is fit for the promises block. Failed attempts are repeated with jittered back-off until one succeeds; told are the
 // first of them, and those that find something else wrong with a Redis than the one before. A connection that comes
-// about and breaks within a second does not end the back-off.
+// about does not end the back-off: one that has worked does (ReconnectPace).
 
 import RedisQueue
 import ServiceKit
@@ -21,8 +21,16 @@ final class Connector: Sendable {
         let connection: RedisConnection
     }
 
+    /// The connection before.
+    struct Ended: Sendable {
+        /// What ended it.
+        var failure: RedisError?
+        /// Whether it had answered real work.
+        var hasWorked = false
+    }
+
     private enum Order: Sendable {
-        case connect(after: RedisError?, @Sendable (Outcome) -> Void)
+        case connect(after: Ended, @Sendable (Outcome) -> Void)
         case stop
     }
 
@@ -33,18 +41,16 @@ final class Connector: Sendable {
         let mailbox = Mailbox<Order>()
         self.mailbox = mailbox
         thread = ServiceThread(name: "redis-connect") {
-            var pace = Pace()
-            while case .connect(let failure, let tell) = mailbox.receive() {
-                guard Self.connect(link, mailbox, after: failure, &pace, tell) else { return }
+            var pace = ReconnectPace()
+            while case .connect(let ended, let tell) = mailbox.receive() {
+                guard Self.connect(link, mailbox, after: ended, &pace, tell) else { return }
             }
         }
     }
 
     /// Tells `tell`, on the connector's thread, what comes of it. One at a time.
-    ///
-    /// - Parameter failure: what ended the connection before.
-    func connect(after failure: RedisError?, _ tell: @escaping @Sendable (Outcome) -> Void) {
-        mailbox.send(.connect(after: failure, tell))
+    func connect(after ended: Ended, _ tell: @escaping @Sendable (Outcome) -> Void) {
+        mailbox.send(.connect(after: ended, tell))
     }
 
     /// Ends the thread and waits for it; once.
@@ -53,41 +59,20 @@ final class Connector: Sendable {
         thread.join()
     }
 
-    /// How long to wait before the next attempt.
-    private struct Pace {
-        private var backoff = JitteredBackoff()
-        private var random = SystemRandomNumberGenerator()
-        /// When the last connection came about, in monotonic milliseconds.
-        private var connectedAt: UInt64?
-
-        mutating func connected() { connectedAt = MonotonicClock.milliseconds() }
-
-        /// Before the first attempt for an order: 0, unless the last connection has just been made.
-        mutating func begin() -> UInt64 {
-            guard let connectedAt, MonotonicClock.milliseconds() < connectedAt + Limits.retryMillisecondsMax else {
-                backoff.reset()
-                return 0
-            }
-            return next()
-        }
-
-        mutating func next() -> UInt64 { backoff.next(using: &random) }
-    }
-
     /// False when told to stop.
     private static func connect(
-        _ link: RedisLink, _ mailbox: Mailbox<Order>, after failure: RedisError?, _ pace: inout Pace,
+        _ link: RedisLink, _ mailbox: Mailbox<Order>, after ended: Ended, _ pace: inout ReconnectPace,
         _ tell: (Outcome) -> Void
     ) -> Bool {
         var told: RedisError?
-        var wasOff = failure?.problems?.contains(.notAppendOnly) ?? false
-        var milliseconds = pace.begin()
+        var random = SystemRandomNumberGenerator()
+        var wasOff = ended.failure?.problems?.contains(.notAppendOnly) ?? false
+        var milliseconds = pace.begin(afterWork: ended.hasWorked, using: &random)
         while true {
             // Meanwhile nobody asks for another connection: whatever comes is the order to stop.
             if milliseconds > 0, mailbox.receive(waitingMilliseconds: milliseconds) != nil { return false }
             do throws(RedisError) {
                 tell(.connected(Handover(connection: try RedisConnection(toFit: link, wasOff: wasOff))))
-                pace.connected()
                 return true
             } catch {
                 if error.problems?.contains(.notAppendOnly) ?? false { wasOff = true }
@@ -96,7 +81,7 @@ final class Connector: Sendable {
                     told = error
                 }
             }
-            milliseconds = pace.next()
+            milliseconds = pace.next(using: &random)
         }
     }
 }

@@ -34,6 +34,9 @@ final class Delivery: DescriptorHandler, @unchecked Sendable {
     private var isClosed = false
     /// When Redis has been silent for too long, during a flight.
     private var deadline = UInt64.max
+    private var connectedAt: UInt64 = 0
+    /// Whether the present connection, or the last one, has answered real work: only then did an outage end.
+    private(set) var hasWorked = false
 
     init(loop: EventLoop, link: RedisLink, names: KeyNames) {
         self.loop = loop
@@ -46,7 +49,7 @@ final class Delivery: DescriptorHandler, @unchecked Sendable {
     func start(_ report: @escaping (Report) -> Void) {
         loop.assertInLoop()
         self.report = report
-        connect()
+        connect(Connector.Ended())
     }
 
     /// Sends `commands`; `.landed` follows. Not before the last flight has landed.
@@ -65,7 +68,7 @@ final class Delivery: DescriptorHandler, @unchecked Sendable {
         // Without one, another is being made already.
         if queue == nil { return }
         disconnect()
-        connect()
+        connect(Connector.Ended(hasWorked: hasWorked))
     }
 
     func isReady(_ events: IOEvents) {
@@ -97,8 +100,8 @@ final class Delivery: DescriptorHandler, @unchecked Sendable {
         connector.stop()
     }
 
-    private func connect(after failure: RedisError? = nil) {
-        connector.connect(after: failure) { outcome in self.loop.execute { self.connected(outcome) } }
+    private func connect(_ ended: Connector.Ended) {
+        connector.connect(after: ended) { outcome in self.loop.execute { self.connected(outcome) } }
     }
 
     private func connected(_ outcome: Connector.Outcome) {
@@ -112,10 +115,12 @@ final class Delivery: DescriptorHandler, @unchecked Sendable {
                 wanted = .readable
                 watch = try loop.watch(queue.descriptor, wanted, self)
                 self.queue = queue
+                connectedAt = loop.now
+                hasWorked = false
                 report(.connected)
             } catch {
                 report(.disconnected("\(error)"))
-                connect()
+                connect(Connector.Ended())
             }
         }
     }
@@ -124,12 +129,19 @@ final class Delivery: DescriptorHandler, @unchecked Sendable {
         guard let landed else { return watchWriting() }
         deadline = .max
         let isConnected = queue?.isConnected ?? false
+        if isConnected { noteWork(landed) }
         if !isConnected {
             disconnect()
             report(landed.failure.map { Report($0) } ?? .disconnected("unknown"))
         }
         if !landed.commands.isEmpty { report(.landed(landed.commands, landed.answers)) }
-        if !isConnected { connect(after: landed.failure) }
+        if !isConnected { connect(Connector.Ended(failure: landed.failure, hasWorked: hasWorked)) }
+    }
+
+    /// A topology that is read as soon as the connection is there is no work yet; one that is read over it later is.
+    private func noteWork(_ landed: ProducerQueue.Landed) {
+        if hasWorked { return }
+        hasWorked = landed.commands.haveWork || loop.now >= connectedAt + Limits.topologyMilliseconds
     }
 
     private func watchWriting() {

@@ -48,6 +48,9 @@ final class NodeLoop: IncrementService, @unchecked Sendable {
     private var isPumpScheduled = false
     /// What the log has been told about admission.
     private var reportedClosed: TallyCore.Refusal?
+    /// What it has been told of this outage: it lasts until Redis has answered real work.
+    private var closures = OutageReasons<TallyCore.Refusal>()
+    private var disconnections = OutageReasons<String>()
     private var reportedPartitions = ClosedPartitions()
     private var whenAdmitting: (@Sendable () -> Void)?
     private var startedAt: UInt64 = 0
@@ -207,7 +210,9 @@ final class NodeLoop: IncrementService, @unchecked Sendable {
         case .disconnected(let reason):
             producer.connection(isUp: false, now: now)
             statistics.disconnections += 1
-            logger.warning("Redis is unreachable", metadata: ["reason": "\(reason)"])
+            if disconnections.isNews(reason) {
+                logger.warning("Redis is unreachable", metadata: ["reason": "\(reason)"])
+            }
         case .unfit(let reason):
             producer.connection(isUp: false, unfit: reason, now: now)
             statistics.disconnections += 1
@@ -230,6 +235,7 @@ final class NodeLoop: IncrementService, @unchecked Sendable {
                 tell?(conflict)
                 return
             }
+            reportAdmission(now)
             acknowledge()
             reportRollback(now)
             reportPartitions(now)
@@ -289,7 +295,7 @@ final class NodeLoop: IncrementService, @unchecked Sendable {
         forgetAnswered()
     }
 
-    /// One line when admission closes, one when it opens again.
+    /// One line when admission closes, one when it is open again and Redis has answered real work.
     private func reportAdmission(_ now: UInt64) {
         let refusal = producer.closedReason(now: now)
         if refusal == nil, let whenAdmitting {
@@ -298,11 +304,16 @@ final class NodeLoop: IncrementService, @unchecked Sendable {
         }
         // A start is no outage: the first topology takes a moment to arrive.
         let isStarting = whenAdmitting != nil && now < startedAt + Limits.stallMilliseconds
-        guard refusal != reportedClosed, !producer.isDraining, !isStarting else { return }
+        guard !producer.isDraining, !isStarting else { return }
+        if refusal == nil, delivery.hasWorked {
+            closures.end()
+            disconnections.end()
+        }
+        guard refusal != reportedClosed, refusal != nil || delivery.hasWorked else { return }
         reportedClosed = refusal
-        if let refusal {
+        if let refusal, closures.isNews(refusal) {
             logger.warning("requests are refused", metadata: ["reason": "\(refuser.sentence(refusal))"])
-        } else {
+        } else if refusal == nil {
             logger.info("requests are admitted", metadata: ["epoch": "\(producer.topology?.epoch ?? 0)"])
         }
     }

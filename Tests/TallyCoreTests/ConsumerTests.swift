@@ -299,4 +299,21 @@ import Testing
             driver.handle(.paused)
         }
     }
+
+    /// What Redis has forgotten is raised after each reconnect: that is no work.
+    @Test func raisedWatermarksDoNotEndTheBackOff() {
+        var driver = Driver()
+        driver.start()
+        let stream = StreamID(partition: Self.partition, producer: Fixture.producer(2))
+        let refused = Peeked(
+            shard: Self.shard, sealed: false, batches: [], length: 0, behind: [stream], time: 1)
+        for wait in [20, 40, 80, 160] as [UInt64] {
+            driver.now += 1_000
+            driver.handle(
+                .peeked(.batches(refused)), .lookedUp([stream: 5]), .trimmed(.trimmed(batches: 0)),
+                .peeked(.batches(refused)), .redisFailed("lost"))
+            #expect(driver.next == .pause(milliseconds: wait, .redis("lost")))
+            driver.handle(.paused)
+        }
+    }
 }
