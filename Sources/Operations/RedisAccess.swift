@@ -92,7 +92,7 @@ extension RedisError {
     fileprivate var exitCode: ExitCode {
         switch self {
         case .server where !passesWithTime, .unfit where !passesWithTime: .configuration
-        case .server, .unfit, .unreachable, .connectionLost, .timedOut, .protocolViolation: .unavailable
+        case .server, .unfit, .unreachable, .connectionLost, .timedOut, .protocolViolation, .overlong: .unavailable
         }
     }
 }

@@ -10,11 +10,15 @@
 // slices, so that Redis works on the first commands of a pipeline while the last are still being laid out. Redis never
 // stops reading while answers wait, so a pipeline of any length cannot lock up.
 //
+// What Redis sends is read here and fed to hiredis, which has no bound of its own for an answer: one that does not end
+// is dropped with its connection before it fills the memory (AnswerBudget).
+//
 // On an event loop: `send` lays out, `writeSome` and `readSome` move what the socket takes and has, `nextReply` returns
 // an answer that is there.
 
 import CHiredis
 import Glibc
+import TallyCore
 
 /// A connection to Redis. Not thread-safe.
 public final class RedisConnection {
@@ -28,10 +32,14 @@ public final class RedisConnection {
     /// A refusal that ends the connection once nothing is unanswered.
     private var lastRefusal: RedisError?
     private var isBlocking = true
+    private var budget = AnswerBudget(bytes: Limits.answerBytes)
+    private let chunk = UnsafeMutableRawBufferPointer.allocate(
+        byteCount: RedisConnection.chunkBytes, alignment: 1)
     /// As of the last look; nil before the first.
     var wasReplica: Bool?
 
     private static let sliceBytes = 1 << 20
+    private static let chunkBytes = 16 << 10
     /// A write to a connection that Redis has closed must be an error, not the end of the process.
     private static let ignoreBrokenPipes: Void = {
         _ = signal(SIGPIPE, SIG_IGN)  // fails for invalid signal numbers only
@@ -61,6 +69,7 @@ public final class RedisConnection {
 
     deinit {
         redisFree(context)
+        chunk.deallocate()
     }
 
     /// Sends a command and waits for its answer; an error reply is thrown.
@@ -85,6 +94,7 @@ public final class RedisConnection {
     public func send(_ command: RedisCommand) throws(RedisError) {
         if let failure { throw failure }
         guard command.append(to: context) == REDIS_OK else { throw fail() }
+        if unanswered == 0 { budget.renew() }
         unanswered += 1
         unwrittenBytes += command.byteCount
         if isBlocking, unwrittenBytes >= Self.sliceBytes { try write() }
@@ -94,10 +104,15 @@ public final class RedisConnection {
     public func receive() throws(RedisError) -> RedisReply {
         if let failure { throw failure }
         precondition(unanswered > 0, "no answer is due")
-        var pointer: UnsafeMutableRawPointer?
-        guard redisGetReply(context, &pointer) == REDIS_OK, let pointer else { throw fail() }
-        unwrittenBytes = 0
-        return try take(pointer)
+        try write()
+        while true {
+            if let reply = try nextReply() {
+                // Each answer of a pipeline that is waited for has a budget of its own.
+                budget.renew()
+                return reply
+            }
+            try readSome()
+        }
     }
 
     private func take(_ pointer: UnsafeMutableRawPointer) throws(RedisError) -> RedisReply {
@@ -129,6 +144,7 @@ public final class RedisConnection {
         guard flags >= 0, fcntl(descriptor, F_SETFL, flags | O_NONBLOCK) == 0 else { throw fail() }
         context.pointee.flags &= ~REDIS_BLOCK
         isBlocking = false
+        budget = AnswerBudget(bytes: Limits.flightAnswerBytes)
     }
 
     /// Writes what the socket takes; true when nothing is left.
@@ -142,7 +158,33 @@ public final class RedisConnection {
     /// Reads what the socket has.
     func readSome() throws(RedisError) {
         if let failure { throw failure }
-        guard redisBufferRead(context) == REDIS_OK else { throw fail() }
+        let count = read(descriptor, chunk.baseAddress, chunk.count)
+        if count < 0, errno == EINTR || errno == EAGAIN && !isBlocking { return }
+        guard count > 0 else { throw lost(count == 0 ? nil : errno) }
+        let bytes = UnsafeRawBufferPointer(rebasing: chunk[..<count])
+        guard budget.take(bytes) else {
+            let error = RedisError.overlong(bytesMax: budget.bytesMax)
+            failure = error
+            throw error
+        }
+        let characters = bytes.baseAddress?.assumingMemoryBound(to: CChar.self)
+        guard redisReaderFeed(context.pointee.reader, characters, count) == REDIS_OK else {
+            let error = RedisError.protocolViolation(Self.errorText(&context.pointee.reader.pointee.errstr))
+            failure = error
+            throw error
+        }
+    }
+
+    /// The socket has no more: it was closed, or reading failed with `number`.
+    private func lost(_ number: Int32?) -> RedisError {
+        let error: RedisError =
+            switch number {
+            case nil: .connectionLost("Server closed the connection")
+            case EAGAIN, EWOULDBLOCK, ETIMEDOUT: .timedOut(milliseconds: link.commandMilliseconds)
+            case let number?: .connectionLost(String(cString: strerror(number)))
+            }
+        failure = error
+        return error
     }
 
     /// The next answer, if it is there as a whole.
@@ -188,7 +230,10 @@ public final class RedisConnection {
     }
 
     private func expectOK(_ command: RedisCommand) throws(RedisError) {
-        let reply = try self.command(command)
+        try expectOK(try self.command(command))
+    }
+
+    private func expectOK(_ reply: RedisReply) throws(RedisError) {
         guard reply == .status("OK") else {
             abandon(.protocolViolation("\(reply) while connecting"))
             throw .protocolViolation("\(reply) while connecting")
@@ -214,9 +259,11 @@ public final class RedisConnection {
     }
 
     private static func errorText(_ context: UnsafeMutablePointer<redisContext>) -> String {
-        withUnsafeBytes(of: &context.pointee.errstr) { bytes in
-            String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
-        }
+        errorText(&context.pointee.errstr)
+    }
+
+    private static func errorText<Characters>(_ characters: inout Characters) -> String {
+        withUnsafeBytes(of: &characters) { bytes in String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self) }
     }
 
     private static func interval(_ milliseconds: UInt64) -> timeval {

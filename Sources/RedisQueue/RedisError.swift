@@ -17,6 +17,8 @@ public enum RedisError: Error, Hashable, Sendable {
     case server(code: String, message: String)
     /// An answer that the protocol does not know.
     case protocolViolation(String)
+    /// It answered with more than anything that is asked for takes.
+    case overlong(bytesMax: Int)
     /// It answers, and is not used: it would not keep what it confirms.
     case unfit([ServerProblem])
 
@@ -25,6 +27,7 @@ public enum RedisError: Error, Hashable, Sendable {
         switch self {
         case .unreachable: "check --redis, and that Redis runs"
         case .connectionLost, .timedOut, .unfit: nil
+        case .overlong: "make sure that --redis leads to the Redis of this cluster, and to nothing else"
         case .server(let code, let message): Self.hint(code: code, message: message)
         case .protocolViolation: "run the same version of tallymill everywhere"
         }
@@ -50,7 +53,7 @@ public enum RedisError: Error, Hashable, Sendable {
         case .unreachable, .connectionLost, .timedOut: true
         case .server("ERR", let message): message.hasPrefix("max number of clients")
         case .server(let code, _): Self.codesThatPass.contains(code)
-        case .protocolViolation: false
+        case .protocolViolation, .overlong: false
         case .unfit(let problems): problems.passWithTime
         }
     }
@@ -98,6 +101,8 @@ extension RedisError: CustomStringConvertible {
         case .timedOut(let milliseconds): "Redis did not answer within \(milliseconds) ms"
         case .server(let code, let message): "Redis refused: \(code) \(message)"
         case .protocolViolation(let text): "Redis answered what nobody expects: \(text)"
+        case .overlong(let bytesMax):
+            "Redis answered with more than \(bytesMax >> 20) MiB, which nothing that was asked takes"
         case .unfit(let problems): problems.map(\.description).joined(separator: "; ")
         }
     }

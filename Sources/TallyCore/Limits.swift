@@ -60,6 +60,14 @@ public enum Limits {
 
     // How an audit reads a queue, without keeping Redis from others for long.
     public static let ledgerPageBytes = 4 << 20
+    // How much of an answer of Redis is read, before anybody has understood it. Each line of it is charged with
+    // `answerLineBytes` beside its bytes, because short elements cost more memory than they have bytes.
+    /// Of one answer that is waited for: the largest batch, or the watermarks of a million producers.
+    public static let answerBytes = 128 << 20
+    /// Of all answers to one flight of a web node, or of a tool's producer, whose pushes are answered with some words.
+    public static let flightAnswerBytes = 4 << 20
+    public static let answerLineBytes = 16
+
     public static let ledgerPageBatches = 4_096
 
     // What is remembered of idempotency claims.

@@ -167,7 +167,7 @@ public enum Loopback {
     }
 
     /// A socket that is bound to a port that the system chose.
-    static func bind() throws(HarnessError) -> (descriptor: Int32, port: UInt16) {
+    public static func bind() throws(HarnessError) -> (descriptor: Int32, port: UInt16) {
         let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
         guard descriptor >= 0 else { throw HarnessError(cannot: "make a socket") }
         guard withAddress(port: 0, { Glibc.bind(descriptor, $0, $1) }) == 0 else { throw HarnessError(cannot: "bind") }
