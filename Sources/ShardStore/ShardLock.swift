@@ -1,7 +1,8 @@
 // One writer per shard file: an exclusive flock(2) on `<file>.lock`. The system gives the lock up when its holder
 // ends, however it ends; the process number inside is for people. The lock file is never deleted, because a second
 // process could then lock a new one beside the first. It is not the shard file itself: closing any descriptor of that
-// would drop the locks that SQLite holds on it in this process.
+// would drop the locks that SQLite holds on it in this process. It is its owner's alone: whoever can read a file can
+// lock it, and members of the group read shards.
 
 import Glibc
 
@@ -15,8 +16,9 @@ final class ShardLock {
     /// - Throws: `locked` if another open file holds it, in this process or another.
     init(_ shardPath: String) throws(StoreError) {
         let path = shardPath + ".lock"
-        descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o640)
+        descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
         if descriptor < 0 { throw .system(errno, "open \(path)", shardPath) }
+        _ = fchmod(descriptor, 0o600)  // of an earlier release; refused where it is another user's
         var status = stat()
         let isKnown = fstat(descriptor, &status) == 0
         precondition(isKnown, "an open file has a status")

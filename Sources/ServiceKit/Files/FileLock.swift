@@ -1,6 +1,9 @@
 // One process at a time: an exclusive flock(2) on a file that stays where it is. The system gives the lock up when
 // the holder ends, however it ends. The file holds the holder's process number for people; the lock is the truth.
 // The file is never deleted: a second process could lock a new one while the first still holds the old.
+//
+// Whoever can open a file, if only to read it, can lock it. So the file is its owner's alone: a member of the group who
+// may read everything else must not be able to keep a consumer from starting. Who holds it the system tells everybody.
 
 import Glibc
 
@@ -21,10 +24,7 @@ public final class FileLock: Sendable {
     /// - Throws: exit code 74 if the file cannot be opened or written.
     public static func attempt(_ path: String) throws(Failure) -> Attempt {
         let descriptor: Int32
-        switch SystemCall.open(path, O_RDWR | O_CREAT) {
-        case .done(let opened): descriptor = opened
-        case .failed(let number): throw Failure(cannot: "open the lock file", errno: number, at: path)
-        }
+        descriptor = try openPrivate(path)
         switch SystemCall.retrying({ flock(descriptor, LOCK_EX | LOCK_NB) }) {
         case .done:
             let lock = FileLock(path: path, descriptor: descriptor)
@@ -48,6 +48,7 @@ public final class FileLock: Sendable {
         switch SystemCall.open(path, O_RDONLY) {
         case .done(let opened): descriptor = opened
         case .failed(ENOENT): return nil
+        case .failed(EACCES): return SystemLocks.holder(of: path)
         case .failed(let number): throw Failure(cannot: "open the lock file", errno: number, at: path)
         }
         defer { giveBack(descriptor) }
@@ -56,6 +57,23 @@ public final class FileLock: Sendable {
         case .done: return nil
         case .failed(EWOULDBLOCK): return pid
         case .failed(let number): throw Failure(cannot: "ask for the lock", errno: number, at: path)
+        }
+    }
+
+    /// Makes a lock file for a program that locks it itself, or takes one that is there from all but its owner.
+    ///
+    /// - Throws: exit code 74 if it cannot be opened.
+    public static func prepare(_ path: String) throws(Failure) {
+        SystemCall.close(try openPrivate(path))
+    }
+
+    /// One of an earlier release is open to others; whose it is, it stays.
+    private static func openPrivate(_ path: String) throws(Failure) -> Int32 {
+        switch SystemCall.open(path, O_RDWR | O_CREAT, mode: 0o600) {
+        case .done(let descriptor):
+            _ = fchmod(descriptor, 0o600)  // refused where it is another user's: then it is his to close
+            return descriptor
+        case .failed(let number): throw Failure(cannot: "open the lock file", errno: number, at: path)
         }
     }
 
