@@ -73,16 +73,19 @@ public struct Export {
         return try replace(Self.target(of: path), format, tick)
     }
 
+    /// Counts are not the world's.
+    private static let modeOfNewFile: UInt32 = 0o640
+
     private func replace(_ path: String, _ format: ExportFormat, _ tick: (Int) -> Void) throws(Failure) -> Int {
         let unfinished = path + ".partial"
         guard unlink(unfinished) == 0 || errno == ENOENT else {
             throw Failure(cannot: "remove what an earlier export left", errno: errno, at: unfinished)
         }
         do throws(Failure) {
-            // A file that was kept from others stays so.
-            let mode = Self.mode(of: path)
-            let rows = try writeFile(format, unfinished, mode: mode ?? 0o644, tick)
-            if let mode, chmod(unfinished, mode_t(mode)) != 0 {
+            // A file that was kept from others stays so, and one that was shown to them, too.
+            let mode = Self.mode(of: path) ?? Self.modeOfNewFile
+            let rows = try writeFile(format, unfinished, mode: mode, tick)
+            if chmod(unfinished, mode_t(mode)) != 0 {
                 throw Failure(cannot: "set the mode", errno: errno, at: unfinished)
             }
             guard rename(unfinished, path) == 0 else { throw Failure(cannot: "rename", errno: errno, at: unfinished) }

@@ -18,6 +18,19 @@ enum Folder {
         }
     }
 
+    /// Makes a folder that its owner's group may look into and nobody else, in one that exists; one that is there is
+    /// taken from the others.
+    ///
+    /// - Throws: exit code 74.
+    static func makeClosed(_ path: String) throws(Failure) {
+        try make(path, mode: 0o750)
+        var status = stat()
+        guard stat(path, &status) == 0, status.st_mode & 0o007 != 0, status.st_uid == geteuid() else { return }
+        guard chmod(path, status.st_mode & 0o770) == 0 else {
+            throw Failure(cannot: "take the folder from others", errno: errno, at: path)
+        }
+    }
+
     /// Makes a folder that only this user can enter, in one that exists.
     ///
     /// Somebody else could have made it before us in /tmp, or have put a symbolic link there: then it is refused.

@@ -21,10 +21,13 @@ public final class LineSink: Sendable {
     ///
     /// - Throws: exit code 74 if it cannot be opened.
     public convenience init(appendingTo path: String, maximumBytes: Int) throws(Failure) {
-        let descriptor = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o644)
+        let descriptor = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o640)
         guard descriptor >= 0 else { throw Failure(cannot: "open the log file", errno: errno, at: path) }
         self.init(descriptor, isOwned: true)
         var status = stat()
+        if fstat(descriptor, &status) == 0, status.st_mode & 0o007 != 0 {
+            _ = fchmod(descriptor, status.st_mode & 0o770)  // of an earlier release; another user's stays as it is
+        }
         guard fstat(descriptor, &status) == 0, status.st_size > maximumBytes else { return }
         guard ftruncate(descriptor, 0) == 0 else {
             throw Failure(cannot: "empty the log file", errno: errno, at: path)

@@ -33,7 +33,9 @@ public struct PrivateRedis {
         let server = try Programs.find("redis-server", package: "redis-server", environment: environment)
         let socketPath = try SocketPath.prepare(
             "redis.sock", dataFolder: folder.dataFolder, environment: environment)
-        try Folder.make(folder.redisFolderPath)
+        // Its files hold every counter that is under way, and it makes them readable by all who can reach them.
+        try Folder.makeClosed(folder.redisFolderPath)
+        try FileLock.prepare(folder.redisLockPath)
         var arguments = ["--pdeathsig", "KILL", "--", "/bin/sh", "-c", Self.script, "\(getpid())"]
         arguments += [flock, "--no-fork", "--timeout", "\(Self.lockSeconds)", folder.redisLockPath, server]
         for (key, value) in Self.configuration(socketPath: socketPath, folder: folder.redisFolderPath) {

@@ -28,7 +28,7 @@ public struct UpFolder {
         guard let path = Programs.resolved(dataFolder) else {
             throw Failure(cannot: "open the data folder", errno: errno, at: dataFolder)
         }
-        try Folder.make("\(path)/up")
+        try Folder.makeClosed("\(path)/up")
         switch try FileLock.attempt("\(path)/up/lock") {
         case .acquired(let lock):
             let folder = UpFolder(dataFolder: path, lock: lock)

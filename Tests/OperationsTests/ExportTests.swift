@@ -108,6 +108,26 @@ import Testing
         #expect(names(in: folder.path) == ["away", "data", "out"])
     }
 
+    @Test func countsAreNotTheWorlds() throws {
+        let cluster = try cluster(awkwardCounters(3))
+        let out = "\(folder.path)/out"
+        func mode() -> mode_t {
+            var status = stat()
+            return stat(out, &status) == 0 ? status.st_mode & 0o777 : 0
+        }
+        for format in ExportFormat.allCases {
+            unlink(out)
+            _ = try export(cluster, format)
+            #expect(mode() == 0o640, "\(format)")
+            // What somebody has chosen for a file stays.
+            for chosen in [0o600, 0o644] as [mode_t] {
+                #expect(chmod(out, chosen) == 0)
+                _ = try export(cluster, format)
+                #expect(mode() == chosen, "\(format)")
+            }
+        }
+    }
+
     @Test func standardOutputIsNoFileOfSQLite() throws {
         let export = try Export(try cluster([]).folder)
         let failure = #expect(throws: Failure.self) { try export.write(.sqlite, to: nil, tick: { _ in }) }

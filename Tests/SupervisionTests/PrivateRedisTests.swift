@@ -117,6 +117,31 @@ import Testing
     }
 }
 
+@Suite struct ClosedFolderTests {
+    private func mode(_ path: String) -> mode_t {
+        var status = stat()
+        return stat(path, &status) == 0 ? status.st_mode & 0o777 : 0
+    }
+
+    /// A data folder that was there, and what an earlier release made in it.
+    @Test func foldersOfAnUpAreTakenFromOthers() throws {
+        try withFolder { folder throws in
+            try #require(chmod(folder, 0o755) == 0)
+            for name in ["up", "redis"] { try Folder.make("\(folder)/\(name)", mode: 0o777) }
+            try AtomicFile.write(Array("old\n".utf8), to: "\(folder)/up/redis.log", mode: 0o644)
+            try AtomicFile.write([], to: "\(folder)/up/redis.lock", mode: 0o644)
+            let up = try UpFolder.acquire(dataFolder: folder)
+            _ = try PrivateRedis(in: up, environment: ["PATH": "/usr/bin:/bin"])  // prepares everything
+            for name in ["up", "redis"] { #expect(mode("\(folder)/\(name)") & 0o007 == 0) }
+            #expect(mode("\(folder)/up/redis.log") == 0o640)
+            #expect(mode("\(folder)/up/redis.lock") == 0o600)
+            #expect(mode("\(folder)/up/lock") == 0o600)
+            // It is the operator's.
+            #expect(mode(folder) == 0o755)
+        }
+    }
+}
+
 @Suite struct PrivateRedisTests {
     private func runs(in folder: String, runtime: String? = nil) throws {
         let cluster = try Cluster(

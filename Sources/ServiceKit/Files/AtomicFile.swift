@@ -14,7 +14,7 @@ public enum AtomicFile {
     /// - Parameters:
     ///   - mode: the permissions of the new file, whatever the umask and the old file's.
     /// - Throws: exit code 74; the old file is then still there.
-    public static func write(_ bytes: [UInt8], to path: String, mode: UInt32 = 0o644) throws(Failure) {
+    public static func write(_ bytes: [UInt8], to path: String, mode: UInt32 = 0o640) throws(Failure) {
         let (folder, name) = split(path)
         let temporary = "\(folder)/.\(name).\(getpid()).new"
         do throws(Failure) {

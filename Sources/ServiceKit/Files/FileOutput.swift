@@ -27,7 +27,7 @@ public final class FileOutput {
     /// - Parameter stallSeconds: how long nobody may take anything, if it is a pipe; nil for ever.
     /// - Throws: 74 if it cannot be created, or exists.
     public init(
-        _ path: String, _ existing: Existing, mode: UInt32 = 0o644, stallSeconds: Int? = nil
+        _ path: String, _ existing: Existing, mode: UInt32 = 0o640, stallSeconds: Int? = nil
     ) throws(Failure) {
         let flags = existing == .refuse ? O_CREAT | O_EXCL : O_CREAT | O_TRUNC
         switch SystemCall.open(path, O_WRONLY | flags, mode: mode) {

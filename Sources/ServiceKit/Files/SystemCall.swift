@@ -30,7 +30,7 @@ enum SystemCall {
     }
 
     /// Opens a file, always close-on-exec.
-    static func open(_ path: String, _ flags: Int32, mode: UInt32 = 0o644) -> Outcome<Int32> {
+    static func open(_ path: String, _ flags: Int32, mode: UInt32 = 0o640) -> Outcome<Int32> {
         retrying { Glibc.open(path, flags | O_CLOEXEC, mode_t(mode)) }
     }
 
