@@ -61,6 +61,32 @@ public struct RedisCommand: Sendable {
         end()
     }
 
+    /// Appends a text that is not left behind in memory, if the command is sent by `spend`.
+    mutating func append(_ secret: Secret) {
+        secret.withBytes { bytes in
+            // Growing would leave a copy behind.
+            wire.reserveCapacity(wire.count + bytes.count + 32)
+            begin(byteCount: bytes.count)
+            wire.append(contentsOf: bytes)
+        }
+        end()
+    }
+
+    /// Calls `body` with the whole of a command without a payload, and overwrites everything.
+    mutating func spend<Value>(_ body: (UnsafeRawBufferPointer) -> Value) -> Value {
+        precondition(payloadOffset == nil, "a payload is not overwritten")
+        var whole = [UInt8(ascii: "*")]
+        whole.reserveCapacity(wire.count + 32)
+        DecimalText.append(count, to: &whole)
+        whole += [UInt8(ascii: "\r"), UInt8(ascii: "\n")]
+        whole += wire
+        defer {
+            wire.overwrite()
+            whole.overwrite()
+        }
+        return whole.withUnsafeBytes(body)
+    }
+
     private mutating func begin(byteCount: Int) {
         wire.append(UInt8(ascii: "$"))
         DecimalText.append(byteCount, to: &wire)
@@ -105,5 +131,13 @@ public struct RedisCommand: Sendable {
     {
         guard let start = part.baseAddress, part.count > 0 else { return REDIS_OK }
         return redisAppendFormattedCommand(context, start.assumingMemoryBound(to: CChar.self), part.count)
+    }
+}
+
+extension [UInt8] {
+    /// Overwrites and empties it.
+    fileprivate mutating func overwrite() {
+        withUnsafeMutableBytes { Secret.overwrite($0) }
+        removeAll()
     }
 }

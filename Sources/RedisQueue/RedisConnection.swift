@@ -217,8 +217,11 @@ public final class RedisConnection {
         if let password = link.url.password {
             var login = RedisCommand("AUTH")
             if let user = link.url.user { login.append(user) }
-            login.append(password.text)
-            try expectOK(login)
+            login.append(password)
+            try sendOnce(&login)
+            let reply = try receive()
+            if case .error(let code, let message) = reply { throw .server(code: code, message: message) }
+            try expectOK(reply)
         }
         if link.url.database != 0 { try expectOK(RedisCommand("SELECT", String(link.url.database))) }
         let name = link.clientName.utf8.map { (0x21...0x7E).contains($0) ? $0 : UInt8(ascii: "-") }
@@ -227,6 +230,24 @@ public final class RedisConnection {
         } catch .server(let code, _) where code == "NOPERM" {
             // The name is for CLIENT LIST alone: a user who may not set it does without.
         }
+    }
+
+    /// Past hiredis, which would leave a copy in memory that it has given back.
+    private func sendOnce(_ secret: inout RedisCommand) throws(RedisError) {
+        precondition(unanswered == 0 && unwrittenBytes == 0 && isBlocking, "a secret goes alone")
+        budget.renew()
+        unanswered += 1
+        let descriptor = descriptor
+        let number = secret.spend { bytes -> Int32? in
+            var offset = 0
+            while offset < bytes.count {
+                let count = Glibc.send(
+                    descriptor, bytes.baseAddress?.advanced(by: offset), bytes.count - offset, Int32(MSG_NOSIGNAL))
+                if count > 0 { offset += count } else if errno != EINTR { return errno }
+            }
+            return nil
+        }
+        if let number { throw lost(number) }
     }
 
     private func expectOK(_ command: RedisCommand) throws(RedisError) {

@@ -46,6 +46,8 @@ struct Tallymill: ParsableCommand {
 
     static func main() {
         StandardDescriptors.openClosed()
+        ProcessLimits.keepFilesFromOthers()
+        ProcessLimits.leaveNoImage()
         // A signal that comes before a role waits for it is kept until then.
         if let name = CommandLine.arguments.dropFirst().first, ["up", "web", "consume"].contains(name) {
             SignalWaiter.block()

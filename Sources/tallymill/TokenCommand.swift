@@ -83,7 +83,10 @@ extension TokenCommand {
             try run { () throws(Failure) in
                 let input = FileInput(standardInputAs: "stdin")
                 let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: TokenSecret.bytesMax + 1, alignment: 1)
-                defer { buffer.deallocate() }
+                defer {
+                    if let start = buffer.baseAddress { explicit_bzero(start, buffer.count) }
+                    buffer.deallocate()
+                }
                 let count = try input.read(into: buffer)
                 let secret = try TokenSecret(firstLineOf: Array(buffer[..<count]), at: input.path)
                 if let line = try options.keep(secret) { Output.line(line) }

@@ -7,7 +7,7 @@ import Testing
 @Suite struct RedisURLTests {
     private func login(_ text: String) throws -> [String?] {
         let url = try RedisURL(text)
-        return [url.user, url.password?.text]
+        return [url.user, url.password?.withBytes { String(decoding: $0, as: UTF8.self) }]
     }
 
     @Test(arguments: [
