@@ -49,11 +49,12 @@ let package = Package(
     dependencies: isCoreOnly
         ? []
         : [
-            .package(url: "https://github.com/apple/swift-argument-parser.git", from: "1.8.2"),
-            .package(url: "https://github.com/apple/swift-configuration.git", from: "1.4.0", traits: []),
-            .package(url: "https://github.com/apple/swift-log.git", from: "1.16.2"),
-            .package(url: "https://github.com/apple/swift-nio.git", from: "2.101.2"),
-            .package(url: "https://github.com/HdrHistogram/hdrhistogram-swift.git", from: "0.2.0"),
+            // What is built is what was tested: a newer version comes by a change here, and a line in CHANGELOG.md.
+            .package(url: "https://github.com/apple/swift-argument-parser.git", exact: "1.8.2"),
+            .package(url: "https://github.com/apple/swift-configuration.git", exact: "1.4.0", traits: []),
+            .package(url: "https://github.com/apple/swift-log.git", exact: "1.16.2"),
+            .package(url: "https://github.com/apple/swift-nio.git", exact: "2.101.2"),
+            .package(url: "https://github.com/HdrHistogram/hdrhistogram-swift.git", exact: "0.2.0"),
         ],
     targets: isCoreOnly
         ? core
