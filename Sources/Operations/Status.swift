@@ -117,7 +117,7 @@ public struct Status: Sendable {
         guard let head else { return nil }
         let header = head.withUnsafeBytes { try? BatchHeader(reading: $0) }  // unreadable: the consumer will say so
         guard let header else { return nil }
-        return max(0, Double(WallClock.milliseconds() - Int64(header.frozenAt)) / 1_000)
+        return max(0, Double(WallClock.milliseconds() - Int64(clamping: header.frozenAt)) / 1_000)
     }
 
     public var json: String {

@@ -30,7 +30,7 @@ extension ClusterKeys {
             throw .protocolViolation("HMGET \(group.meta) answered \(fields)")
         }
         let reply = try connection.command(RedisCommand("LLEN", group.queue))
-        guard case .integer(let length) = reply else {
+        guard case .integer(let length) = reply, (0...Int64(Limits.sequenceMax)).contains(length) else {
             throw .protocolViolation("LLEN \(group.queue) answered \(reply)")
         }
         guard let state = values[0].text else {
@@ -40,7 +40,7 @@ extension ClusterKeys {
         return Glance(
             group: Glance.Group(
                 shard: values[1].text.flatMap { ShardUUID($0) }, sealed: state == "sealed",
-                bytes: values[2].text.flatMap { Int($0) } ?? 0),
+                bytes: values[2].text.flatMap { UInt64($0) }.map { Int(min($0, Limits.sequenceMax)) } ?? 0),
             length: Int(length), hasRest: false)
     }
 }

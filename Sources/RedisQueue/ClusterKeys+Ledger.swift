@@ -108,7 +108,9 @@ private struct LedgerWalk<Entry> {
         }
         if entries.isEmpty { first = number }
         for position in stride(from: 0, to: page.count - 1, by: 2) {
-            guard case .bytes(let bytes) = page[position], case .integer(let length) = page[position + 1] else {
+            guard case .bytes(let bytes) = page[position], case .integer(let length) = page[position + 1],
+                (0...Int64(1 << 30)).contains(length)  // Redis keeps no longer one
+            else {
                 throw answer.damaged(2)
             }
             let identity = bytes.dropFirst(BatchFormat.identityRange.lowerBound).prefix(BatchFormat.identityRange.count)

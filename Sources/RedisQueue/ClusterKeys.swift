@@ -111,7 +111,7 @@ public final class ClusterKeys {
             let parts = pairs[index].text?.split(separator: "/") ?? []
             guard parts.count == 2, let owner = ClusterID(parts[0]), let partitions = Int(parts[1]),
                 (1...Limits.partitionsMax).contains(partitions),
-                let epoch = pairs[index + 1].text.flatMap({ UInt32($0) }), epoch >= 1
+                let epoch = pairs[index + 1].text.flatMap({ UInt32($0) }), (1...Limits.epochMax).contains(epoch)
             else { throw .protocolViolation("\(names.noted) holds no epochs") }
             if owner == cluster { noted.append(Topology(cluster: cluster, epoch: epoch, partitions: partitions)) }
         }

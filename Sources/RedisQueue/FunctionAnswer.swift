@@ -1,5 +1,6 @@
 // The answer of a library function: a word, then fields. Reading one never traps: what does not fit is a
-// `protocolViolation` that names the function.
+// `protocolViolation` that names the function. No function answers with a number of 2^53 or more (Lua's are doubles),
+// so none is let in, whoever answered: behind this door numbers of some thousand partitions can be added up.
 
 import TallyCore
 
@@ -34,7 +35,9 @@ struct FunctionAnswer {
     }
 
     func signed(_ index: Int) throws(RedisError) -> Int64 {
-        guard case .integer(let value) = try field(index) else { throw damaged(index) }
+        guard case .integer(let value) = try field(index), value.magnitude <= Limits.sequenceMax else {
+            throw damaged(index)
+        }
         return value
     }
 
@@ -83,7 +86,8 @@ struct FunctionAnswer {
         for position in stride(from: 0, to: elements.count - 1, by: 2) {
             guard case .bytes(let name) = elements[position] else { return nil }
             if name.count == StreamID.nameBytes { continue }
-            guard let producer = Bytes16(name), let watermark = elements[position + 1].text.flatMap({ UInt64($0) })
+            guard let producer = Bytes16(name), let watermark = elements[position + 1].text.flatMap({ UInt64($0) }),
+                watermark <= Limits.sequenceMax
             else { return nil }
             watermarks[ProducerID(producer)] = watermark
         }
@@ -103,7 +107,9 @@ struct FunctionAnswer {
         let bytes = try bytes(index)
         return try stride(from: 0, to: bytes.count, by: 24).map { start throws(RedisError) in
             guard start + 24 <= bytes.count, let id = Bytes16(bytes[start..<start + 16]) else { throw damaged(index) }
-            return (ProducerID(id), Self.littleEndian(bytes[start + 16..<start + 24]))
+            let floor = Self.littleEndian(bytes[start + 16..<start + 24])
+            guard floor <= Limits.sequenceMax else { throw damaged(index) }
+            return (ProducerID(id), floor)
         }
     }
 
@@ -117,9 +123,9 @@ struct FunctionAnswer {
             let partition = PartitionID(
                 epoch: UInt32(Self.littleEndian(bytes[start + 16..<start + 20])),
                 number: UInt32(Self.littleEndian(bytes[start + 20..<start + 24])))
-            return StreamFloor(
-                stream: StreamID(partition: partition, producer: ProducerID(id)),
-                sequence: Self.littleEndian(bytes[start + 24..<start + 32]))
+            let floor = Self.littleEndian(bytes[start + 24..<start + 32])
+            guard floor <= Limits.sequenceMax else { throw damaged(index) }
+            return StreamFloor(stream: StreamID(partition: partition, producer: ProducerID(id)), sequence: floor)
         }
     }
 

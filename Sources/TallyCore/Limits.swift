@@ -7,6 +7,8 @@ public enum Limits {
     public static let keyBytesMax = 512
     public static let partitionsMax = 1024
     public static let idempotencyKeyBytesMax = 128
+    /// Of what Redis is believed: there is one above it.
+    public static let epochMax: UInt32 = 1 << 31
     /// Sequence numbers pass through Lua, whose numbers are doubles.
     public static let sequenceMax: UInt64 = (1 << 53) - 1
     /// A decoder refuses anything longer before it allocates.
@@ -58,8 +60,6 @@ public enum Limits {
     /// How long a node that stops waits for the shards once Redis has everything.
     public static let stopStoredMilliseconds: UInt64 = 3_000
 
-    // How an audit reads a queue, without keeping Redis from others for long.
-    public static let ledgerPageBytes = 4 << 20
     // How much of an answer of Redis is read, before anybody has understood it. Each line of it is charged with
     // `answerLineBytes` beside its bytes, because short elements cost more memory than they have bytes.
     /// Of one answer that is waited for: the largest batch, or the watermarks of a million producers.
@@ -68,6 +68,8 @@ public enum Limits {
     public static let flightAnswerBytes = 4 << 20
     public static let answerLineBytes = 16
 
+    // How an audit reads a queue, without keeping Redis from others for long.
+    public static let ledgerPageBytes = 4 << 20
     public static let ledgerPageBatches = 4_096
 
     // What is remembered of idempotency claims.

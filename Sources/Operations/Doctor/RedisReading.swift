@@ -77,7 +77,7 @@ struct RedisReading {
     private static func time(_ connection: RedisConnection) throws(RedisError) -> Int64 {
         let reply = try connection.command(RedisCommand("TIME"))
         guard case .array(let parts) = reply, parts.count == 2, let seconds = parts[0].text.flatMap({ Int64($0) }),
-            let microseconds = parts[1].text.flatMap({ Int64($0) })
+            let microseconds = parts[1].text.flatMap({ Int64($0) }), (0..<1 << 40).contains(seconds)
         else { throw .protocolViolation("TIME answered \(reply)") }
         return seconds * 1_000 + microseconds / 1_000
     }

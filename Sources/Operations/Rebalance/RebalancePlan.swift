@@ -134,7 +134,7 @@ struct RedisSample {
             let before = try redis.call { keys throws(RedisError) in try keys.bytesReceived() }
             usleep(1_000_000)  // a rate needs a time
             let after = try redis.call { keys throws(RedisError) in try keys.bytesReceived() }
-            bytesPerSecond = Double(after - before)
+            bytesPerSecond = after > before ? Double(after - before) : 0  // it may have been started anew between them
         }
     }
 }
