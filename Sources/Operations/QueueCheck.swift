@@ -67,8 +67,8 @@ struct QueueCheck: Sendable {
         guard let header = entry.header else {
             return (
                 "is no batch: \(entry.fault ?? "it is unreadable")",
-                "The consumer stops before it. Restore Redis from its newest copy, or delete the entry, if it is "
-                    + "none of Tallymill's: its increments are lost then."
+                "The consumer stops before it. Restore Redis from its newest copy if that has it whole; else "
+                    + "`tallymill repair` names it and takes it away."
             )
         }
         if let fault = entry.fault {
@@ -80,7 +80,8 @@ struct QueueCheck: Sendable {
         if header.id.stream.partition != partition {
             return (
                 "(batch \(header.id)) belongs to another partition",
-                "The consumer stops before it. Somebody moved it by hand: move it back."
+                "The consumer stops before it. Somebody moved it by hand: move it back; or `tallymill repair` takes it"
+                    + " away."
             )
         }
         guard let origin = header.origin else { return nil }

@@ -4,6 +4,7 @@
 //   1  functions, topology, key groups of the cluster file's epoch: create-if-absent, never lowered
 //   2  what is missing for good is declared lost, if the operator has accepted that (Repair+Losses.swift); what some
 //      shards know to be lost of earlier epochs is written into the others
+//      an entry that no consumer can take, and that the operator has named, is taken from its list (Repair+Bury.swift)
 //   3  a change of epoch that was interrupted is resumed
 //   4  every earlier epoch: its key groups are sealed, and what lies in their lists is sent to the current epoch
 //      (Repair+Sweep.swift)
@@ -25,6 +26,8 @@ public final class Repair {
         public var collects = false
         /// What may be declared lost.
         public var accepted: [LossChoice] = []
+        /// What may be taken from the head of a list.
+        public var buried: [BuryChoice] = []
         public var patience = Courier.Patience()
         public var clientWait = ClientWait()
         /// Resumes the change of epoch that the cluster file says is under way, under the cluster's lock, which this
@@ -38,6 +41,8 @@ public final class Repair {
     public let survey: Survey
     /// What is missing for good, before anything is done; empty if Redis cannot tell before it is mended.
     public private(set) var missing: [MissingBatches] = []
+    /// What no consumer can take, before anything is done.
+    private var stuck: [StuckEntry] = []
     /// Shards that do not know what others know to be lost, before anything is done.
     private let spread: [LossSpread.Shard]
     let folder: DataFolder
@@ -65,6 +70,8 @@ public final class Repair {
         survey = try Survey(folder, try Self.clusterFile(folder), connection, access.names)
         spread = survey.file.state == .ready ? LossSpread(survey.file.topology, in: folder).shards : []
         if let obstacle = survey.obstacles.first { throw obstacle }
+        stuck = try lookForStuck()
+        try check(stuck)
         if survey.canAsk {
             missing = try lookForMissing(survey.file)
             try check(missing)
@@ -86,6 +93,7 @@ public final class Repair {
             }
         }
         plan += missing.filter { isAccepted($0) }.map { "\($0): they \($0.cause): declare them lost" }
+        plan += stuck.filter { isBuried($0) }.map { "\($0): keep its bytes in a file, take it from the list" }
         plan += spread.map { "partition \($0.partition.number): \($0.sentence): write it into the shard" }
         if options.collects, !survey.collectable.isEmpty {
             plan.append("\(Self.groups(survey.collectable.count)) of earlier epochs are sealed and empty: delete them")
@@ -103,6 +111,7 @@ public final class Repair {
     /// What this repair will not mend, one range a line.
     public var unmended: [String] {
         missing.filter { !isAccepted($0) }.map { "\($0): they \($0.cause)" }
+            + stuck.filter { !isBuried($0) }.map { "\($0)" }
     }
 
     /// Does what is due.
@@ -113,6 +122,7 @@ public final class Repair {
     public func run(_ tell: @escaping (String) -> Void) throws(Failure) {
         self.tell = tell
         try publish()
+        let stuck = try bury()
         if try clusterFile().state == .building {
             // What the drain could not get over.
             let left = try acceptLosses()
@@ -129,6 +139,7 @@ public final class Repair {
         try sweep()
         if options.collects { try collect(except: Set(left.map(\.partition))) }
         if !left.isEmpty { throw .missing(left, in: folder) }
+        if !stuck.isEmpty { throw .stuck(stuck) }
         try checkThatEveryShardKnows()
         try checkNodes()
     }

@@ -54,6 +54,28 @@ public final class ClusterKeys {
         }
     }
 
+    /// The bytes of the oldest entry; nil if there is none.
+    public func head(of partition: PartitionID) throws(RedisError) -> [UInt8]? {
+        let key = names.group(of: partition).queue
+        let reply = try connection.command(RedisCommand("LINDEX", key, "0"))
+        switch reply {
+        case .null: return nil
+        case .bytes(let bytes): return bytes
+        case .status, .integer, .array, .error: throw .protocolViolation("LINDEX \(key) answered \(reply)")
+        }
+    }
+
+    /// Takes the oldest entry away, if it is these bytes.
+    public func bury(_ entry: [UInt8], in partition: PartitionID) throws(RedisError) -> BuryReply {
+        let answer = try call(.bury, partition) { $0.append(payload: entry) }
+        switch answer.word {
+        case "OK": return .buried
+        case "OTHER": return .otherHead
+        case "NOTOPO": return .noTopology
+        default: throw answer.unexpected
+        }
+    }
+
     public func inspect(_ partition: PartitionID) throws(RedisError) -> InspectReply {
         let answer = try call(.inspect, partition) { $0.append(Self.inspectedHeadBytes) }
         switch answer.word {

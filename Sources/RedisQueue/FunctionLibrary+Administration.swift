@@ -63,6 +63,21 @@ extension FunctionLibrary {
           return {'OK'}
         end)
 
+        -- keys: queue, seqs, applied, meta; arguments: the bytes of the oldest entry
+        -- NOTOPO | OTHER | OK
+        register('bury', {'allow-oom'}, function(keys, args)
+          count(keys, 4, args, 1)
+          local meta = read_meta(keys[4])
+          if not meta then return {'NOTOPO'} end
+          if redis.call('LINDEX', keys[1], 0) ~= args[1] then return {'OTHER'} end
+          local length = redis.call('LLEN', keys[1])
+          must_be_allowed('LTRIM', keys[1], '0', '-1')
+          must_be_allowed('HSET', keys[4], 'bytes', '')
+          redis.call('LTRIM', keys[1], 1, -1)
+          redis.call('HSET', keys[4], 'bytes', digits(length == 1 and 0 or math.max(0, meta.bytes - #args[1])))
+          return {'OK'}
+        end)
+
         -- keys: queue, seqs, applied, meta; arguments: most bytes of the oldest batch
         -- NOTOPO | OK state shard length bytes duplicates token owner host ms-left(-1: released) head behind
         --   earlier

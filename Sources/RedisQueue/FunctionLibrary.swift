@@ -19,8 +19,9 @@
 // a wrong type; asks `redis.acl_check_cmd` for every write; and only then writes, with commands that cannot fail any
 // more. Numbers stay below 2^53 and are stored as `%.0f`; Lua never does arithmetic on deltas.
 //
-// Functions that shrink or only move what is there (trim, claim, renew, release, seal, collect) carry `allow-oom`: over
-// its maxmemory, Redis must still let the consumers drain the queues, or it would never come below it again.
+// Functions that shrink or only move what is there (trim, claim, renew, release, seal, collect, bury) carry
+// `allow-oom`: over its maxmemory, Redis must still let the consumers drain the queues, or it would never come below it
+// again.
 
 import TallyCore
 
@@ -30,7 +31,7 @@ public enum FunctionLibrary {
     public static let version = 1
     public static let name = "tallymill_\(version)"
     /// Counts changes of the source within a version.
-    public static let revision = 6
+    public static let revision = 7
     /// The Lua source, as `FUNCTION LOAD` takes it.
     public static let source = [
         "#!lua name=\(name)\n", "local PREFIX, REVISION = '\(name)_', \(revision)\n",
@@ -77,7 +78,7 @@ enum FunctionName: String, CaseIterable, CustomStringConvertible {
     case revision
     case push, heartbeat, compare, note
     case claim, renew, release, peek, trim
-    case create, seal, topology, inspect, collect
+    case create, seal, topology, inspect, collect, bury
     case ledger
 
     var description: String { "\(FunctionLibrary.name)_\(rawValue)" }

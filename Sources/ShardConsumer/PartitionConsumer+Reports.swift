@@ -120,6 +120,11 @@ extension PartitionConsumer {
                     + StoreError.acceptLoss(
                         of: [.init(producer: id.stream.producer, sequences: watermark + 1...id.sequence - 1)],
                         in: machine.partition) + ".")
+        case .alarm(let alarm) where alarm.canBeBuried:
+            Failure(
+                .corrupt, alarm.description, at: file.path,
+                advice: "Nothing was changed. Put back the newest copy of Redis if that has it whole; else `tallymill"
+                    + " repair` names it, and takes it away when it is told to.")
         case .alarm(let alarm):
             Failure(
                 .corrupt, alarm.description, at: file.path,

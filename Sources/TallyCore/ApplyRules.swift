@@ -47,6 +47,14 @@ public enum ApplyAlarm: Hashable, Sendable, CustomStringConvertible {
     case unreadable(String)
     case newerVersion(UInt8)
 
+    /// Whether an operator may have the entry taken away: see the protocol.
+    public var canBeBuried: Bool {
+        switch self {
+        case .unreadable, .wrongPartition: true
+        case .hole, .newerVersion: false
+        }
+    }
+
     public var description: String {
         switch self {
         case .hole(let id, let watermark):

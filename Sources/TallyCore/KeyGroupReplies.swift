@@ -32,6 +32,14 @@ public enum CollectReply: Hashable, Sendable {
     case noTopology
 }
 
+/// The answer to the burial of an entry.
+public enum BuryReply: Hashable, Sendable {
+    case buried
+    /// Another entry is the oldest, or none: this one is gone already.
+    case otherHead
+    case noTopology
+}
+
 /// The answer to a new topology.
 public enum PublishReply: Hashable, Sendable {
     /// It is the one in Redis now.

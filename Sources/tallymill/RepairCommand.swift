@@ -15,6 +15,7 @@ struct RepairCommand: ParsableCommand {
               tallymill repair --collect  also deletes empty old key groups
               tallymill repair --accept-loss e3.p5/5f0c...e1:6-10
               tallymill repair --accept-loss all --yes
+              tallymill repair --bury e3.p5:5f0c2a9b8d7e6f10
 
             For a Redis that was emptied, replaced, or restored from a dump; `tallymill status` says when it is due. \
             It may run at any time, beside web nodes and consumers, and again after any interruption: what is in \
@@ -33,6 +34,10 @@ struct RepairCommand: ParsableCommand {
             are declared lost a minute later, when no client waits for them any more: none may be told that they are \
             stored.
 
+            An entry at the head of a list that is no batch, or another partition's, stops its consumer with 65. It is \
+            named, too; --bury takes it away, once its bytes are on the disk in the data folder. A batch that only a \
+            newer release can read stays.
+
             What some shards know to be lost of earlier epochs is written into the others; with --accept-loss it ends \
             with 3 while one of them is not here.
             """)
@@ -46,6 +51,11 @@ struct RepairCommand: ParsableCommand {
             "declare missing batches lost, as they are named; repeat it for more; or all",
             valueName: "partition/producer:first-last"))
     var acceptLoss: [String] = []
+    @Option(
+        help: ArgumentHelp(
+            "take the oldest entry of a list away that no consumer can take, as it is named; repeat it for more",
+            valueName: "partition:digest"))
+    var bury: [String] = []
 
     func run() throws {
         try run { () throws(Failure) in
@@ -53,6 +63,7 @@ struct RepairCommand: ParsableCommand {
             var options = Repair.Options()
             options.collects = collect
             options.accepted = try acceptLoss.map { text throws(Failure) in try LossChoice(text) }
+            options.buried = try bury.map { text throws(Failure) in try BuryChoice(text) }
             options.resume = { () throws(Failure) in
                 try tool.withConsumersStopped("rebalance, resumed by repair", isLocked: true) {
                     rebalance throws(Failure) in
@@ -76,7 +87,7 @@ struct RepairCommand: ParsableCommand {
         defer { if format == .json { Output.line(result(repair, outcome, done)) } }
         if plan.isEmpty {
             // What is missing is told at the end; what was declared lost before is told to Redis once more.
-            if !repair.unmended.isEmpty || !options.accepted.isEmpty { try repair.run(tell) }
+            if !repair.unmended.isEmpty || !options.accepted.isEmpty || !options.buried.isEmpty { try repair.run(tell) }
             try repair.checkNodes()
             outcome = "nothing due"
             Output.remark("nothing to repair: Redis is as the cluster file says")

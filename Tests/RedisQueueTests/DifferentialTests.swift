@@ -75,7 +75,7 @@ private struct DifferentialRun {
         case 88..<94: done = try create(partition)
         case 94..<96: done = try seal(partition)
         case 96..<98: done = try collect(partition)
-        case 98: done = try note()
+        case 98: done = random.below(2) == 0 ? try note() : try bury(partition)
         default: done = try publish()
         }
         answers.insert("\(done.0.prefix { $0 != " " }) \(done.1.prefix { $0.isLetter })")
@@ -336,6 +336,19 @@ private struct DifferentialRun {
         let isCollected = model.collect(partition)
         let real = try scene.keys.collect(partition)
         return ("collect", isCollected ? "collected" : "kept", real == .collected ? "collected" : "kept")
+    }
+
+    /// The head, or an entry that is not.
+    private mutating func bury(_ partition: PartitionID) throws -> (String, String, String) {
+        var entry = model.groups[partition]?.queue.first ?? [1]
+        if random.below(3) == 0 { entry[0] ^= 1 }
+        let expected: BuryReply =
+            switch model.bury(entry, in: partition) {
+            case nil: .noTopology
+            case true?: .buried
+            case false?: .otherHead
+            }
+        return ("bury", "\(expected)", "\(try scene.keys.bury(entry, in: partition))")
     }
 
     private mutating func publish() throws -> (String, String, String) {

@@ -271,6 +271,7 @@ import Testing
             ),
             ("seal", ["hset"], { _ = try $0.queue.seal() }),
             ("collect", ["del"], { _ = try $0.keys.collect(Scene.partition) }),
+            ("bury", ["hset", "ltrim"], { _ = try $0.keys.bury($0.stream[1].bytes, in: Scene.partition) }),
             (
                 "topology", ["set"],
                 { _ = try $0.keys.publish(Topology(cluster: .ofTests, epoch: 1, partitions: 1)) }

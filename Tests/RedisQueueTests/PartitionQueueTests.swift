@@ -280,6 +280,7 @@ import Testing
             ),
             ("seal", [3], { scene, _ in _ = try scene.keys.seal(Scene.partition) }),
             ("collect", [0, 3], { scene, _ in _ = try scene.keys.collect(Scene.partition) }),
+            ("bury", [0, 3], { scene, _ in _ = try scene.keys.bury(stream[1].bytes, in: Scene.partition) }),
             ("inspect", [0, 3], { scene, _ in _ = try scene.keys.inspect(Scene.partition) }),
             ("create", [3], { scene, _ in _ = try scene.keys.create(Scene.partition, shard: Scene.shard) }),
         ]

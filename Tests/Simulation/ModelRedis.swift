@@ -312,6 +312,15 @@ public struct ModelRedis: Hashable, Sendable {
         return true
     }
 
+    /// Takes the oldest entry away, if it is these bytes; nil if there is no key group.
+    public mutating func bury(_ entry: [UInt8], in partition: PartitionID) -> Bool? {
+        guard let group = groups[partition] else { return nil }
+        guard group.queue.first == entry else { return false }
+        groups[partition]?.queue.removeFirst()
+        groups[partition]?.bytes -= entry.count
+        return true
+    }
+
     // MARK: Faults
 
     /// One key group goes back in time, or vanishes because it did not exist then.
