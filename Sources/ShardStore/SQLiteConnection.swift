@@ -42,13 +42,14 @@ final class SQLiteConnection {
         case .readOnly, .immutable: flags = SQLITE_OPEN_READONLY
         }
         let isImmutable = if case .immutable = access { true } else { false }
-        let name = "file:\(Self.percentEncoded(path))\(isImmutable ? "?immutable=1" : "")"
+        let name = Self.uri(of: path) + (isImmutable ? "?immutable=1" : "")
         var opened: OpaquePointer?
         let code = sqlite3_open_v2(
             name, &opened, flags | SQLITE_OPEN_URI | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE, nil)
         guard let opened, code == SQLITE_OK else {
             let number = opened.map { sqlite3_system_errno($0) } ?? 0
             sqlite3_close(opened)
+            if code & 0xFF == SQLITE_CANTOPEN, let error = StoreError.longPath(path) { throw error }
             throw .sqlite(
                 code, system: number, message: String(cString: sqlite3_errstr(code)), doing: "open it", path: path)
         }
@@ -155,6 +156,12 @@ final class SQLiteConnection {
         .sqlite(
             code, system: sqlite3_system_errno(handle), message: String(cString: sqlite3_errmsg(handle)),
             doing: doing, path: path)
+    }
+
+    /// A URI without an authority, which "//" at its beginning would be; nor is a name of our own taken for one of
+    /// SQLite's (":memory:", "").
+    private static func uri(of path: String) -> String {
+        (path.hasPrefix("/") ? "file://" : "file:./") + percentEncoded(path)
     }
 
     private static func percentEncoded(_ path: String) -> String {

@@ -137,6 +137,19 @@ extension StoreError {
         }
     }
 
+    /// SQLite takes no longer path, whatever the system does; nil if this is none.
+    static func longPath(_ path: String) -> StoreError? {
+        var bytes = path.utf8.count
+        if !path.hasPrefix("/"), let folder = getcwd(nil, 0) {
+            bytes += strlen(folder) + 1
+            free(folder)
+        }
+        guard bytes > SystemFile.pathBytesMax else { return nil }
+        return StoreError(
+            .permission, path, "its path from the root has \(bytes) bytes, and SQLite takes \(SystemFile.pathBytesMax)",
+            "move it, or reach it by a shorter path: `mount --bind` gives one")
+    }
+
     enum Remedy {
         static let corrupt = "restore the file from a backup"
         static let full = "free space on its disk"

@@ -7,6 +7,8 @@ import Glibc
 
 /// Calls on files that are not open in SQLite.
 enum SystemFile {
+    /// Of a path from the root that SQLite opens: it keeps 512, and needs some for "-journal" behind it.
+    static let pathBytesMax = 504
     /// Owner writes, group reads.
     static let mode: mode_t = 0o640
 
