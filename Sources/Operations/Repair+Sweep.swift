@@ -49,8 +49,7 @@ extension Repair {
             throw Failure(
                 .corrupt, "the oldest batch in the list cannot be read: \(error.sentence)",
                 at: access.names.group(of: partition).queue,
-                advice: "It stays where it is, with those behind it. A newer release may read it; `tallymill repair`"
-                    + " names what --bury takes away.")
+                advice: "It stays where it is, with those behind it. Keep the list; a newer release may read it.")
         }
     }
 

@@ -111,7 +111,7 @@ public final class Repair {
     /// What this repair will not mend, one range a line.
     public var unmended: [String] {
         missing.filter { !isAccepted($0) }.map { "\($0): they \($0.cause)" }
-            + stuck.filter { !isBuried($0) }.map { "\($0)" }
+            + stuck.filter { !isBuried($0) }.map { "\($0): --bury \($0.choice.text) takes it away" }
     }
 
     /// Does what is due.
