@@ -68,7 +68,7 @@ let package = Package(
                     .define("TALLYMILL_COMMIT", to: "\"\(Context.gitInformation?.currentCommit ?? "no commit")\"")
                 ]),
             room("RedisQueue", ["TallyCore", "CHiredis"]),
-            room("ShardStore", ["TallyCore", "CSQLite"]),
+            room("ShardStore", ["TallyCore", "CCrypto", "CSQLite"]),
             room("Tokens", ["TallyCore", "ServiceKit", "CCrypto"]),
             room("HTTPFront", ["TallyCore", "ServiceKit", "CPlatform", "Tokens"]),
             room("ServiceKit", ["CPlatform", configuration, logging]),

@@ -60,7 +60,7 @@ extension EpochBuild {
     /// The new shard of a row, or `everywhere`.
     func destination(of row: CarriedRow) -> Int {
         if row.table.isEverywhere { return everywhere }
-        guard let key = row.key else { return 0 }
-        return placement.new.partition(ofHash: XXH64.hash(key))
+        guard let hash = row.keyHash else { return 0 }
+        return placement.new.partition(ofHash: hash)
     }
 }

@@ -236,6 +236,17 @@ struct ShardCheck: Sendable {
             defer { findings += keys.findings }
             try reader.forEachKey(of: table) { keys.look(at: $0) }
         }
+        var claims = KeySeries(partition: number, path: location.path, table: "claim", partitioner)
+        defer { findings += claims.findings }
+        var rows = 0
+        try reader.forEachClaim { digest, hash in
+            claims.look(atClaim: digest, ofHash: hash)
+            rows += 1
+        }
+        let said = try reader.statistics().claims
+        if said != rows {
+            found("its table claim has \(rows) rows, but it says \(said)", Self.restore)
+        }
     }
 }
 
@@ -299,6 +310,22 @@ struct KeySeries {
         }
         if let error = Key.validateStored(key) {
             let wrong = finding("\(shown(key)) \(place)is no key: \(error)", "Restore the file from a backup.")
+            invalid.add(wrong)
+        }
+    }
+
+    /// A claim does not hold its key.
+    mutating func look(atClaim digest: UnsafeRawBufferPointer, ofHash hash: UInt64) {
+        let owner = UInt32(partitioner.partition(ofHash: hash))
+        let name = "the claim \(Hex.text(digest)) \(place)"
+        if owner != partition {
+            let stray = finding(
+                "\(name)belongs to partition \(owner), not to \(partition)",
+                "Nothing of Tallymill writes a claim elsewhere: restore the file from a backup.")
+            strays.add(stray)
+        }
+        if digest.count != Bytes16.count {
+            let wrong = finding("\(name)is no digest", "Restore the file from a backup.")
             invalid.add(wrong)
         }
     }

@@ -26,7 +26,7 @@ final class PartitionConsumer {
     /// Whether what was reported is that Redis refuses the wait for a batch: batches may come and go all the same.
     var isWaitRefused = false
     private var reportedUnfit: String?
-    private var purgeAt: UInt64 = 0
+    private var claimPurge = ClaimPurge()
     /// When Redis' clock was last seen, in monotonic milliseconds; 0 before the first time.
     private var clockSeenAt: UInt64 = 0
     /// Whether Redis may know less of the file than it did: it went back, if ever, while nobody was connected.
@@ -39,9 +39,6 @@ final class PartitionConsumer {
     var patienceMilliseconds = UInt64.max
     var patienceEnds = UInt64.max
 
-    /// How often expired idempotency keys are removed, and how many rows at a time.
-    private static let purgeMilliseconds: UInt64 = 1_000
-    private static let purgeRows = 20_000
     /// How long a stop waits for a connection, and for an answer, to give the lease back.
     private static let releaseMilliseconds: UInt64 = 1_000
 
@@ -222,15 +219,20 @@ extension PartitionConsumer {
     /// The head of the list tells what waits: claims that have expired are forgotten, a bounded number at a time.
     private func forgetClaims(behind peeked: Peeked) throws(Failure) {
         let now = MonotonicClock.milliseconds()
-        guard now >= purgeAt, let retention = configuration.idempotencyRetention.milliseconds else { return }
-        purgeAt = now + Self.purgeMilliseconds
+        guard let retention = configuration.idempotencyRetention.milliseconds,
+            var left = claimPurge.due(now: now, made: file.claimsMade)
+        else { return }
         let oldest = peeked.batches.first.map { batch in
             batch.withUnsafeBytes { (try? BatchHeader(reading: $0))?.frozenAt ?? 0 }  // shows when it is applied
         }
         _ = try onFile { file throws(StoreError) in
-            let removed = try file.forgetClaims(
-                retention: retention, oldestWaiting: oldest, limit: Self.purgeRows)
-            if removed > 0 { logger.debug("expired idempotency keys removed", metadata: ["rows": "\(removed)"]) }
+            while left > 0 {
+                let limit = min(left, ClaimPurge.rows)
+                let removed = try file.forgetClaims(retention: retention, oldestWaiting: oldest, limit: limit)
+                if removed > 0 { logger.debug("expired idempotency keys removed", metadata: ["rows": "\(removed)"]) }
+                if removed < limit { break }
+                left -= removed
+            }
             return .waited
         }  // a full disk shows at the next apply, too
     }

@@ -11,6 +11,7 @@ public enum CarriedTable: UInt8, Hashable, Sendable, CaseIterable {
     case idempotency
     case deadLetters
     case losses
+    case claims
 
     /// In their order in the table. The number of a dead letter stays behind: it counts within a file.
     var columns: String {
@@ -27,6 +28,7 @@ public enum CarriedTable: UInt8, Hashable, Sendable, CaseIterable {
             time_ms, reason, detail, epoch, partition, producer, sequence, idempotency_id, key, increments, sum, payload
             """
         case .losses: "epoch, partition, producer, first, last, increments, sum, time_ms"
+        case .claims: "digest, key_hash, seen_ms"
         }
     }
 
@@ -37,6 +39,7 @@ public enum CarriedTable: UInt8, Hashable, Sendable, CaseIterable {
         case .idempotency: "idempotency"
         case .deadLetters: "dead_letter"
         case .losses: "lost"
+        case .claims: "claim"
         }
     }
 
@@ -45,15 +48,15 @@ public enum CarriedTable: UInt8, Hashable, Sendable, CaseIterable {
         switch self {
         case .applied, .deadLetters: 12
         case .routed: 5
-        case .idempotency: 3
+        case .idempotency, .claims: 3
         case .losses: 8
         }
     }
 
-    /// The column that decides where a row belongs; nil if it belongs everywhere.
+    /// The column of the key that decides where a row belongs; nil if it belongs everywhere, or has a key's hash only.
     var keyColumn: Int? {
         switch self {
-        case .applied, .losses: nil
+        case .applied, .losses, .claims: nil
         case .routed: 4
         case .idempotency: 1
         case .deadLetters: 8
@@ -123,7 +126,7 @@ public struct CarriedRow: Hashable, Sendable {
 
     /// When a claim was made; nil for any other row.
     public var claimTime: Int64? {
-        guard table == .idempotency, case .integer(let time) = values[2] else { return nil }
+        guard table == .idempotency || table == .claims, case .integer(let time) = values[2] else { return nil }
         return time
     }
 
@@ -132,6 +135,12 @@ public struct CarriedRow: Hashable, Sendable {
     public var key: [UInt8]? {
         guard let column = table.keyColumn, case .text(let key) = values[column] else { return nil }
         return key
+    }
+
+    /// XXH64 (seed 0) of the key that it is about; nil if it is about none.
+    public var keyHash: UInt64? {
+        if table == .claims, case .integer(let hash) = values[1] { return UInt64(bitPattern: hash) }
+        return key.map { XXH64.hash($0) }
     }
 
     func bind(to statement: SQLiteStatement) throws(StoreError) {

@@ -56,7 +56,9 @@ extension ShardReader {
         try select.bind(1, text: idempotencyKey)
         try select.bind(2, text: key)
         defer { select.reset() }
-        return try select.step()
+        if try select.step() { return true }
+        if try ShardSchema.version(of: connection) < ShardSchema.versionWithClaims { return false }
+        return try ClaimTable.contains(idempotencyKey, key, connection)
     }
 
     /// One of each set of rows that cannot be told apart: the same batch, time, key, idempotency key and amount.

@@ -50,6 +50,11 @@ final class SQLiteStatement {
     }
 
     /// Binds a copy of `bytes`.
+    /// As `bind(_:lendingText:)`, for a blob that is not empty.
+    func bind(_ index: Int32, lendingBlob bytes: UnsafeRawBufferPointer) throws(StoreError) {
+        try check(sqlite3_bind_blob64(handle, index, bytes.baseAddress, UInt64(bytes.count), nil))
+    }
+
     func bind(_ index: Int32, blob bytes: [UInt8]) throws(StoreError) {
         try check(
             bytes.withUnsafeBytes { bytes in

@@ -14,6 +14,7 @@ public final class ShardBuilder {
     /// Of the counters appended so far.
     public private(set) var totals = ShardTotals(keys: 0, sum: 0)
     private let time: UInt64
+    private var claims = 0
     /// nil once finished.
     private var writing: Writing?
 
@@ -103,7 +104,10 @@ public final class ShardBuilder {
         let statement = open.insertCarried[Int(row.table.rawValue)]
         try row.bind(to: statement)
         try statement.run()
-        if open.connection.changes == 1 { return true }
+        if open.connection.changes == 1 {
+            if row.table == .claims { claims += 1 }
+            return true
+        }
         guard let find = open.findCarried[Int(row.table.rawValue)] else { return false }
         try row.bind(to: find)
         let isSame = try find.step()
@@ -159,5 +163,6 @@ public final class ShardBuilder {
         try transaction.set(.importedSum, "\(start.imported.sum)")
         try transaction.set(.keys, "\(totals.keys)")
         try transaction.set(.sum, "\(totals.sum)")
+        if claims > 0 { try transaction.put(.claims, "\(claims)") }
     }
 }

@@ -98,7 +98,7 @@ public final class ShardFile {
     private func apply(
         _ batches: [[UInt8]], _ time: UInt64, folding: Bool
     ) throws(StoreError) -> ApplyOutcome {
-        try inTransaction { () throws(StoreError) in
+        let outcome = try inTransaction { () throws(StoreError) in
             let outcome = try ApplyRules.apply(
                 batches, to: &transaction, partition: identity.partition, time: time, folding: folding)
             guard case .commit(let applied) = outcome else { return (outcome, false) }
@@ -109,6 +109,8 @@ public final class ShardFile {
             }
             return (outcome, isNew)
         }
+        if case .commit = outcome { claimsMade += transaction.newClaims }
+        return outcome
     }
 
     /// What is committed into a file that was moved away or deleted nobody finds again.
@@ -131,6 +133,9 @@ public final class ShardFile {
         }
         try checkpoint(emptyingLog: true)
     }
+
+    /// Claims of clients that this has made since it was opened.
+    public private(set) var claimsMade = 0
 
     /// What claims are dated with. `advanceClaimClock` moves it on.
     public var claimClock: ClaimClock { transaction.claimClock }

@@ -28,6 +28,8 @@ enum MetaName: String {
     /// Six numbers in milliseconds: time, decidesFrom, shown, start, before, startTime of `ClaimClock`.
     case claimsClock = "claims_clock_ms"
     case imports
+    /// Rows of `claim`, kept up by every transaction.
+    case claims
     case forgottenEpoch = "forgotten_epoch"
 }
 
@@ -62,6 +64,9 @@ public struct ShardStatistics: Hashable, Sendable {
     public let lastCommitMilliseconds: UInt64?
     /// Rows of the dead letters, whatever each of them holds.
     public let deadLetters: Int
+    /// Claims of clients: (idempotency key, key) pairs that are remembered. Without those that a release before format
+    /// version 3 has left.
+    public let claims: Int
     /// Bytes of the file and its write-ahead log.
     public let fileBytes: Int
 }
@@ -127,6 +132,7 @@ struct MetaTable {
         ShardStatistics(
             keys: try number(.keys), total: try number(.sum), lastCommitMilliseconds: try lastCommitMilliseconds(),
             deadLetters: Int(try connection.integer("SELECT count(*) FROM dead_letter") ?? 0),
+            claims: try numberIfThere(.claims) ?? 0,
             fileBytes: SystemFile.bytes(connection.path) + SystemFile.bytes(connection.path + "-wal"))
     }
 

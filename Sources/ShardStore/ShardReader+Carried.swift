@@ -1,15 +1,16 @@
-// What a change of epoch reads of a shard beside its counters: every row of five tables, one at a time.
+// What a change of epoch reads of a shard beside its counters: every row of six tables, one at a time.
 
 public import TallyCore
 
 extension ShardReader {
     /// A walk over all rows of a table, before the first of them; it holds one row at a time.
     public func rows(of table: CarriedTable) throws(StoreError) -> CarriedCursor {
-        let isOld = try ShardSchema.version(of: connection) < ShardSchema.versionWithLosses
+        let version = try ShardSchema.version(of: connection)
         let select =
             switch table {
-            case .losses where isOld: table.selectNothing
-            case .idempotency where isOld: CarriedTable.selectExpiringClaims
+            case .losses where version < ShardSchema.versionWithLosses: table.selectNothing
+            case .idempotency where version < ShardSchema.versionWithLosses: CarriedTable.selectExpiringClaims
+            case .claims where version < ShardSchema.versionWithClaims: table.selectNothing
             default: table.select
             }
         return try CarriedCursor(table, connection, select)
@@ -22,8 +23,11 @@ extension ShardReader {
     }
 
     private func has(_ table: CarriedTable) throws(StoreError) -> Bool {
-        if table != .losses { return true }
-        return try ShardSchema.version(of: connection) >= ShardSchema.versionWithLosses
+        switch table {
+        case .losses: try ShardSchema.version(of: connection) >= ShardSchema.versionWithLosses
+        case .claims: try ShardSchema.version(of: connection) >= ShardSchema.versionWithClaims
+        case .applied, .routed, .idempotency, .deadLetters: true
+        }
     }
 
     /// What the file's own streams added to its counters, from its first batch on.

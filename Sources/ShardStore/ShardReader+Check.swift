@@ -73,6 +73,14 @@ extension ShardReader {
         }
     }
 
+    /// Calls `body` with the digest of every row of `claim` and the hash of its key. The digest is valid until the call
+    /// returns.
+    public func forEachClaim(_ body: (UnsafeRawBufferPointer, UInt64) -> Void) throws(StoreError) {
+        if try ShardSchema.version(of: connection) < ShardSchema.versionWithClaims { return }
+        let select = try connection.prepare("SELECT digest, key_hash FROM claim ORDER BY digest")
+        while try select.step() { body(select.bytes(0), UInt64(bitPattern: select.integer(1))) }
+    }
+
     /// The tables whose rows belong where their key belongs, beside `counters` and `routed`.
     public enum KeyedTable: String, CaseIterable, Sendable {
         case idempotency

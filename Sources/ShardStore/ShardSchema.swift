@@ -1,13 +1,15 @@
-// The tables of a shard file, format version 2. Anyone may read them with `sqlite3`; the consumer alone writes.
-// Version 1, of release 0.1.0, had no `lost`: the next consumer, or tool that writes it, adds that.
+// The tables of a shard file, format version 3. Anyone may read them with `sqlite3`; the consumer alone writes.
+// Version 1, of release 0.1.0, had no `lost`, and version 2 no `claim`: the next consumer, or tool that writes it, adds
+// them. Claims are not rewritten, however many there are.
 //
 //   counters      what was counted
 //   applied       per stream, how far it is committed and what became of it: through = applied + repeated + dead
 //                 + what `lost` says of it.
 //                 Streams of the file's own epoch and partition advance; those of earlier epochs came with a rebalance
 //   routed        (origin, key) of re-routed increments that were counted here
-//   idempotency   (idempotency key, key) pairs that were counted, and their time (ClaimClock); those of tools have the
-//                 largest, for they do not expire
+//   claim         a digest of each (idempotency key, key) that was counted for a client, and its time (ClaimClock)
+//   idempotency   the same as text for the work of tools, whose time is the largest, for they do not expire; and what
+//                 a release before version 3 has counted for clients, until it expires
 //   dead_letter   increments that could not be counted
 //   lost          batches that the operator has declared gone, and how much they held once that is known
 //   meta          identity, state, what the file started with, running figures of `counters`, and what tells its own
@@ -29,11 +31,13 @@ enum ShardSchema {
     /// "TMsh": what `file` and `PRAGMA application_id` show.
     static let applicationID: Int64 = 0x544D_7368
     /// In `PRAGMA user_version`. A change of any statement below is a new version.
-    static let version: Int64 = 2
+    static let version: Int64 = 3
     /// Versions that this release reads, and whose open files it brings up to date when it writes.
     static let versions = 1...version
     /// The first that has the table `lost`.
     static let versionWithLosses: Int64 = 2
+    /// The first that has the table `claim`.
+    static let versionWithClaims: Int64 = 3
     /// How keys find their partition: the hash of a key, the jump function, and the revision of both together.
     static let hashVersion = "xxh64-jump-1"
 
@@ -73,6 +77,7 @@ enum ShardSchema {
             PRIMARY KEY(id, key)
         ) STRICT, WITHOUT ROWID;
         CREATE INDEX idempotency_by_age ON idempotency(seen_ms);
+        \(claimTable)
         CREATE TABLE dead_letter(
             id INTEGER PRIMARY KEY AUTOINCREMENT,
             time_ms INTEGER NOT NULL,
@@ -109,6 +114,15 @@ enum ShardSchema {
         ) STRICT, WITHOUT ROWID;
         """
 
+    private static let claimTable = """
+        CREATE TABLE claim(
+            digest BLOB PRIMARY KEY,
+            key_hash INTEGER NOT NULL,
+            seen_ms INTEGER NOT NULL
+        ) STRICT, WITHOUT ROWID;
+        CREATE INDEX claim_by_age ON claim(seen_ms);
+        """
+
     /// Whether a row of `idempotency` is a tool's, by the form of its id (ToolClaim).
     static let isToolClaim: String = {
         let id = String(repeating: "[0-9a-f]", count: 2 * Bytes16.count)
@@ -127,7 +141,13 @@ enum ShardSchema {
 
     /// Brings a file of an earlier version up to date, within a transaction of the caller; nothing if it is.
     static func upgrade(_ connection: SQLiteConnection) throws(StoreError) {
-        if try version(of: connection) >= version { return }
+        let found = try version(of: connection)
+        if found < versionWithLosses { try addLosses(connection) }
+        if found < versionWithClaims { try connection.execute(claimTable) }
+        if found < version { try connection.execute("PRAGMA user_version = \(version)") }
+    }
+
+    private static func addLosses(_ connection: SQLiteConnection) throws(StoreError) {
         try connection.execute(lossTable)
         // Claims of tools did expire.
         try connection.execute("UPDATE idempotency SET seen_ms = \(Int64.max) WHERE \(isToolClaim)")
@@ -143,7 +163,6 @@ enum ShardSchema {
                 UNION SELECT CAST(value AS INTEGER) FROM meta WHERE name = '\(MetaName.epoch.rawValue)'))
             WHERE oldest > 1
             """)
-        try connection.execute("PRAGMA user_version = \(version)")
     }
 
     /// For the one writer, once per connection.

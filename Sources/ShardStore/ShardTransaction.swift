@@ -16,9 +16,9 @@ struct ShardTransaction: ShardTables {
     private let replaceRecord: SQLiteStatement
     private let insertRouted: SQLiteStatement
     private let insertIdempotent: SQLiteStatement
-    private let deleteIdempotent: SQLiteStatement
     private let releaseIdempotent: SQLiteStatement
-    private let selectExpired: SQLiteStatement
+    /// nil in a closed file of an earlier format.
+    private let claims: ClaimTable?
     private let insertDeadLetter: SQLiteStatement
     private let updateMeta: SQLiteStatement
     private let replaceMeta: SQLiteStatement
@@ -30,6 +30,8 @@ struct ShardTransaction: ShardTables {
     var claimClock: ClaimClock
     /// Whether this transaction has claimed an idempotency key.
     private(set) var hasClaimed = false
+    /// Claims of clients that it has made.
+    private(set) var newClaims = 0
     /// What tools may have changed since the last transaction; read when this one needs it.
     private var memory: ShardMemory?
 
@@ -51,15 +53,8 @@ struct ShardTransaction: ShardTables {
         insertIdempotent = try connection.prepare(
             "INSERT INTO idempotency(id, key, seen_ms) VALUES(?1, ?2, ?3) ON CONFLICT DO NOTHING")
         releaseIdempotent = try connection.prepare("DELETE FROM idempotency WHERE id = ?1 AND key = ?2")
-        deleteIdempotent = try connection.prepare(
-            """
-            DELETE FROM idempotency WHERE (id, key) IN
-                (SELECT id, key FROM idempotency WHERE seen_ms <= ?1 ORDER BY seen_ms LIMIT ?2)
-            """)
-        selectExpired = try connection.prepare(
-            """
-            SELECT max(seen_ms) FROM (SELECT seen_ms FROM idempotency WHERE seen_ms < ?1 ORDER BY seen_ms LIMIT ?2)
-            """)
+        claims =
+            try ShardSchema.version(of: connection) < ShardSchema.versionWithClaims ? nil : ClaimTable(connection)
         insertDeadLetter = try connection.prepare(
             """
             INSERT INTO dead_letter(time_ms, reason, detail, epoch, partition, producer, sequence, idempotency_id, key,
@@ -74,6 +69,8 @@ struct ShardTransaction: ShardTables {
     mutating func start() {
         newKeys = 0
         hasClaimed = false
+        newClaims = 0
+        claims?.start()
         memory = nil
     }
 
@@ -84,26 +81,32 @@ struct ShardTransaction: ShardTables {
         try set(.keys, "\(keys + newKeys)")
         try set(.sum, "\(sum &+ applied.sum)")
         try set(.lastCommitMilliseconds, "\(time)")
+        if newClaims > 0 { try addClaims(newClaims) }
     }
 
     func retire() throws(StoreError) {
         try set(.state, ShardState.retired.rawValue)
     }
 
-    /// The newest of the `limit` oldest claims that are older than a time; nil if there are none.
+    /// The newest of the `limit` oldest claims that are older than a time; nil if there are none, or the file is of an
+    /// earlier format and closed.
     func newestClaim(olderThan milliseconds: UInt64, limit: Int) throws(StoreError) -> UInt64? {
-        try selectExpired.bind(1, Int64(clamping: milliseconds))
-        try selectExpired.bind(2, Int64(limit))
-        guard try selectExpired.step() else { preconditionFailure("an aggregate returned no row") }
-        defer { selectExpired.reset() }
-        return selectExpired.kind(0) == .null ? nil : UInt64(clamping: selectExpired.integer(0))
+        try claims?.newest(olderThan: milliseconds, limit: limit)
     }
 
     func forgetClaims(through milliseconds: UInt64, limit: Int) throws(StoreError) -> Int {
-        try deleteIdempotent.bind(1, Int64(clamping: milliseconds))
-        try deleteIdempotent.bind(2, Int64(limit))
-        try deleteIdempotent.run()
-        return connection.changes
+        let (forgotten, earlier) = try writableClaims.forget(through: milliseconds, limit: limit)
+        if forgotten > 0 { try addClaims(-forgotten) }
+        return forgotten + earlier
+    }
+
+    private var writableClaims: ClaimTable {
+        guard let claims else { preconditionFailure("a file that is written is of the present format") }
+        return claims
+    }
+
+    private func addClaims(_ count: Int) throws(StoreError) {
+        try put(.claims, "\((try meta.numberIfThere(.claims, as: Int.self) ?? 0) + count)")
     }
 
     func isRetired() throws(StoreError) -> Bool {
@@ -143,14 +146,22 @@ struct ShardTransaction: ShardTables {
         let tool = ToolClaim(idempotencyKey)
         if case .imported(let id) = tool, try remembered().imports.contains(id) { return .repeated }
         if !hasClaimed { try catchUp() }
+        hasClaimed = true
+        if tool != nil { return try claimForTool(idempotencyKey, key) ? .new : .repeated }
+        if try !writableClaims.claim(idempotencyKey, key: key, stamp: claimClock.stamp) { return .repeated }
+        newClaims += 1
+        return claimClock.isTooLate(sent: sent) ? .tooLate : .new
+    }
+
+    /// Tools' claims do not expire.
+    private func claimForTool(
+        _ idempotencyKey: UnsafeRawBufferPointer, _ key: UnsafeRawBufferPointer
+    ) throws(StoreError) -> Bool {
         try insertIdempotent.bind(1, lendingText: idempotencyKey)
         try insertIdempotent.bind(2, lendingText: key)
-        // Tools' claims do not expire.
-        try insertIdempotent.bind(3, tool == nil ? Int64(clamping: claimClock.stamp) : Int64.max)
+        try insertIdempotent.bind(3, Int64.max)
         try insertIdempotent.run()
-        hasClaimed = true
-        if connection.changes == 0 { return .repeated }
-        return tool == nil && claimClock.isTooLate(sent: sent) ? .tooLate : .new
+        return connection.changes == 1
     }
 
     func releaseClaim(_ idempotencyKey: UnsafeRawBufferPointer, key: UnsafeRawBufferPointer) throws(StoreError) {

@@ -84,6 +84,9 @@ extension Metric {
         "tallymill_increments_dead_total", .counter, labels: ["partition"], "Increments that went to the dead letters")
     public static let deadLetters = Metric(
         "tallymill_dead_letters", .gauge, labels: ["partition"], "Dead letters in the shard")
+    public static let claims = Metric(
+        "tallymill_claims", .gauge, labels: ["partition"],
+        "Pairs of an idempotency key and a key that the shard remembers")
     public static let batchesLost = Metric(
         "tallymill_batches_lost", .gauge, labels: ["partition"],
         "Batches of this epoch that an operator has declared lost")
@@ -123,7 +126,7 @@ extension Metric {
     /// On the page of a consumer alone.
     public static let ofConsumer = [
         consuming, batchesApplied, incrementsApplied, batchesSkipped, incrementsRepeated, incrementsDead, deadLetters,
-        batchesLost, incrementsLost, commits, lastCommit, shardKeys, shardBytes, shardLogHeld,
+        claims, batchesLost, incrementsLost, commits, lastCommit, shardKeys, shardBytes, shardLogHeld,
         consumerRedisFailures,
     ]
 }

@@ -275,9 +275,11 @@ import Testing
     /// The times of all claims of a partition.
     private func claimTimes(_ cluster: TestCluster) throws -> [Int64] {
         let location = cluster.folder.shard(0, of: try cluster.topology)
-        let cursor = try ShardReader(at: location.path).rows(of: .idempotency)
         var times: [Int64] = []
-        while let row = try cursor.next() { times += [row.claimTime].compactMap(\.self) }
+        for table in [CarriedTable.idempotency, .claims] {
+            let cursor = try ShardReader(at: location.path).rows(of: table)
+            while let row = try cursor.next() { times += [row.claimTime].compactMap(\.self) }
+        }
         return times.sorted()
     }
 

@@ -86,7 +86,12 @@ import Testing
             // Five batches a shard.
             #expect(after[.applied]?.count == 15)
             #expect(after[.routed]?.count == 60)
-            #expect(after[.idempotency]?.count == 60)
+            #expect(after[.claims]?.count == 60)
+            for number in 0..<partitions {
+                let location = epochs.locations[number]
+                let figures = try ShardReader(at: location.path, expecting: location.expected).statistics()
+                #expect(figures.claims == (try epochs.rows(of: .claims, in: number).count))
+            }
             #expect(after[.deadLetters]?.count == 6)
             try checkPlaces(epochs)
             let letters = try epochs.rows(of: .deadLetters, in: 0).count { $0.key == nil }
@@ -111,9 +116,10 @@ import Testing
         let streams = try epochs.rows(of: .applied, in: 0)
         for number in 0..<epochs.topology.partitions {
             #expect(try epochs.rows(of: .applied, in: number) == streams)
-            for table in [CarriedTable.routed, .idempotency, .deadLetters] {
+            for table in [CarriedTable.routed, .idempotency, .claims, .deadLetters] {
                 for row in try epochs.rows(of: table, in: number) {
-                    #expect(row.key.map { epochs.number(of: $0) } ?? 0 == number)
+                    let place = row.keyHash.map { epochs.topology.partitioner.partition(ofHash: $0) }
+                    #expect(place ?? 0 == number)
                 }
             }
         }

@@ -78,6 +78,9 @@ import Testing
         for number in 0..<2 {
             let key = String(decoding: keys[number], as: UTF8.self)
             alter(epochs, number, "INSERT INTO idempotency VALUES('request', '\(key)', \(1_000 + number))")
+            let hash = Int64(bitPattern: XXH64.hash(keys[number]))
+            let digest = String(repeating: "0\(number)", count: 16)
+            alter(epochs, number, "INSERT INTO claim VALUES(x'\(digest)', \(hash), \(2_000 + number))")
             let id = String(repeating: "0", count: 32)
             alter(epochs, number, "INSERT INTO idempotency VALUES('import:\(id)', '\(key)', \(Int64.max))")
         }
@@ -96,9 +99,11 @@ import Testing
             #expect(memory.claimClock == ClaimClock(time: 5_000, decidesFrom: 150, startTime: 5_000))
             #expect(memory.imports.map(\.description) == [String(repeating: "1", count: 32), known.description])
             #expect(memory.forgottenEpoch == 0)
-            times += try epochs.rows(of: .idempotency, in: number).compactMap(\.claimTime)
+            for table in [CarriedTable.idempotency, .claims] {
+                times += try epochs.rows(of: table, in: number).compactMap(\.claimTime)
+            }
         }
-        #expect(times.sorted() == [1_000, 1_101, .max, .max])
+        #expect(times.sorted() == [1_000, 1_101, 2_000, 2_101, .max, .max])
     }
 
     /// A build that forgot any of it does not pass its own check.

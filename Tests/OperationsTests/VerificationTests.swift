@@ -7,6 +7,7 @@ import RedisQueue
 import ServiceKit
 import ShardConsumer
 import ShardStore
+import TallyCore
 import TestSupport
 import Testing
 
@@ -184,6 +185,21 @@ import Testing
                 #"\#(shard(2)): the key "\#(cluster.keys(in: 3)[0])" in its table routed belongs to partition "#
                     + #"3, not to 2"#
             ))
+    }
+
+    @Test func strangeClaims() throws {
+        let hash = Int64(bitPattern: XXH64.hash(Array(cluster.keys(in: 3)[0].utf8)))
+        let own = Int64(bitPattern: XXH64.hash(Array(cluster.keys(in: 2)[0].utf8)))
+        let digest = String(repeating: "0a", count: 16)
+        try cluster.alter(
+            2, "INSERT INTO claim VALUES(x'\(digest)', \(hash), 5), (x'0b', \(own), 5)")
+        let start = "\(shard(2)): the claim"
+        #expect(
+            try Set(found()) == [
+                "\(start) 0b in its table claim is no digest",
+                "\(start) \(digest) in its table claim belongs to partition 3, not to 2",
+                "\(shard(2)): its table claim has 2 rows, but it says 0",
+            ])
     }
 
     @Test func aRetiredShard() throws {

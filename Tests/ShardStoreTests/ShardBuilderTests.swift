@@ -56,7 +56,7 @@ import Testing
         #expect(keys.reduce(0) { $0 + $1.utf8.count } > 1 << 20)
         try builder.finish(
             start: ShardStart(carried: Amount(increments: 5, sum: builder.totals.sum), imported: .zero))
-        for table in ["counters", "applied", "routed", "idempotency", "dead_letter", "lost"] {
+        for table in ["counters", "applied", "routed", "idempotency", "claim", "dead_letter", "lost"] {
             let rows = "SELECT * FROM \(table)"
             #expect(shell(built, rows) == shell(folder.shard, rows), "table \(table)")
         }

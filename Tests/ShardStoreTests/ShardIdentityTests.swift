@@ -55,8 +55,8 @@ import Testing
             "PRAGMA application_id = 5",
             "its application_id is 5, expected 1414361960; this is not a Tallymill shard: check the path"
         ),
-        ("PRAGMA user_version = 3", "its format version is 3, expected 2; upgrade tallymill"),
-        ("PRAGMA user_version = 0", "its format version is 0, expected 2; use the release that made the file"),
+        ("PRAGMA user_version = 4", "its format version is 4, expected 3; upgrade tallymill"),
+        ("PRAGMA user_version = 0", "its format version is 0, expected 3; use the release that made the file"),
         (
             "UPDATE meta SET value = 'xxh64-jump-2' WHERE name = 'hash'",
             "its hash version is xxh64-jump-2, expected xxh64-jump-1; use the release that made the file"

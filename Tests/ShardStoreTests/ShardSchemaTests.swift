@@ -42,7 +42,7 @@ import Testing
         try ShardFile.createSample(folder.shard)
         let pragmas = ["application_id", "user_version", "journal_mode", "page_size", "encoding", "auto_vacuum"]
         let values = pragmas.map { shell(folder.shard, "PRAGMA \($0)") }
-        #expect(values == ["1414361960", "2", "wal", "4096", "UTF-8", "0"])
+        #expect(values == ["1414361960", "3", "wal", "4096", "UTF-8", "0"])
     }
 
     @Test func shellReadsWhatWasApplied() throws {
@@ -85,6 +85,15 @@ import Testing
         ) STRICT, WITHOUT ROWID;
         """
 
+    static let goldenClaim = """
+        CREATE TABLE claim(
+            digest BLOB PRIMARY KEY,
+            key_hash INTEGER NOT NULL,
+            seen_ms INTEGER NOT NULL
+        ) STRICT, WITHOUT ROWID;
+        CREATE INDEX claim_by_age ON claim(seen_ms);
+        """
+
     static let golden = """
         CREATE TABLE counters(
             key TEXT PRIMARY KEY,
@@ -121,6 +130,7 @@ import Testing
             PRIMARY KEY(id, key)
         ) STRICT, WITHOUT ROWID;
         CREATE INDEX idempotency_by_age ON idempotency(seen_ms);
+        \(goldenClaim)
         CREATE TABLE dead_letter(
             id INTEGER PRIMARY KEY AUTOINCREMENT,
             time_ms INTEGER NOT NULL,

@@ -22,7 +22,7 @@ import Testing
             queue: QueueLook(
                 partition: number, batches: lag == nil ? 0 : 1, bytes: 9, oldestSeconds: lag, owner: nil, behind: 2),
             shard: ShardStatistics(
-                keys: keys, total: 0, lastCommitMilliseconds: 1_500, deadLetters: 3, fileBytes: 4_096),
+                keys: keys, total: 0, lastCommitMilliseconds: 1_500, deadLetters: 3, claims: 31, fileBytes: 4_096),
             lost: nil, stalledMilliseconds: stalled)
     }
 
@@ -67,7 +67,8 @@ import Testing
             #"tallymill_batches_skipped_total{partition="3"} 17"#, #"tallymill_shard_keys{partition="3"} 19"#,
             #"tallymill_consumer_redis_failures_total{partition="3"} 23"#,
             #"tallymill_commit_seconds_count{partition="3"} 1"#, #"tallymill_commit_seconds_sum{partition="3"} 2.0"#,
-            #"tallymill_dead_letters{partition="3"} 3"#, #"tallymill_shard_bytes{partition="3"} 4096"#,
+            #"tallymill_dead_letters{partition="3"} 3"#, #"tallymill_claims{partition="3"} 31"#,
+            #"tallymill_shard_bytes{partition="3"} 4096"#,
             #"tallymill_last_commit_timestamp_seconds{partition="3"} 1.5"#,
             #"tallymill_shard_log_held_seconds{partition="3"} 31.0"#,
             #"tallymill_batches_lost{partition="3"} 6"#, #"tallymill_increments_lost{partition="3"} 29"#,
