@@ -85,7 +85,7 @@ struct Fold {
         var slot = find(key, hash)
         if steps > stepsMax, !isKeyed {
             takeSecret()
-            hash = self.hash(key)
+            hash = KeyedHash.hash(key)
             slot = find(key, hash)
         }
         let index = Int(slots[slot].entry) - 1
@@ -98,20 +98,24 @@ struct Fold {
     private func hash(_ key: UnsafeRawBufferPointer) -> UInt64 { isKeyed ? KeyedHash.hash(key) : XXH64.hash(key) }
 
     /// The key's slot, or the free one where it belongs.
+    @inline(__always)
     private mutating func find(_ key: UnsafeRawBufferPointer, _ hash: UInt64) -> Int {
         let mask = slots.count - 1
         var slot = Int(truncatingIfNeeded: hash) & mask
+        var taken = 0
         while slots[slot].entry > 0 {
             if slots[slot].tag == Self.tag(hash) {
-                if isKey(key, of: entries[Int(slots[slot].entry) - 1]) { return slot }
-                steps += Self.stepsPerKey
+                if isKey(key, of: entries[Int(slots[slot].entry) - 1]) { break }
+                taken += Self.stepsPerKey
             }
             slot = (slot + 1) & mask
-            steps += 1
+            taken += 1
         }
+        if taken > 0 { steps += taken }
         return slot
     }
 
+    @inline(never)
     private mutating func takeSecret() {
         isKeyed = true
         for index in entries.indices {
