@@ -162,17 +162,28 @@ public final class RedisConnection {
         if count < 0, errno == EINTR || errno == EAGAIN && !isBlocking { return }
         guard count > 0 else { throw lost(count == 0 ? nil : errno) }
         let bytes = UnsafeRawBufferPointer(rebasing: chunk[..<count])
-        guard budget.take(bytes) else {
-            let error = RedisError.overlong(bytesMax: budget.bytesMax)
-            failure = error
-            throw error
-        }
+        guard budget.take(bytes) else { throw overlong(budget.bytesMax) }
         let characters = bytes.baseAddress?.assumingMemoryBound(to: CChar.self)
         guard redisReaderFeed(context.pointee.reader, characters, count) == REDIS_OK else {
             let error = RedisError.protocolViolation(Self.errorText(&context.pointee.reader.pointee.errstr))
             failure = error
             throw error
         }
+        if isLineOverlong { throw overlong(Limits.answerLineBytesMax) }
+    }
+
+    private func overlong(_ bytesMax: Int) -> RedisError {
+        let error = RedisError.overlong(bytesMax: bytesMax)
+        failure = error
+        return error
+    }
+
+    /// Whether what is not understood yet begins with a line that does not end. Of a string that is under way it is the
+    /// line with its length.
+    private var isLineOverlong: Bool {
+        guard let reader = context.pointee.reader?.pointee, let buffer = reader.buf else { return false }
+        guard reader.len - reader.pos > Limits.answerLineBytesMax else { return false }
+        return memchr(buffer + reader.pos, Int32(UInt8(ascii: "\n")), Limits.answerLineBytesMax) == nil
     }
 
     /// The socket has no more: it was closed, or reading failed with `number`.

@@ -67,6 +67,8 @@ public enum Limits {
     /// Of all answers to one flight of a web node, or of a tool's producer, whose pushes are answered with some words.
     public static let flightAnswerBytes = 4 << 20
     public static let answerLineBytes = 16
+    /// A line of an answer, such as an error; hiredis looks through all of one that has no end with each piece of it.
+    public static let answerLineBytesMax = 64 << 10
 
     // How an audit reads a queue, without keeping Redis from others for long.
     public static let ledgerPageBytes = 4 << 20

@@ -47,10 +47,7 @@ final class NodeLoop: IncrementService, @unchecked Sendable {
     private var flightBegan: UInt64 = 0
     private var isPumpScheduled = false
     /// What the log has been told about admission.
-    private var reportedClosed: TallyCore.Refusal?
-    /// What it has been told of this outage: it lasts until Redis has answered real work.
-    private var closures = OutageReasons<TallyCore.Refusal>()
-    private var disconnections = OutageReasons<String>()
+    private var admission = AdmissionLog()
     private var reportedPartitions = ClosedPartitions()
     private var whenAdmitting: (@Sendable () -> Void)?
     private var startedAt: UInt64 = 0
@@ -139,15 +136,9 @@ final class NodeLoop: IncrementService, @unchecked Sendable {
 
     func readiness() -> Readiness {
         loop.loop.assertInLoop()
-        let refusal = refusal() ?? refusals.first
-        let reason = refusal.map { #","reason":\#(JSONText.quote($0))"# } ?? ""
-        let epoch = producer.topology.map { "\($0.epoch)" } ?? "null"
-        let closed = closed
-        let list = closed.isEmpty ? "" : #","closed":\#(closed.json)"#
         return Readiness(
-            isReady: refusal == nil,
-            json: #"{"ready":\#(refusal == nil)\#(reason),"epoch":\#(epoch),"outbox_bytes":\#(producer.outboxBytes)"#
-                + list + "}")
+            refusal: refusal() ?? refusals.first, epoch: producer.topology?.epoch, closed: closed,
+            outboxBytes: producer.outboxBytes)
     }
 
     private var closed: [ClosedReport] {
@@ -210,7 +201,7 @@ final class NodeLoop: IncrementService, @unchecked Sendable {
         case .disconnected(let reason):
             producer.connection(isUp: false, now: now)
             statistics.disconnections += 1
-            if disconnections.isNews(reason) {
+            if admission.isNews(disconnection: reason) {
                 logger.warning("Redis is unreachable", metadata: ["reason": "\(reason)"])
             }
         case .unfit(let reason):
@@ -305,16 +296,11 @@ final class NodeLoop: IncrementService, @unchecked Sendable {
         // A start is no outage: the first topology takes a moment to arrive.
         let isStarting = whenAdmitting != nil && now < startedAt + Limits.stallMilliseconds
         guard !producer.isDraining, !isStarting else { return }
-        if refusal == nil, delivery.hasWorked {
-            closures.end()
-            disconnections.end()
-        }
-        guard refusal != reportedClosed, refusal != nil || delivery.hasWorked else { return }
-        reportedClosed = refusal
-        if let refusal, closures.isNews(refusal) {
+        switch admission.saw(refusal, hasWorked: delivery.hasWorked) {
+        case .closed(let refusal):
             logger.warning("requests are refused", metadata: ["reason": "\(refuser.sentence(refusal))"])
-        } else if refusal == nil {
-            logger.info("requests are admitted", metadata: ["epoch": "\(producer.topology?.epoch ?? 0)"])
+        case .opened: logger.info("requests are admitted", metadata: ["epoch": "\(producer.topology?.epoch ?? 0)"])
+        case nil: break
         }
     }
 

@@ -112,3 +112,17 @@ public enum RefusalReason: String, CaseIterable, Sendable {
         }
     }
 }
+
+extension Readiness {
+    /// What `/readyz` says of one loop.
+    ///
+    /// - Parameter refusal: why no request is admitted; nil if some are.
+    init(refusal: String?, epoch: UInt32?, closed: [ClosedReport], outboxBytes: Int) {
+        let reason = refusal.map { #","reason":\#(JSONText.quote($0))"# } ?? ""
+        let list = closed.isEmpty ? "" : #","closed":\#(closed.json)"#
+        self.init(
+            isReady: refusal == nil,
+            json: #"{"ready":\#(refusal == nil)\#(reason),"epoch":\#(epoch.map { "\($0)" } ?? "null"),"#
+                + #""outbox_bytes":\#(outboxBytes)\#(list)}"#)
+    }
+}

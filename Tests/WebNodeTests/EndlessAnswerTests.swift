@@ -76,7 +76,6 @@ private final class EndlessRedis: Sendable {
 
     @Test(arguments: [
         ("$536870912\r\n", "x", 1), ("*100000000\r\n", ":1\r\n", 5), ("*1\r\n*1\r\n*100000000\r\n", "$-1\r\n", 4),
-        ("+", "x", 1),
     ])
     func anAnswerThatIsWaitedFor(head: String, piece: String, share: Int) throws {
         let redis = try EndlessRedis(head: head, piece: piece)
@@ -87,6 +86,18 @@ private final class EndlessRedis: Sendable {
         }
         #expect(connection.failure == .overlong(bytesMax: Limits.answerBytes))
         #expect(redis.sentBytes <= Limits.answerBytes / share + Self.socketBytes)
+    }
+
+    /// Each piece of it would be looked through again with the next one.
+    @Test(arguments: ["+", "-", ":", "$", "*", "*2\r\n+"])
+    func aLineThatDoesNotEnd(head: String) throws {
+        let redis = try EndlessRedis(head: head, piece: "7")
+        defer { redis.stop() }
+        let connection = try RedisConnection(redis.link)
+        #expect(throws: RedisError.overlong(bytesMax: Limits.answerLineBytesMax)) {
+            try connection.command(RedisCommand("GET", "a"))
+        }
+        #expect(redis.sentBytes <= Limits.answerLineBytesMax + Self.socketBytes)
     }
 
     @Test(arguments: [("$536870912\r\n", "x"), ("*100000000\r\n", ":1\r\n")])
