@@ -26,8 +26,9 @@ struct AuditCommand: ParsableCommand {
             It changes nothing, and everything may run: then it is exact to the batches under way, and says so.
 
             EXIT CODES
-              0 the residual is 0, 3 it is not or something was found, 65 a shard that SQLite cannot open,
-              69 Redis or a node unreachable, 75 the cluster was rebalanced meanwhile, 78 configuration
+              0 the residual is 0, 3 it is not or something was found,
+              65 a shard that SQLite cannot open, 69 Redis or a node unreachable,
+              75 the cluster was rebalanced meanwhile, 78 configuration
             """)
 
     @OptionGroup var common: CommonOptions

@@ -13,13 +13,13 @@ struct BackupCommand: ParsableCommand {
               tallymill backup --verify /backups/monday
               tallymill backup /backups/monday --format json
 
-            The folder must not be there or be empty. It has its name when the backup is complete: an interrupted one is
-            called <folder>.partial, and the next to the same folder begins anew. manifest.json, written last, holds the
-            size and the XXH64 of each file.
+            The folder must not be there or be empty. It has its name when the backup is complete: an interrupted \
+            one is called <folder>.partial, and the next to the same folder begins anew. manifest.json, written \
+            last, holds the size and the XXH64 of each file.
 
-            Each shard is copied as it is at one moment, and the moments differ. Nothing has to agree between shards:
-            the watermarks in each say which batches it holds, and its queue delivers the others. What was committed
-            after the copy is in no queue any more, so a backup that is older than its queue is not put in place:
+            Each shard is copied as it is at one moment, and the moments differ. Nothing has to agree between shards: \
+            the watermarks in each say which batches it holds, and its queue delivers the others. What was committed \
+            after the copy is in no queue any more, so a backup that is older than its queue is not put in place: \
             `tallymill restore` says what would be missing.
             """)
 

@@ -13,7 +13,7 @@ struct ConfigCommand: ParsableCommand {
               tallymill config check --config /etc/tallymill/tallymill.conf
               TALLYMILL_OUTBOX_BYTES=1GiB tallymill config show --format json
 
-            A flag takes precedence over the environment, that over the file of --config, and that over the default.
+            A flag takes precedence over the environment, that over the file of --config, and that over the default. \
             Every source is checked as a whole, also where another one takes precedence.
             """,
         subcommands: [Show.self, Check.self])
@@ -27,7 +27,7 @@ struct ConfigCommand: ParsableCommand {
                   tallymill config show
                   tallymill config show --config /etc/tallymill/tallymill.conf --format json
 
-                Passwords are not shown. RELOAD says whether a running role takes a new value when it gets SIGHUP
+                Passwords are not shown. RELOAD says whether a running role takes a new value when it gets SIGHUP \
                 (`systemctl reload`), or only at its next start.
                 """)
 
@@ -74,7 +74,7 @@ struct ConfigCommand: ParsableCommand {
                   tallymill config check --format json
                   tallymill config check && systemctl reload 'tallymill-*'
 
-                Every mistake is printed, with the number of its line and what is permitted there. Where the bounds of
+                Every mistake is printed, with the number of its line and what is permitted there. Where the bounds of \
                 memory come to more than this machine has, there is a warning.
                 """)
 

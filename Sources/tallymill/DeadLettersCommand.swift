@@ -20,11 +20,15 @@ struct DeadLettersCommand: ParsableCommand {
             together.
 
             REASONS
-              overflow   the counter would leave the range of a 64-bit number: it was not counted
-              damaged    the batch was damaged on its way: it was not counted, and what it held cannot be told
-              late       it has an Idempotency-Key and was sent longer ago than keys are kept: nobody knows whether an
-                         earlier request with the same key was counted
-              forgotten  it comes from an epoch that was purged: nobody knows whether it was counted there
+              overflow   the counter would leave the range of a 64-bit number: it was
+                         not counted
+              damaged    the batch was damaged on its way: it was not counted, and what
+                         it held cannot be told
+              late       it has an Idempotency-Key and was sent longer ago than keys are
+                         kept: nobody knows whether an earlier request with the same key
+                         was counted
+              forgotten  it comes from an epoch that was purged: nobody knows whether it
+                         was counted there
 
             Of the last two, replay what you know was not counted, and drop the rest: replay counts, drop does not.
             """,

@@ -18,10 +18,11 @@ struct ExportCommand: ParsableCommand {
               csv      key,value by RFC 4180, with a header
               sqlite   a file with the table numbers(key TEXT PRIMARY KEY, value INTEGER)
 
-            It reads the cluster file and the shards, while consumers run or not. Each shard is read as it is at one
-            moment; between shards there is none, so under load each key is as of some moment during the export.
-            A file of -o has its name when it is complete, and not before. A shard that cannot be read ends the export.
-            So does a reader who takes nothing for as long as --patience says: the shards' logs grow meanwhile.
+            It reads the cluster file and the shards, while consumers run or not. Each shard is read as it is at one \
+            moment; between shards there is none, so under load each key is as of some moment during the export. A \
+            file of -o has its name when it is complete, and not before. A shard that cannot be read ends the \
+            export. So does a reader who takes nothing for as long as --patience says: the shards' logs grow \
+            meanwhile.
             """)
 
     @OptionGroup var common: CommonOptions

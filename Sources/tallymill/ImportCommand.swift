@@ -27,22 +27,28 @@ struct ImportCommand: ParsableCommand {
             turns it round:
               uniq -c | awk '{n = $1; sub(/^ *[0-9]+ /, ""); print $0 "\\t" n}'
 
-            Into an empty cluster the sums are loaded directly, and the consumers stand still meanwhile; a running
-            `tallymill up` stops its own and starts them again. Otherwise they go through the queues. It returns when
-            all is stored. Interrupted, run it again with the same lines, in either way: nothing is counted twice. Lines
-            that were imported already are recognised by their digest, however long ago and however they came in:
-            it says how many lines were new and how many known. Files that come regularly, such as one an hour, may
-            hold the same lines and mean other counts: give each a name of its own,
+            Into an empty cluster the sums are loaded directly, and the consumers stand still meanwhile; a running \
+            `tallymill up` stops its own and starts them again. Otherwise they go through the queues. It returns \
+            when all is stored. Interrupted, run it again with the same lines, in either way: nothing is counted \
+            twice. Lines that were imported already are recognised by their digest, however long ago and however \
+            they came in: it says how many lines were new and how many known. Files that come regularly, such as one \
+            an hour, may hold the same lines and mean other counts: give each a name of its own,
               tallymill import --format text --again "$(date +%FT%H)" counts.txt
             which may be repeated like any other.
 
             WHAT IT REFUSES, AND WHY
-              - to load directly while a queue holds a batch, a shard a key, or any of these lines: loading does not
-                look at each key, so what is there already would count twice. Then they go through the queues; also if
-                it turns out only after the queues were drained that some of them had come that way.
-              - to go through the queues without consumers: it ends with 69. What it has handed over by then stays in
-                the queues and counts once; start the consumers and run it again.
-              - to begin while another change of epoch is unfinished: 78. `tallymill rebalance resume` finishes that.
+              - to load directly while a queue holds a batch, a shard a key, or any of
+                these lines: loading does not look at each key, so what is there already
+                would count twice. Then they go through the queues; also if it turns out
+                only after the queues were drained that some of them had come that way.
+              - to go through the queues without consumers: it ends with 69. What it has
+                handed over by then stays in the queues and counts once; start the
+                consumers and run it again.
+              - to begin while another change of epoch is unfinished: 78.
+                `tallymill rebalance resume` finishes that.
+
+            It ends with 3 if lines were skipped, or sums do not fit their counters and are
+            dead letters.
             """)
 
     enum OnError: String, ExpressibleByArgument, CaseIterable {

@@ -11,9 +11,9 @@ struct InitCommand: ParsableCommand {
               tallymill init --partitions 4
               tallymill init --partitions 8 --data-dir /srv/tally --redis redis://10.0.0.1
 
-            May be run again at any time: it creates what is missing in Redis and changes nothing else. Another number
-            of partitions is refused: that is a rebalance. In the environment or in the file of --config, the number is
-            that of a new cluster; one that exists keeps its own.
+            May be run again at any time: it creates what is missing in Redis and changes nothing else. Another \
+            number of partitions is refused: that is a rebalance. In the environment or in the file of --config, the \
+            number is that of a new cluster; one that exists keeps its own.
             """)
 
     @OptionGroup var common: CommonOptions

@@ -18,7 +18,7 @@ struct RebalanceCommand: ParsableCommand {
               tallymill rebalance resume
               tallymill rebalance purge --yes
 
-            Consumers stand still meanwhile; a running `tallymill up` stops its own and starts the new ones. Web nodes
+            Consumers stand still meanwhile; a running `tallymill up` stops its own and starts the new ones. Web nodes \
             go on: what arrives waits in the queues of the new epoch. Interrupted at any point, `resume` goes on.
             """,
         subcommands: [Plan.self, Run.self, Status.self, Resume.self, Purge.self])
@@ -142,14 +142,16 @@ extension RebalanceCommand {
         static let configuration = CommandConfiguration(
             abstract: "Deletes earlier epochs: their files, their keys in Redis, their watermarks.",
             discussion: """
-                Consumers and web nodes may run. The watermarks of the last of those epochs stay until the next change:
-                they recognise what moved and has not been met yet. What is forgotten can no longer be recognised, so it
-                is refused (3), with what to do,
-                  while a list holds batches of an epoch that would be forgotten, or an old list holds any
-                  while the queue of an earlier epoch was consumed by another copy of the files
+                Consumers and web nodes may run. The watermarks of the last of those epochs stay until the next \
+                change: they recognise what moved and has not been met yet. What is forgotten can no longer be \
+                recognised, so it is refused (3), with what to do,
+                  while a list holds batches of an epoch that would be forgotten, or an
+                  old list holds any,
+                  while the queue of an earlier epoch was consumed by another copy of the
+                  files.
 
-                What can still go wrong: a web node that slept through two changes of epoch, or a Redis from before
-                them that is put back, brings batches that nobody can recognise. They are not counted, and not lost:
+                What can still go wrong: a web node that slept through two changes of epoch, or a Redis from before \
+                them that is put back, brings batches that nobody can recognise. They are not counted, and not lost: \
                 they go to the dead letters (`forgotten`).
 
                 The files are a way back to look at; they are gone then. A second purge has nothing to do, and says so.

@@ -16,9 +16,9 @@ struct ReportCommand: ParsableCommand {
               tallymill report --summary --format json  keys and total alone
               tallymill report --shards                 by shard file
 
-            It reads the cluster file and the shards, while consumers run or not. If a shard cannot be read, the report
-            says so, and ends with 3 unless --allow-partial is given. It ends if nobody takes what it writes for as long
-            as --patience says: the shards' logs grow meanwhile.
+            It reads the cluster file and the shards, while consumers run or not. If a shard cannot be read, the \
+            report says so, and ends with 3 unless --allow-partial is given. It ends if nobody takes what it writes \
+            for as long as --patience says: the shards' logs grow meanwhile.
             """,
         aliases: ["merge"])
 

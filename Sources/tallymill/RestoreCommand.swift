@@ -17,18 +17,18 @@ struct RestoreCommand: ParsableCommand {
               tallymill restore /backups/monday --data-dir ./copy --no-redis
               tallymill restore /backups/monday --replace --format json
 
-            First the backup is compared with its manifest, with the queues in Redis, and with the files that it would
-            replace. Batches that were committed after the backup are in no queue any more: they would be missing, so
+            First the backup is compared with its manifest, with the queues in Redis, and with the files that it would \
+            replace. Batches that were committed after the backup are in no queue any more: they would be missing, so \
             they are listed, nothing is changed and it ends with 3. A newer copy of the shards has them.
 
-            If there is none, --accept-loss restores all the same and writes them into the shards as lost: web nodes and
-            consumers go on, and `tallymill audit` names what was lost, and how much as soon as that is known. Without
-            it nothing of such a partition would be counted any more. An accepted loss is final.
+            If there is none, --accept-loss restores all the same and writes them into the shards as lost: web nodes \
+            and consumers go on, and `tallymill audit` names what was lost, and how much as soon as that is known. \
+            Without it nothing of such a partition would be counted any more. An accepted loss is final.
 
-            With --partitions only their shards are restored, into a folder of the same epoch. The others stay, and
+            With --partitions only their shards are restored, into a folder of the same epoch. The others stay, and \
             their consumers may run.
 
-            Files that are in the data folder stay, or with --replace go to a folder beside them; nothing is deleted.
+            Files that are in the data folder stay, or with --replace go to a folder beside them; nothing is deleted. \
             No consumer may run meanwhile: a running `up` stops its own and starts them again, others must be stopped.
             """)
 

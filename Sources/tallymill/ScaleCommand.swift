@@ -19,8 +19,8 @@ struct ScaleCommand: ParsableCommand {
             enabled and started. What has failed is reset. Without --apply it only prints.
 
             EXIT CODES
-              0 printed, done, or nothing to do; 1 a command failed, 64 usage, 69 no systemd here,
-              78 a rebalance is under way, or no such partition
+              0 printed, done, or nothing to do; 1 a command failed, 64 usage,
+              69 no systemd here, 78 a rebalance is under way, or no such partition
             """)
 
     @OptionGroup var common: CommonOptions

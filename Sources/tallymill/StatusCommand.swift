@@ -11,8 +11,8 @@ struct StatusCommand: ParsableCommand {
               tallymill status
               tallymill status --format json --redis redis://127.0.0.1:6379
 
-            Lines that begin with DUE say what is wrong, and the command that mends it: what Redis lacks of the cluster,
-            an interrupted rebalance, a shard that is older than what its queue has seen counted.
+            Lines that begin with DUE say what is wrong, and the command that mends it: what Redis lacks of the \
+            cluster, an interrupted rebalance, a shard that is older than what its queue has seen counted.
             """)
 
     @OptionGroup var common: CommonOptions

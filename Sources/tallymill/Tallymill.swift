@@ -21,10 +21,11 @@ struct Tallymill: ParsableCommand {
               tallymill top               rates and backlog, live
               tallymill scale             the consumer units that systemd should run
 
-            BY HAND, WITH A REDIS OF YOUR OWN (appendonly yes, appendfsync always, noeviction)
-              tallymill init --redis redis://127.0.0.1:6379 --data-dir /srv/tally --partitions 4
-              tallymill web --redis redis://127.0.0.1:6379 --listen 127.0.0.1:3333
-              tallymill consume --redis redis://127.0.0.1:6379 --data-dir /srv/tally --partitions 0-3
+            BY HAND, WITH A REDIS OF YOUR OWN AT redis://127.0.0.1:6379
+              (appendonly yes, appendfsync always, noeviction; elsewhere with --redis)
+              tallymill init --data-dir /srv/tally --partitions 4
+              tallymill web --listen 127.0.0.1:3333
+              tallymill consume --data-dir /srv/tally --partitions 0-3
 
             Every option can also be set as TALLYMILL_<NAME> in the environment or in the file of --config.
 

@@ -17,17 +17,17 @@ struct UpCommand: ParsableCommand {
               tallymill up --listen 127.0.0.1:3334 --admin-port 0 --data-dir ./second
               tallymill up --listen 0.0.0.0:3333 --tokens-file /etc/tallymill/tokens
 
-            The web node's admin listener is where --admin-port says, those of the consumers at 9400 + the first
-            partition, as by hand. --admin-port 0 lets the system choose all of them: for a second cluster on this
+            The web node's admin listener is where --admin-port says, those of the consumers at 9400 + the first \
+            partition, as by hand. --admin-port 0 lets the system choose all of them: for a second cluster on this \
             machine. The log shows where they are.
 
-            What dies is started again. Ctrl-C drains: the web node pushes what it has admitted, the consumers count it,
-            the total is printed, exit 0. A second Ctrl-C does not wait for that, and a third one kills; what was
-            acknowledged is on disk and is counted by the next `tallymill up`.
+            What dies is started again. Ctrl-C drains: the web node pushes what it has admitted, the consumers count \
+            it, the total is printed, exit 0. A second Ctrl-C does not wait for that, and a third one kills; what \
+            was acknowledged is on disk and is counted by the next `tallymill up`.
 
-            Commands that need the consumers stopped, such as rebalance, hold them meanwhile through a socket in the
-            data folder, and what arrives waits in Redis. After a rebalance that was interrupted, the web node works and
-            no consumer is started until `tallymill rebalance resume` has finished it.
+            Commands that need the consumers stopped, such as rebalance, hold them meanwhile through a socket in the \
+            data folder, and what arrives waits in Redis. After a rebalance that was interrupted, the web node works \
+            and no consumer is started until `tallymill rebalance resume` has finished it.
             """)
 
     @OptionGroup var common: CommonOptions

@@ -20,8 +20,9 @@ struct VerifyCommand: ParsableCommand {
             false findings impossible. Only a consumer that starts meanwhile waits until its shard has been read.
 
             EXIT CODES
-              0 no findings, 3 findings, 65 a shard that SQLite cannot open, 69 Redis unreachable,
-              75 the cluster was rebalanced meanwhile, 78 configuration
+              0 no findings, 3 findings, 65 a shard that SQLite cannot open,
+              69 Redis unreachable, 75 the cluster was rebalanced meanwhile,
+              78 configuration
             """)
 
     @OptionGroup var common: CommonOptions

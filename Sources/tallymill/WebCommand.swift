@@ -21,11 +21,10 @@ struct WebCommand: ParsableCommand {
 
             An address that other machines reach takes --tokens-file: see `tallymill token --help`.
 
-            SIGTERM: /readyz fails, no connection is accepted, what was admitted is pushed to the Redis that the address
-            leads to now, shards get 3 s to count it, exit 0. What they have not counted by then is named.
-            A second SIGTERM ends it at once, with exit 1 if something was not pushed.
-            SIGHUP reads the configuration and the tokens again; `tallymill config show` marks what can change without a
-            restart.
+            SIGTERM: /readyz fails, no connection is accepted, what was admitted is pushed to the Redis that the \
+            address leads to now, shards get 3 s to count it, exit 0. What they have not counted by then is named. A \
+            second SIGTERM ends it at once, with exit 1 if something was not pushed. SIGHUP reads the configuration \
+            and the tokens again; `tallymill config show` marks what can change without a restart.
             """)
 
     @OptionGroup var common: CommonOptions
