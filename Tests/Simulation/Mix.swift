@@ -67,6 +67,8 @@ public struct Faults: OptionSet, Hashable, Sendable {
     public static let hostBack = Faults(rawValue: 1 << 27)
     /// Nodes are asked to stop.
     public static let stops = Faults(rawValue: 1 << 28)
+    /// Somebody puts entries into lists that are no batches.
+    public static let garbage = Faults(rawValue: 1 << 29)
 }
 
 /// A named set of faults.
@@ -138,11 +140,14 @@ public struct Mix: Hashable, Sendable {
     public static let stopsRebalance = Mix(
         "stops-reb", usual.union([.stops, .idempotent, .backPart, .flush, .repair]).union(changing))
 
+    public static let garbage = Mix("garbage", usual.union([.garbage, .kill, .full, .idempotent, .backPart, .backAll]))
+
     public static let all: [Mix] = [
         calm, process, rebalance, backPart, backAll, backPartRebalance, backAllRebalance, flush, flushRebalance,
         restore, restoreRebalance, leases, zombie, liveBack, stragglers, everything, purge, imports, importsAlone,
         importsBack, clocks, clocksRebalance, letters, loss, lossRebalance, copies, copiesRebalance, tokens, rewind,
         foreign, unfit, hostBack, hostBackRebalance, stops, stopsRebalance,
+        garbage,
     ]
 }
 
@@ -232,6 +237,8 @@ public enum Mutation: String, Hashable, Sendable, CaseIterable {
     case derivedShard = "derived-shard"
     /// a node that stops believes what its old connection has confirmed
     case hastyStop = "hasty-stop"
+    /// bury takes away whatever lies at the head
+    case buryHead = "bury-head"
     /// push looks at the seal before it looks for a duplicate: harmless
     case sealBeforeDedupe = "seal-before-dedupe"
     /// the topology is overwritten without comparing epochs: harmless, a node ignores what is lower, and repair heals

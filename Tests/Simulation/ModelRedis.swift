@@ -271,7 +271,10 @@ public struct ModelRedis: Hashable, Sendable {
 
     private func committedPrefix(of queue: [[UInt8]], _ committed: [BatchID]) -> Int {
         let identities = Set(committed.map(\.identityBytes))
-        return queue.prefix { identities.contains(Array($0[BatchFormat.identityRange])) }.count
+        let range = BatchFormat.identityRange
+        // An entry that is too short for one is nobody's batch.
+        let identity = { (entry: [UInt8]) in Array(entry.prefix(range.upperBound).dropFirst(range.lowerBound)) }
+        return queue.prefix { identities.contains(identity($0)) }.count
     }
 
     // MARK: Operator

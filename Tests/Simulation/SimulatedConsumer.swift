@@ -217,6 +217,7 @@ extension World {
         case .alarm(.hole) where isUnchecked(since: consumer.grantedAt):
             // Started again, it says what is missing.
             if let next = newConsumer(partition, host: consumer.host) { consumers.append(next) }
+        case .alarm(.unreadable) where mix.faults.contains(.garbage): break  // started again behind a bury
         case .alarm(let alarm): bad("alarm: \(alarm)")
         case .fileTooOld(let missing) where remembersBatches: refused(consumer.file, missing)
         case .fileTooOld(let missing):

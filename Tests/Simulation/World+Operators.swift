@@ -33,6 +33,7 @@ extension World {
         disturbCluster()
         disturbMemory()
         disturbHost()
+        disturbLists()
     }
 
     /// What an operator may begin, at any moment.

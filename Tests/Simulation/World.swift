@@ -53,6 +53,7 @@ public final class World {
     var operators = Operators()
     var folder: OtherFolder?
     var settings = Settings()
+    var garbage = Garbage()
     /// When Redis was put back last, to an older or to a newer state.
     var wentBackAt: UInt64 = 0
     /// The file for which each lease was granted last, since then.
@@ -201,6 +202,7 @@ public final class World {
             step()
             if !problems.isEmpty { return }
             if tool == nil, count % 50 == 0 { tool = dueTool() }
+            if count % 10 == 0 { tidyLists() }
             if count % 10 == 0, isSettled { return }
         }
         bad("wedged: \(describeUnsettled())")

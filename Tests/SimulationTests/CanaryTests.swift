@@ -66,6 +66,7 @@ import Testing
         (.lowEpoch, .hostBackRebalance, 600),
         (.derivedShard, .hostBackRebalance, 1500),
         (.hastyStop, .stops, 600),
+        (.buryHead, .garbage, 100),
     ]
 
     private static let enough = 6
