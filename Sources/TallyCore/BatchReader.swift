@@ -15,7 +15,7 @@ extension BatchHeader {
     /// Reads the header alone, which is all that a look at the age or the ledger of a queue needs.
     public init(reading bytes: UnsafeRawBufferPointer) throws(BatchError) {
         guard bytes.count >= BatchFormat.emptyBatchBytes else {
-            throw .unreadable("\(bytes.count) bytes are too few for a batch")
+            throw .unreadable("\(bytes.count == 1 ? "1 byte is" : "\(bytes.count) bytes are") too few for a batch")
         }
         guard bytes.prefix(BatchFormat.magic.count).elementsEqual(BatchFormat.magic) else {
             throw .unreadable("it does not begin with TMB")

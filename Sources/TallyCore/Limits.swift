@@ -60,6 +60,10 @@ public enum Limits {
     /// How long a node that stops waits for the shards once Redis has everything.
     public static let stopStoredMilliseconds: UInt64 = 3_000
 
+    /// Open files of a web node beside its connections, with 64 loops: those that linger behind their last answer, the
+    /// admin listener's, Redis, and its own. With fewer it allows fewer connections.
+    public static let descriptorsBesideConnections = 1_792
+
     // How much of an answer of Redis is read, before anybody has understood it. Each line of it is charged with
     // `answerLineBytes` beside its bytes, because short elements cost more memory than they have bytes.
     /// Of one answer that is waited for: the largest batch, or the watermarks of a million producers.

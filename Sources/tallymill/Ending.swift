@@ -88,7 +88,8 @@ extension Tallymill {
             try command.run()
         } catch {
             let code = exitCode(for: error)
-            if Reader.isProgram, code == .validationFailure {
+            // A code of our own comes behind a failure that was told.
+            if Reader.isProgram, code == .validationFailure, !(error is ArgumentParser.ExitCode) {
                 Output.failure(
                     Failure(.usage, message(for: error), advice: "--help shows every option of a command."))
                 exit(withError: code)

@@ -32,6 +32,10 @@ struct ExportCommand: ParsableCommand {
     @Option(name: .shortAndLong, help: ArgumentHelp("a file (default: standard output)", valueName: "file"))
     var output: String?
 
+    func validate() throws {
+        if output == "-" { throw ValidationError("without -o the counters go to standard output; -o is a file") }
+    }
+
     func run() throws {
         try run { () throws(Failure) in
             let session = try Session(.export, common.flags)

@@ -69,6 +69,10 @@ struct ImportCommand: ParsableCommand {
     @Option(help: ArgumentHelp("counts lines that were imported already once more, under this name", valueName: "name"))
     var again: String?
 
+    func validate() throws {
+        if again?.isEmpty == true { throw ValidationError("--again is a name, and it is empty") }
+    }
+
     func run() throws {
         try run { () throws(Failure) in
             let tool = try ChangeTool(Session(.importing, common.flags), "import", pauseBefore: change.pauseBefore)

@@ -69,10 +69,13 @@ extension ClusterTests {
         @Test func failures() throws {
             try ClusterTests.inFolder("failures") { folder in
                 let place = ["--data-dir", folder.path + "/none", "--format", "json"]
-                for (command, code) in [(["report"], 78), (["report", "--top", "x"], 64), (["statsu"], 64)] {
+                for (command, code) in [
+                    (["report"], 78), (["report", "--top", "x"], 64), (["statsu"], 64),
+                    (["rebalance", "plan", "--to", "0"], 64),
+                ] {
                     let result = try Command.tallymill(command + place)
                     #expect(result.code == code && result.output.isEmpty, "\(command): \(result.outputText)")
-                    let error = try JSONTree(Array(result.errorText.utf8))["error"]
+                    let error = try JSONTree(Array(result.errorText.utf8))["error"]  // one line, or it is no JSON
                     #expect(error?["exit_code"]?.integer() == code, "\(command): \(result.errorText)")
                     #expect(error?["what"]?.text?.isEmpty == false && error?["advice"]?.text?.isEmpty == false)
                 }

@@ -352,7 +352,7 @@ import Testing
     }
 
     @Test func openFiles() {
-        #expect(doctor().seen(.openFiles) == "1048576 for what is started from here, 20128 needed")
+        #expect(doctor().seen(.openFiles) == "1048576 for what is started from here, 21792 needed")
         host.run(4711, ["/usr/bin/tallymill", "web", "--listen", "127.0.0.1:1"], files: 4_096)
         host.run(4712, ["/usr/bin/tallymill", "consume"], files: 10)
         host.run(4713, ["/usr/bin/other", "web"], files: 10)
@@ -362,7 +362,7 @@ import Testing
                     + " (--max-connections)",
                 "$ systemctl edit 'tallymill-web@.service'",
             ])
-        #expect(doctor { $0.connectionsMax = 3_968 }.seen(.openFiles) == "4096 for a web node, 4096 needed")
+        #expect(doctor { $0.connectionsMax = 2_304 }.seen(.openFiles) == "4096 for a web node, 4096 needed")
     }
 
     @Test func units() throws {

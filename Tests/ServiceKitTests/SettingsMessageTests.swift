@@ -106,7 +106,7 @@ import Testing
 
     @Test(arguments: [
         ("TALLYMILL_OUTBOX_BYTE=1", "unknown key \"TALLYMILL_OUTBOX_BYTE\"", "Did you mean TALLYMILL_OUTBOX_BYTES?"),
-        ("COLOUR=1", "unknown key \"COLOUR\"", "`tallymill --help` lists the keys; remove this one."),
+        ("COLOUR=1", "unknown key \"COLOUR\"", "`tallymill config show` lists the keys; remove this one."),
         ("outbox", "no '=' in \"outbox\"", "A line is KEY=VALUE, a comment that begins with '#', or empty."),
         (" # x", "no '=' in \" # x\"", "A line is KEY=VALUE, a comment that begins with '#', or empty."),
         (

@@ -69,7 +69,8 @@ import Testing
             for length in 0..<batch.bytes.count {
                 let error = Fixture.error(of: Array(batch.bytes.prefix(length)))
                 if length < 128 {
-                    #expect(error == .unreadable("\(length) bytes are too few for a batch"))
+                    let what = length == 1 ? "1 byte is" : "\(length) bytes are"
+                    #expect(error == .unreadable("\(what) too few for a batch"))
                 } else {
                     #expect(error == .damaged(header, "its length is wrong"))
                 }

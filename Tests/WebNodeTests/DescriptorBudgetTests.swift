@@ -1,6 +1,7 @@
 // The descriptors of a node: clients get what is left when its own are set aside.
 
 import HTTPFront
+import TallyCore
 import Testing
 
 @testable import WebNode
@@ -15,6 +16,8 @@ import Testing
     @Test func enoughLeavesEverythingAsItIs() throws {
         let found = try #require(budget(65_536))
         #expect(found.connections == 20_000 && found.lingeringConnections == 1_024 && found.adminConnections == 64)
+        let advised = 20_000 + Limits.descriptorsBesideConnections
+        #expect(budget(advised, loops: 64)?.connections == 20_000, "what doctor advises is enough")
         #expect(budget(65_536, 5)?.connections == 5, "a small number is no mistake")
     }
 

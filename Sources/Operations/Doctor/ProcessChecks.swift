@@ -6,14 +6,11 @@ import TallyCore
 
 /// Open files: every connection is one.
 struct FileLimitCheck {
-    /// Beside connections: listeners, Redis, logs, one or two for each event loop.
-    static let besideConnections = 128
-
     let connectionsMax: Int
     let host: HostFacts
 
     var all: [DoctorCheck] {
-        let needed = connectionsMax + Self.besideConnections
+        let needed = connectionsMax + Limits.descriptorsBesideConnections
         let running = host.webProcesses()
         let found = running.filter { $0.filesMax < needed }.map { process in
             DoctorCheck.warning(

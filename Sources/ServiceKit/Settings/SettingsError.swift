@@ -23,7 +23,7 @@ extension Failure {
         let nearest = NearestName.of(variable, among: Setting.table.map(\.variable))
         return Failure(
             .configuration, "unknown key \(quoted(variable))", at: place,
-            advice: nearest.map { "Did you mean \($0)?" } ?? "`tallymill --help` lists the keys; remove this one.")
+            advice: nearest.map { "Did you mean \($0)?" } ?? "`tallymill config show` lists the keys; remove this one.")
     }
 
     static func badValue(_ text: String, of setting: Setting, from origin: SettingOrigin) -> Failure {
