@@ -177,9 +177,10 @@ extension Failure {
         if !gone.isEmpty {
             advice.append(
                 "Redis has lost them from its list, and the files are whole. Web nodes that still run hold them"
-                    + " (`tallymill audit --node` says which): delete all four keys of such a partition, then run"
-                    + " `tallymill repair`, and they send them again. Or put back the newest copy of Redis' data. If"
-                    + " there is neither, declare it lost:" + commands(gone))
+                    + " (`tallymill audit --node` says which): if nothing else lies in that list (LLEN is 0), delete"
+                    + " its four keys, then run `tallymill repair`, and they send them again. What lies there may be"
+                    + " nowhere else: then leave its keys, and put back the newest copy of Redis' data. If there is"
+                    + " none, declare it lost:" + commands(gone))
         }
         if !elsewhere.isEmpty {
             advice.append(

@@ -138,10 +138,21 @@ public final class Repair {
         let left = try acceptLosses()
         try sweep()
         if options.collects { try collect(except: Set(left.map(\.partition))) }
-        if !left.isEmpty { throw .missing(left, in: folder) }
-        if !stuck.isEmpty { throw .stuck(stuck) }
+        try checkThatNothingIsLeft(left, stuck)
         try checkThatEveryShardKnows()
         try checkNodes()
+    }
+
+    /// - Throws: 3 with what is missing, and with entries that no consumer takes: one of them may be what is missing.
+    private func checkThatNothingIsLeft(_ missing: [MissingBatches], _ stuck: [StuckEntry]) throws(Failure) {
+        if missing.isEmpty, stuck.isEmpty { return }
+        if missing.isEmpty { throw .stuck(stuck) }
+        let lost = Failure.missing(missing, in: folder)
+        if stuck.isEmpty { throw lost }
+        let entries = Failure.stuck(stuck)
+        throw Failure(
+            .partial, "\(entries.what)\n  \(lost.what)", at: folder.path,
+            advice: [entries.advice, lost.advice].compactMap(\.self).joined(separator: "\n  "))
     }
 
     /// Whether web nodes wait for what a repair does not do.

@@ -98,6 +98,7 @@ extension ClusterRun {
         try supervisor.start(try hooks.web())
         guard try becomesReady() else { return }
         isReady = true
+        supervisor.isEstablished = true
         LineSink.standardOutput.write(hooks.readyText(supervisor.readyText(of: .web) ?? "", state))
         for refusal in supervisor.refusals {
             LineSink.standardOutput.write("\(refusal.sentence): its partition is not counted until that is mended.")

@@ -8,7 +8,7 @@
 //
 // A consumer that must not touch its shard is no reason to end the others: Redis, which `repair` and `restore` need,
 // the web node, and the consumers of all other shards. It is tried again every 5 s, until somebody has mended what it
-// says.
+// says. After `up` has been ready that holds also where it cannot have what it needs, such as a port or its lease.
 
 import ServiceKit
 
@@ -32,15 +32,19 @@ struct RestartRules {
     private static let refusals: Set<ExitCode> = [.corrupt, .ioError, .configuration]
 
     private let canWait: Bool
+    private let isLate: Bool
     /// Whether it was refused what it needs, and has not had a good life since.
     private var isRefused = false
 
     private var endsInARow = 0
     private var firstEnd: UInt64?
 
-    /// - Parameter canWait: whether the others can go on without it.
-    init(canWait: Bool = false) {
+    /// - Parameters:
+    ///   - canWait: whether the others can go on without it.
+    ///   - isLate: whether the cluster worked before it was first started, so that nobody sits there and waits for it.
+    init(canWait: Bool = false, isLate: Bool = false) {
         self.canWait = canWait
+        self.isLate = isLate
     }
 
     /// - Parameters:
@@ -50,7 +54,9 @@ struct RestartRules {
         code: ExitCode?, started: UInt64, now: UInt64, isStopping: Bool, wasEverReady: Bool
     ) -> Decision {
         if now >= started + Self.goodLifeMilliseconds { isRefused = false }
-        if canWait, !isStopping, let code, Self.refusals.contains(code) { isRefused = true }
+        if canWait, !isStopping, let code {
+            if Self.refusals.contains(code) || isLate && [.unavailable, .locked].contains(code) { isRefused = true }
+        }
         if isRefused { return isStopping ? .stay : .refused(againAfterMilliseconds: Self.refusalMilliseconds) }
         if let code, !code.isWorthRestarting { return .giveUp }
         if isStopping { return .stay }

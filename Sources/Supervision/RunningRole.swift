@@ -47,10 +47,11 @@ final class RunningRole {
     private let logger: Logger
     private let beforeOutput: () -> Void
 
-    init(_ role: Role, logger: Logger, beforeOutput: @escaping () -> Void) {
+    /// - Parameter isLate: whether the cluster worked before.
+    init(_ role: Role, isLate: Bool, logger: Logger, beforeOutput: @escaping () -> Void) {
         self.role = role
         self.plan = role.plan
-        rules = RestartRules(canWait: role.kind == .consumer)
+        rules = RestartRules(canWait: role.kind == .consumer, isLate: isLate)
         self.logger = logger
         self.beforeOutput = beforeOutput
     }

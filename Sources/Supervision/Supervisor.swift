@@ -18,6 +18,8 @@ final class Supervisor {
     private(set) var stopRequests = 0
     /// The first role that could not be kept alive.
     private(set) var lost: LostRole?
+    /// Whether everything has worked: what is started later ends nobody else.
+    var isEstablished = false
     /// Looked at in every turn, beside the children.
     weak var desk: ControlDesk?
     /// Called before something is written to stderr, so that a progress line can be taken off the screen.
@@ -45,7 +47,8 @@ final class Supervisor {
     ///
     /// - Throws: as `ChildProcess.spawn`.
     func start(_ role: Role) throws(Failure) {
-        let child = RunningRole(role, logger: logger, beforeOutput: { [weak self] in self?.beforeOutput() })
+        let child = RunningRole(
+            role, isLate: isEstablished, logger: logger, beforeOutput: { [weak self] in self?.beforeOutput() })
         try child.start(now: MonotonicClock.milliseconds())
         children.append(child)
     }

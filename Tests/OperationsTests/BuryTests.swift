@@ -64,6 +64,24 @@ import Testing
         cluster.stopConsumers()
     }
 
+    /// An entry that was a batch before: what is missing of its stream, and the entry, in one answer.
+    @Test func anEntryThatWasABatchIsNamedWithWhatIsMissing() throws {
+        let cluster = try TestCluster()
+        let good = batch([(key("a", in: 0, of: 2), 5)], producer: 1, of: first)
+        let producer = try good.withUnsafeBytes { try BatchHeader(reading: $0) }.id.stream.producer
+        let damaged = Array(good.reversed())
+        try cluster.append(damaged, to: first)
+        var pushed = RedisCommand("HSET", cluster.access.names.group(of: first).seqs)
+        pushed.append(producer.bytes.array)
+        pushed.append("1")
+        _ = try cluster.server.connect().command(pushed)  // a new field
+        let left = #expect(throws: Failure.self) { try repair(cluster) }
+        #expect(left?.code == .partial)
+        #expect(left?.advice?.contains("--bury \(option(damaged, in: first))") == true)
+        #expect(left?.advice?.contains("--accept-loss") == true, "\(left?.report ?? "nothing")")
+        #expect(left?.advice?.contains("What lies there may be nowhere else: then leave its keys") == true)
+    }
+
     /// What a consumer takes, and what a newer release may have written, stays.
     @Test func batchesStay() throws {
         let cluster = try TestCluster()

@@ -54,6 +54,18 @@ import Testing
         }
     }
 
+    /// A consumer of a new epoch whose port is taken must not end what has worked.
+    @Test func whatIsStartedLaterEndsNobody() {
+        for code: ExitCode in [.unavailable, .locked] {
+            var late = RestartRules(canWait: true, isLate: true)
+            let decision = late.ended(code: code, started: 0, now: 1, isStopping: false, wasEverReady: false)
+            #expect(decision == .refused(againAfterMilliseconds: 5_000))
+            var web = RestartRules(canWait: false, isLate: true)
+            let other = web.ended(code: .unavailable, started: 0, now: 1, isStopping: false, wasEverReady: false)
+            #expect(other == .giveUp)
+        }
+    }
+
     @Test func whatHasNeverWorkedIsTriedForFiveSeconds() {
         var rules = RestartRules()
         func ended(_ now: UInt64, _ rules: inout RestartRules) -> RestartRules.Decision {
