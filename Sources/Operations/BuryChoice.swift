@@ -31,10 +31,7 @@ public struct BuryChoice: Hashable, Sendable {
         self.init(partition, bytes.reduce(0) { $0 << 8 | UInt64($1) })
     }
 
-    public var text: String {
-        let digits = String(digest, radix: 16)
-        return "\(partition):" + String(repeating: "0", count: 16 - digits.count) + digits
-    }
+    public var text: String { "\(partition):\(Hex.text(digest))" }
 
     /// Where its bytes are kept.
     var fileName: String { "buried-" + text.replacing(":", with: "-") }

@@ -38,10 +38,7 @@ public struct DeadLetterName: Hashable, Sendable, CustomStringConvertible {
         self.hash = hash
     }
 
-    public var description: String {
-        let digits = String(hash, radix: 16)
-        return String(repeating: "0", count: 16 - digits.count) + digits
-    }
+    public var description: String { Hex.text(hash) }
 }
 
 extension DeadLetter.Reason {

@@ -190,7 +190,7 @@ public struct Initializer {
         for partition in topology.partitionIDs {
             do throws(Failure) {
                 if try create(partition, of: file, keys) { created += 1 }
-            } catch  where takesWhatIsThere && [.corrupt, .ioError, .configuration].contains(error.code) {
+            } catch  where takesWhatIsThere && error.code.needsMending {
                 continue  // whoever consumes it says the same
             }
         }

@@ -126,7 +126,7 @@ public final class Repair {
         if try clusterFile().state == .building {
             // What the drain could not get over.
             let left = try acceptLosses()
-            if !left.isEmpty { throw .missing(left, in: folder) }
+            if !left.isEmpty { try checkThatNothingIsLeft(left, stuck) }
             guard let resume = options.resume else {
                 throw Failure(
                     .partial, "epoch \(survey.file.topology.epoch) is still being built", at: folder.clusterFilePath,

@@ -28,9 +28,6 @@ struct RestartRules {
     static let goodLifeMilliseconds: UInt64 = 10_000
     static let startPatienceMilliseconds: UInt64 = 5_000
     static let refusalMilliseconds: UInt64 = 5_000
-    /// What a consumer ends with when its shard, its disk or its Redis is not as it must be.
-    private static let refusals: Set<ExitCode> = [.corrupt, .ioError, .configuration]
-
     private let canWait: Bool
     private let isLate: Bool
     /// Whether it was refused what it needs, and has not had a good life since.
@@ -55,7 +52,7 @@ struct RestartRules {
     ) -> Decision {
         if now >= started + Self.goodLifeMilliseconds { isRefused = false }
         if canWait, !isStopping, let code {
-            if Self.refusals.contains(code) || isLate && [.unavailable, .locked].contains(code) { isRefused = true }
+            if code.needsMending || isLate && [.unavailable, .locked].contains(code) { isRefused = true }
         }
         if isRefused { return isStopping ? .stay : .refused(againAfterMilliseconds: Self.refusalMilliseconds) }
         if let code, !code.isWorthRestarting { return .giveUp }

@@ -39,7 +39,7 @@ final class RunningRole {
     /// Why it does not work, and will not before somebody has mended something; nil if it does, or is being started.
     private(set) var refusal: LostRole?
     /// What it says while it is tried again: not shown yet.
-    private var withheld: [String] = []
+    private var withheld = LastWords()
     private var refusalShownAt: UInt64 = 0
     /// How often it was started again.
     private(set) var restarts = 0
@@ -159,7 +159,6 @@ final class RunningRole {
         lastWords.append(line)
         if refusal == nil { return show(line) }
         withheld.append(line)
-        if withheld.count > LastWords.linesMax { withheld.removeFirst() }
     }
 
     private func show(_ line: String) {
@@ -168,8 +167,8 @@ final class RunningRole {
     }
 
     private func showWithheld() {
-        for line in withheld { show(line) }
-        withheld = []
+        for line in withheld.lines { show(line) }
+        withheld = LastWords()
     }
 
     private func probe(now: UInt64) {
@@ -229,7 +228,7 @@ final class RunningRole {
     private func refuse(_ found: LostRole, _ what: String, now: UInt64) {
         let isKnown = refusal?.code == found.code && now < refusalShownAt + Self.refusalNoticeMilliseconds
         refusal = found
-        if isKnown { return withheld = [] }
+        if isKnown { return withheld = LastWords() }
         refusalShownAt = now
         showWithheld()
         let seconds = RestartRules.refusalMilliseconds / 1_000

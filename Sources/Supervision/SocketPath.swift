@@ -11,6 +11,7 @@
 
 import Glibc
 import ServiceKit
+import TallyCore
 
 enum SocketPath {
     /// Of `sun_path`, without its NUL.
@@ -48,7 +49,6 @@ enum SocketPath {
     static func hash(of text: String) -> String {
         var hash: UInt64 = 0xCBF2_9CE4_8422_2325
         for byte in text.utf8 { hash = (hash ^ UInt64(byte)) &* 0x100_0000_01B3 }
-        let digits = String(hash, radix: 16)
-        return String(repeating: "0", count: 16 - digits.count) + digits
+        return Hex.text(hash)
     }
 }

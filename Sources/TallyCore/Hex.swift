@@ -9,6 +9,11 @@ public enum Hex {
         return String(decoding: digits, as: UTF8.self)
     }
 
+    /// All 16 digits of a number.
+    public static func text(_ number: UInt64) -> String {
+        withUnsafeBytes(of: number.bigEndian) { text($0) }
+    }
+
     /// The bytes behind an even number of hexadecimal digits, or nil.
     public static func bytes(_ text: some StringProtocol) -> [UInt8]? {
         let digits = Array(text.utf8)

@@ -4,7 +4,7 @@
 
 import Synchronization
 
-enum PrintedCommands {
+public enum PrintedCommands {
     /// What a command that is about the same cluster has to repeat.
     private static let repeated = ["--data-dir", "--redis", "--namespace", "--config", "--redis-password-file"]
     /// Help texts by the words of a command.
@@ -34,16 +34,20 @@ enum PrintedCommands {
     static func commands(in text: String) -> [[Substring]] {
         let lines = text.split(separator: "\n").map { $0.drop { $0 == " " } }
         let pasted = lines.filter { $0.hasPrefix("$ ") }.map { $0.dropFirst(2) }
-        let quoted = lines.flatMap { line in
-            line.split(separator: "`", omittingEmptySubsequences: false).enumerated()
-                .filter { $0.offset % 2 == 1 }.map(\.element)
-        }
-        return (pasted + quoted).compactMap { command in
+        return (pasted + quoted(in: text)).compactMap { command in
             let words = command.split(separator: " ")
             guard let name = words.first, name == "tallymill" || name.hasSuffix("/tallymill"), words.count > 1 else {
                 return nil
             }
             return Array(words.dropFirst())
+        }
+    }
+
+    /// What stands between backquotes, in each line by itself.
+    public static func quoted(in text: String) -> [Substring] {
+        text.split(separator: "\n").flatMap { line in
+            line.split(separator: "`", omittingEmptySubsequences: false).enumerated()
+                .filter { $0.offset % 2 == 1 }.map(\.element)
         }
     }
 

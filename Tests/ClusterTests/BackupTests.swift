@@ -15,14 +15,15 @@ extension ClusterTests {
                 let load = Load(NodeBook([cluster.port]), writers: 4, seed: TestEnvironment.seed)
                 defer { load.stop() }
                 try work(load, requests: 100)
-                try expect(["backup", first] + place, words: ["backup of epoch 1: 4 shards"])
+                try ClusterTests.expect(["backup", first] + place, words: ["backup of epoch 1: 4 shards"])
                 try work(load, requests: 200)
                 let ledger = load.stop()
                 try ClusterTests.checkComplaints(load)
                 try cluster.settle(ledger)
-                try expect(["backup", last] + place, words: ["backup of epoch 1: 4 shards"])
+                try ClusterTests.expect(["backup", last] + place, words: ["backup of epoch 1: 4 shards"])
                 for folder in [first, last] {
-                    try expect(["backup", "--verify", folder], words: ["the backup is complete: epoch 1, 4 shards"])
+                    try ClusterTests.expect(
+                        ["backup", "--verify", folder], words: ["the backup is complete: epoch 1, 4 shards"])
                 }
                 let report = try cluster.report()
                 try goElsewhere(cluster, last, report)
@@ -41,7 +42,7 @@ extension ClusterTests {
         /// A new cluster of a backup: the same counts, and it counts on.
         private func goElsewhere(_ cluster: UpCluster, _ backup: String, _ report: Report) throws(HarnessError) {
             let elsewhere = cluster.folder.path + "/elsewhere"
-            try expect(
+            try ClusterTests.expect(
                 ["restore", backup, "--no-redis", "--data-dir", elsewhere],
                 words: ["restored epoch 1: 4 shards", "next: `tallymill up --data-dir \(elsewhere)`"])
             try ClusterTests.check(try Report.read(elsewhere).counters == report.counters, "other counts elsewhere")
@@ -51,7 +52,7 @@ extension ClusterTests {
             try eventually("it counts on", within: 10) { () throws(HarnessError) in
                 try again.report().total == report.total + 7
             }
-            try expect(["verify", "--data-dir", elsewhere], words: ["no findings"])
+            try ClusterTests.expect(["verify", "--data-dir", elsewhere], words: ["no findings"])
             try ClusterTests.interrupt(again)
         }
 
@@ -60,27 +61,19 @@ extension ClusterTests {
             let refused = cluster.folder.path + "/refused"
             let redis = "unix://" + Files.text(cluster.dataFolder + "/up/redis.socket").prefix { $0 != "\n" }
             let options = ["--data-dir", refused, "--redis", redis]
-            try expect(
+            try ClusterTests.expect(
                 ["restore", backup] + options, code: 3,
                 words: ["would be missing: partition 0: ", " of producer ", "batches were committed after this backup"])
             try ClusterTests.check(!Files.exists(refused), "a refused restore has made a folder")
-            try expect(
+            try ClusterTests.expect(
                 ["restore", backup, "--replace", "--data-dir", cluster.dataFolder], code: 3,
                 words: ["would be missing: partition 0: "])
-            try expect(
+            try ClusterTests.expect(
                 ["restore", backup, "--data-dir", cluster.dataFolder], code: 78,
                 words: ["there are shards of this cluster already", "--replace puts them aside"])
-            try expect(
+            try ClusterTests.expect(
                 ["restore", backup, "--data-dir", refused, "--redis", "unix:///nowhere.sock"], code: 69,
                 words: ["--no-redis says that there is none"])
-        }
-
-        private func expect(_ arguments: [String], code: Int32 = 0, words: [String]) throws(HarnessError) {
-            let result = try Command.tallymill(arguments, within: 60)
-            let said = result.outputText + result.errorText
-            let command = arguments.joined(separator: " ")
-            try ClusterTests.check(result.code == code, "\(command) ended with \(result.code): \(tail(said))")
-            for word in words { try ClusterTests.check(said.contains(word), "`\(word)` is not in: \(tail(said))") }
         }
 
         /// Beside a running `up`: its consumers stand still for it and go on after it, also if nothing is restored.
@@ -90,23 +83,25 @@ extension ClusterTests {
                 let place = ["--data-dir", cluster.dataFolder]
                 let held = ["the consumers of `up` have stopped", "`up`: released 4"]
                 try ClusterTests.post(cluster.port, #"{"a":1,"b":2,"c":3,"d":4,"e":5,"f":6}"#)
-                try expect(["backup", backup] + place, words: ["backup of epoch 1: 4 shards"])
+                try ClusterTests.expect(["backup", backup] + place, words: ["backup of epoch 1: 4 shards"])
                 // Nothing has been counted since: nothing is lost.
                 let restored = ["restored epoch 1: 4 shards, 6 keys, total 21"]
-                try expect(["restore", backup, "--replace"] + place, words: held + restored)
+                try ClusterTests.expect(["restore", backup, "--replace"] + place, words: held + restored)
                 try ClusterTests.check(cluster.isComplete, "not all consumers run after the restore")
                 try ClusterTests.post(cluster.port, #"{"a":1,"b":1,"c":1,"d":1,"e":1,"f":1}"#)
-                try expect(["restore", backup, "--replace"] + place, code: 3, words: held + ["would be missing: "])
+                try ClusterTests.expect(
+                    ["restore", backup, "--replace"] + place, code: 3, words: held + ["would be missing: "])
                 try ClusterTests.check(cluster.isComplete, "not all consumers run after a refusal")
                 try ClusterTests.check(try cluster.report().total == 27, "a refused restore has changed something")
                 try ClusterTests.post(cluster.port, #"{"g":100}"#)
                 let lost = ["declared lost: partition "]
-                try expect(["restore", backup, "--replace", "--accept-loss"] + place, words: held + lost + restored)
+                try ClusterTests.expect(
+                    ["restore", backup, "--replace", "--accept-loss"] + place, words: held + lost + restored)
                 try ClusterTests.post(cluster.port, #"{"a":1000,"b":1000,"c":1000,"d":1000,"e":1000,"f":1000,"g":1}"#)
                 let report = try cluster.report()
                 try ClusterTests.check(report.total == 6022 && report.counters["a"] == 1001, "\(report)")
-                try expect(["verify"] + place, words: ["no findings"])
-                try expect(["audit"] + place, words: ["lost"])
+                try ClusterTests.expect(["verify"] + place, words: ["no findings"])
+                try ClusterTests.expect(["audit"] + place, words: ["lost"])
                 try oneShard(cluster, backup, place)
                 try ClusterTests.interrupt(cluster)
             }
@@ -115,16 +110,16 @@ extension ClusterTests {
         /// One shard is gone: its copy comes back alone, and what nobody else has is declared lost for it alone.
         private func oneShard(_ cluster: UpCluster, _ backup: String, _ place: [String]) throws(HarnessError) {
             let options = ["restore", backup, "--partitions", "2"] + place
-            try expect(options, code: 78, words: ["there are shards of this cluster already"])
-            try expect(
+            try ClusterTests.expect(options, code: 78, words: ["there are shards of this cluster already"])
+            try ClusterTests.expect(
                 ["restore", backup, "--partitions", "4"] + place, code: 78, words: ["Its partitions are 0 to 3."])
             let words = [
                 "the consumers of `up` have stopped", "declared lost: partition 2:", "restored epoch 1: 1 shard, ",
             ]
-            try expect(options + ["--replace", "--accept-loss"], words: words)
+            try ClusterTests.expect(options + ["--replace", "--accept-loss"], words: words)
             try ClusterTests.check(cluster.isComplete, "not all consumers run after the restore of a shard")
             try ClusterTests.post(cluster.port, #"{"a":1,"b":1,"c":1,"d":1,"e":1,"f":1,"g":1,"h":1}"#)
-            try expect(["verify"] + place, words: ["no findings"])
+            try ClusterTests.expect(["verify"] + place, words: ["no findings"])
         }
 
         /// Shards put back by hand from an old copy: refused with what is missing. The newest copy goes on.

@@ -47,6 +47,21 @@ import Testing
         if !condition { throw HarnessError(text()) }
     }
 
+    /// What a command prints, which must end with `code`.
+    @discardableResult
+    static func run(_ arguments: [String], code: Int32 = 0) throws(HarnessError) -> String {
+        let result = try Command.tallymill(arguments, within: 60)
+        let said = result.outputText + result.errorText
+        try check(result.code == code, "\(arguments.joined(separator: " ")) ended with \(result.code): \(said)")
+        return said
+    }
+
+    /// Runs a command, which must print each of `words`.
+    static func expect(_ arguments: [String], code: Int32 = 0, words: [String]) throws(HarnessError) {
+        let said = try run(arguments, code: code)
+        for word in words { try check(said.contains(word), "`\(word)` is not in `\(arguments[0])`: \(said)") }
+    }
+
     /// Posts an object of increments, which must reach `level` in time.
     static func post(
         _ port: UInt16, _ json: String, level: String = "stored", idempotencyKey: String? = nil

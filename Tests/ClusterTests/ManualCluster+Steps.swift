@@ -27,22 +27,18 @@ extension ManualCluster {
     /// What a command prints, which must end with `code`; on the cluster's data folder, or on another.
     @discardableResult
     func run(_ arguments: [String], on folder: String? = nil, code: Int32 = 0) throws(HarnessError) -> String {
-        let place = ["--redis", redisURL, "--data-dir", folder ?? dataFolder]
-        let result = try Command.tallymill(arguments + place, within: 60)
-        let said = result.outputText + result.errorText
-        try ClusterTests.check(
-            result.code == code, "\(arguments.joined(separator: " ")) ended with \(result.code): \(said)")
-        return said
+        try ClusterTests.run(arguments + place(on: folder), code: code)
     }
 
     /// Runs a command, which must print each of `words`.
     func expect(
         _ arguments: [String], on folder: String? = nil, code: Int32 = 0, _ words: [String]
     ) throws(HarnessError) {
-        let said = try run(arguments, on: folder, code: code)
-        for word in words {
-            try ClusterTests.check(said.contains(word), "`\(word)` is not in `\(arguments[0])`: \(said)")
-        }
+        try ClusterTests.expect(arguments + place(on: folder), code: code, words: words)
+    }
+
+    private func place(on folder: String?) -> [String] {
+        ["--redis", redisURL, "--data-dir", folder ?? dataFolder]
     }
 
     func expect(total: Int) throws(HarnessError) {

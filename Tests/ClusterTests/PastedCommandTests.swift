@@ -23,11 +23,7 @@ extension ClusterTests {
 
             /// What a command prints.
             func run(_ arguments: [String], code: Int32 = 0) throws(HarnessError) -> String {
-                let result = try Command.tallymill(arguments + place, within: 60)
-                let said = result.outputText + result.errorText
-                try ClusterTests.check(
-                    result.code == code, "\(arguments.joined(separator: " ")) ended with \(result.code): \(said)")
-                return said
+                try ClusterTests.run(arguments + place, code: code)
             }
         }
 
@@ -37,11 +33,8 @@ extension ClusterTests {
                 let line = line.drop { $0 == " " }
                 return line.hasPrefix("$ ") ? line.dropFirst(2) : line
             }
-            let quoted = text.split(separator: "\n").flatMap { line in
-                line.split(separator: "`", omittingEmptySubsequences: false).enumerated()
-                    .filter { $0.offset % 2 == 1 }.map(\.element)
-            }
-            return (quoted + lines).filter { $0.hasPrefix("tallymill \(beginning)") }.map(String.init)
+            return (PrintedCommands.quoted(in: text) + lines).filter { $0.hasPrefix("tallymill \(beginning)") }.map(
+                String.init)
         }
 
         /// Takes a command from a text: the same in all places where it is.

@@ -46,10 +46,7 @@ extension ClusterTests {
         private func run(
             _ arguments: [String], _ cluster: UpCluster, code: Int32 = 0, _ words: [String]
         ) throws(HarnessError) {
-            let result = try Command.tallymill(arguments + ["--data-dir", cluster.dataFolder], within: 60)
-            let said = result.outputText + result.errorText
-            try ClusterTests.check(result.code == code, "\(arguments[0]) ended with \(result.code): \(tail(said))")
-            for word in words { try ClusterTests.check(said.contains(word), "`\(word)` is not in: \(tail(said))") }
+            try ClusterTests.expect(arguments + ["--data-dir", cluster.dataFolder], code: code, words: words)
         }
     }
 }

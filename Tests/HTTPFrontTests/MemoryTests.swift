@@ -114,7 +114,8 @@ private func unfinished(bytes: Int, isChunked: Bool = false) -> [UInt8] {
         #expect(large.isOpen)
     }
 
-    @Test func whoHoldsMuchWaitsForMemory() throws {
+    /// A front whose memory is tight, and who holds it.
+    private func tightFront() throws -> (EmbeddedFront, [Client]) {
         var limits = HTTPLimits()
         limits.bodyBytes = 1_000_000
         limits.memoryBytes = 1
@@ -124,6 +125,11 @@ private func unfinished(bytes: Int, isChunked: Bool = false) -> [UInt8] {
             clients.append(try embedded.connect())
             try clients[clients.count - 1].send(unfinished(bytes: 60_000))
         }
+        return (embedded, clients)
+    }
+
+    @Test func whoHoldsMuchWaitsForMemory() throws {
+        var (embedded, clients) = try tightFront()
         // One more has begun its body before, and goes on when others have gone.
         let body = String(repeating: "k\t1\n", count: 6_000)
         let request = Array(post("/increments", "text/plain", body).utf8)
@@ -138,15 +144,7 @@ private func unfinished(bytes: Int, isChunked: Bool = false) -> [UInt8] {
     }
 
     @Test func patienceWithoutMemoryEnds() throws {
-        var limits = HTTPLimits()
-        limits.bodyBytes = 1_000_000
-        limits.memoryBytes = 1
-        let embedded = EmbeddedFront(limits: limits, connectionsMax: 1_000)
-        var clients: [Client] = []
-        while !embedded.front.memory.isTight {
-            clients.append(try embedded.connect())
-            try clients[clients.count - 1].send(unfinished(bytes: 60_000))
-        }
+        let (embedded, clients) = try tightFront()
         let patient = try embedded.connect()
         try patient.send(unfinished(bytes: 20_000))
         embedded.advance(milliseconds: 3_000)

@@ -196,8 +196,7 @@ struct RedisChecks {
         return (bytes + mib - 1) / mib * mib
     }
 
-    /// Whatever it says, such numbers can be added and multiplied by some.
-    private func number(_ field: Substring) -> Int? { info[field].flatMap { Int($0) }.map { min(max($0, 0), 1 << 53) } }
+    private func number(_ field: Substring) -> Int? { info.number(field) }
 
     private var functions: DoctorCheck {
         switch reading.revision {

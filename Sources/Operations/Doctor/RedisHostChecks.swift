@@ -51,7 +51,7 @@ struct RedisHostChecks {
         guard let folder = reading.settings?["dir"] else {
             return [.skipped(.redisDisk, "CONFIG GET dir is not allowed here")]
         }
-        let logBytes = reading.info["aof_current_size"].flatMap { Int($0) }.map { min(max($0, 0), 1 << 53) } ?? 0
+        let logBytes = reading.info.number("aof_current_size") ?? 0
         return DiskCheck(
             name: .redisDisk, path: folder, neededBytes: logBytes, purpose: "a rewrite of its append-only file"
         ).look(host)

@@ -103,3 +103,8 @@ extension RedisURL {
         return host == "localhost" || host == "::1" || host.hasPrefix("127.") ? nil : host
     }
 }
+
+extension ServerInfo {
+    /// A number of INFO; whatever a server says, such numbers can be added and multiplied by some.
+    func number(_ field: Substring) -> Int? { self[field].flatMap { Int($0) }.map { min(max($0, 0), 1 << 53) } }
+}

@@ -39,10 +39,13 @@ public enum ExitCode: Int32, CaseIterable, Sendable {
     }
 
     /// Whether a restart may cure it. A supervisor stops on the others.
-    public var isWorthRestarting: Bool {
+    public var isWorthRestarting: Bool { self != .usage && !needsMending }
+
+    /// Whether files, disks or settings are not as they must be: somebody has to mend them, and then it may work.
+    public var needsMending: Bool {
         switch self {
-        case .usage, .corrupt, .ioError, .configuration: false
-        case .ok, .failure, .partial, .unavailable, .locked: true
+        case .corrupt, .ioError, .configuration: true
+        case .ok, .failure, .partial, .usage, .unavailable, .locked: false
         }
     }
 }
